@@ -1,0 +1,26 @@
+//! Runs the tasks of a plan in this process: rows in, rows out, within a memory budget.
+//!
+//! ```text
+//! source split ─► RowSink ─► RowSink ─► ... ─► shuffle writer      (one map task: a fused chain, one thread, no queue)
+//! shuffle buckets ─► group / sort / join / combine ─► RowSink ─► ... ─► sink or store    (one reduce task)
+//! ```
+//!
+//! Rows are pushed, as borrowed [`Val`]s, through chains of [`RowSink`]s; nothing is materialized between fused steps. Where
+//! rows outlive a call they are MessagePack rows in [`Batch`]es, which a [`BatchLog`] keeps in memory or on disk.
+
+pub mod batch;
+pub mod codec;
+pub mod error;
+pub mod key;
+pub mod memory;
+pub mod row;
+pub mod task;
+pub mod text;
+pub mod value;
+
+pub use batch::{Batch, BatchLog, BatchReader};
+pub use error::{Error, Result};
+pub use memory::{Budget, MemoryPool};
+pub use row::{RowBuf, RowScratch, RowSink};
+pub use task::{Origin, RunContext, TaskContext};
+pub use value::{Val, Value};

@@ -1,0 +1,28 @@
+//! The plan document: what a flow is (a deferred graph) and how it runs (MSCRs). Plain data; no I/O, no policy.
+//!
+//! ```text
+//! spec --check--> Graph --passes--> Graph --build--> Plan { graph, mscrs, operates } --engine--> rows
+//! ```
+//!
+//! A [`Graph`] is a DAG of elementary [`Node`]s (the FlumeJava primitives: read, parallelDo, flatten, groupByKey,
+//! combineValues, operate) joined by [`Collection`]s. Passes rewrite the graph but never glue functions together: fusion
+//! is expressed by [`Mscr`]s, which say which nodes run in one pass over which collections. The engine walks that.
+//!
+//! Terms: a *step* is what the user named; a *node* is an elementary operation (a `reduceBy` step is a group node and a
+//! combine node, both named by the step); a *collection* is the output of one node.
+
+pub mod check;
+pub mod decision;
+pub mod graph;
+pub mod ids;
+pub mod mscr;
+pub mod op;
+
+pub use decision::Decision;
+pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};
+pub use ids::{CollectionId, MscrId, NodeId};
+pub use mscr::{InputChannel, Mscr, OperateStage, Operations, OutputChannel, Plan};
+pub use op::{
+    CsvOptions, Do, Fold, Format, Function, Group, JoinKind, Key, Mode, Op, Order, Paths, Sink, SinkFormat, Source, ValueType,
+    Values,
+};

@@ -1,0 +1,87 @@
+//! MSCRs: which nodes run in one map-shuffle-combine-reduce pass (FlumeJava, section 4.2), and the whole plan.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CollectionId, Decision, Graph, MscrId, NodeId};
+
+/// A flow, planned: the graph after the passes, and the stages that run it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub graph: Graph,
+    /// `spec.lua`: compiled before every function.
+    pub prelude: String,
+    /// In an order in which they may run one after the other.
+    pub mscrs: Vec<Mscr>,
+    pub operates: Vec<OperateStage>,
+    /// Collections that outlive their stage: read by another stage, an operate or as a side input, or persisted.
+    pub materialized: BTreeSet<CollectionId>,
+    pub operations: Operations,
+    pub decisions: Vec<Decision>,
+}
+
+/// One stage: mappers over input channels, shuffles into output channels, reducers behind them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mscr {
+    pub id: MscrId,
+    /// The stages and operates whose results it waits for.
+    pub after: Vec<After>,
+    pub inputs: Vec<InputChannel>,
+    pub outputs: Vec<OutputChannel>,
+}
+
+/// What a stage waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum After {
+    Mscr(MscrId),
+    Operate(NodeId),
+}
+
+/// One pass over some collections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputChannel {
+    /// Collections that exist before the stage: a read node's output (the channel then runs the read), or a materialized one.
+    pub reads: Vec<CollectionId>,
+    /// The mapper: ParallelDo nodes in topological order; each reads one of `reads` or an output of an earlier one. Empty: identity.
+    pub does: Vec<NodeId>,
+}
+
+/// One result of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OutputChannel {
+    Group {
+        /// A group node.
+        group: NodeId,
+        /// Combine nodes that run before the shuffle (and again behind it); more than one: packed.
+        combine: Vec<NodeId>,
+        /// ParallelDo and combine nodes fused behind the group, in topological order.
+        reduce: Vec<NodeId>,
+        /// Indices of the input channels that feed it.
+        from: Vec<usize>,
+    },
+    /// A mapper's or reducer's collection that is needed outside this stage's groups, or a write node's sink.
+    Pass { what: Pass },
+}
+
+/// What a pass-through channel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pass {
+    Collection(CollectionId),
+    Write(NodeId),
+}
+
+/// An `operate`: run once, outside every MSCR.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperateStage {
+    pub node: NodeId,
+    pub after: Vec<After>,
+}
+
+/// How many ParallelDos, groups and combines there are (writes among them; reads, flattens and operates not).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operations {
+    pub initial: u32,
+    pub sunk: u32,
+    pub fused: u32,
+}
