@@ -1,1 +1,19 @@
-//! planner
+//! From a flow to its plan: check, expand to a graph, rewrite by passes, build MSCRs. Pure: no I/O, no clock.
+//!
+//! ```text
+//! GleamFlow + Facts --check--> Checked { graph, prelude, warnings } --plan--> plan::Plan
+//! ```
+
+use std::collections::BTreeMap;
+
+/// What was found out about a flow's sources before planning, per read step; a source that could not be looked at has no entry.
+pub type Facts = BTreeMap<String, SourceFacts>;
+
+/// What is known of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// Names of the fields: a csv header, a file's schema. `None` where the format has none.
+    pub fields: Option<Vec<String>>,
+    /// Bytes of all files, as they are stored.
+    pub bytes: Option<u64>,
+}
