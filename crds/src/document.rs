@@ -18,6 +18,10 @@ mod tests;
 pub use places::SourceMap;
 pub use problem::{Place, Problem};
 
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
 use crate::GleamFlow;
 use crate::schema;
 
@@ -37,13 +41,17 @@ impl Document {
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Vec<Problem>> {
         let mut parsed = tree::parse(text, file_name);
         let Some(root) = &parsed.root else { return Err(parsed.problems) };
-        let model = schema::file_model();
-        let mut checked = check::check(root, &model, file_name);
+        static MODEL: LazyLock<Value> = LazyLock::new(schema::file_model);
+        let mut checked = check::check(root, &MODEL, file_name);
         parsed.problems.append(&mut checked.problems);
         if parsed.problems.is_empty() {
             match serde_json::from_value(checked.value) {
                 Ok(flow) => return Ok(Self { flow, places: checked.places }),
-                Err(error) => parsed.problems.push(Problem::of_file(file_name, format!("this is no GleamFlow: {error}"))),
+                // All but the metadata, which is Kubernetes' own, was checked against the model.
+                Err(error) => {
+                    let message = format!("the metadata is not understood: {error}");
+                    parsed.problems.push(Problem::new(checked.places.place("metadata"), message));
+                }
             }
         }
         parsed.problems.sort_by_key(|problem| (problem.place.line, problem.place.column));

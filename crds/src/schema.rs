@@ -285,3 +285,6 @@ fn to_json_schema(schema: &mut Value) {
         to_json_schema(child);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -365,10 +365,12 @@ impl Checker<'_> {
 
     /// A file that is about something else: one problem, not one for each of its fields.
     fn other_kind(&mut self, root: &Node) {
-        let kind = help::entry(root, "kind").map(|entry| &entry.value);
-        let (position, found) = kind.map_or((root.position, "no kind".to_owned()), |node| (node.position, help::described(node)));
+        let (position, found) = match help::entry(root, "kind") {
+            Some(kind) => (kind.value.position, format!("its kind is {}", help::described(&kind.value))),
+            None => (root.position, "it has no kind".to_owned()),
+        };
         let help = "a flow file begins with \"apiVersion: gleamflow.io/v1alpha1\" and \"kind: GleamFlow\"".to_owned();
-        self.report(position, &At::root(), format!("this is no GleamFlow: it is {found}"), Some(help));
+        self.report(position, &At::root(), format!("this is no GleamFlow: {found}"), Some(help));
     }
 
     fn report(&mut self, position: Position, at: &At, message: impl Into<String>, help: Option<String>) {

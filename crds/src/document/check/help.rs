@@ -61,14 +61,15 @@ fn quoted(text: &str) -> String {
 /// For a text or nothing where fields are wanted: the usual way to write them.
 pub(super) fn instead_of_mapping(node: &Node, schema: &Value, name: &str) -> Option<String> {
     let required = strings(&schema["required"]);
+    let before = if name.ends_with(']') { String::new() } else { format!("{name}: ") };
     match (&node.content, required.as_slice()) {
-        (Content::Scalar { .. }, [only]) => Some(format!("write {name}: {{{only}: ...}}")),
+        (Content::Scalar { .. }, [only]) => Some(format!("write {before}{{{only}: ...}}")),
         (Content::Scalar { text, .. }, []) if text.is_empty() && schema.get(ONE_OF).is_none() => {
-            Some(format!("write {name}: {{}}"))
+            Some(format!("write {before}{{}}"))
         }
         (Content::Scalar { .. }, []) => schema.get(ONE_OF).map(|one_of| {
             let (_, names) = one_of_parts(one_of);
-            format!("write {name}: {{{}: ...}}", names[0])
+            format!("write {before}{{{}: ...}}", names[0])
         }),
         (Content::Scalar { .. } | Content::List(_) | Content::Map(_), _) => None,
     }
