@@ -127,9 +127,25 @@ impl Names {
         Self { fields, rest: Rest::Nothing }
     }
 
-    /// The fields in these columns, then some without names.
-    pub(crate) fn keys(&self, columns: &[u32], others: Rest) -> Self {
-        Self { rest: others, ..self.select(columns) }
+    /// The fields that were asked for and found in these columns; where nobody has looked up the names, those asked for.
+    pub(crate) fn chosen(&self, asked: &[FieldRef], columns: &[u32]) -> Self {
+        match self.rest {
+            Rest::Nothing | Rest::Unnamed => return self.select(columns),
+            Rest::Broken => return Self::with_rest(Rest::Broken),
+            Rest::Unread | Rest::NoRows => {}
+        }
+        let name = |(field, column): (&FieldRef, &u32)| match field {
+            FieldRef::Name(name) => Some(name.clone()),
+            FieldRef::Position(_) => self.fields.get(*column as usize).cloned().flatten(),
+        };
+        let names: Vec<Option<String>> = asked.iter().zip(columns).map(name).collect();
+        // A position may have a name that nobody has looked up.
+        if names.contains(&None) { Self::with_rest(self.rest) } else { Self { fields: names, rest: Rest::Nothing } }
+    }
+
+    /// The same fields, then others: `rest`, unless there is more to say already.
+    pub(crate) fn and(self, rest: Rest) -> Self {
+        if self.rest == Rest::Nothing { Self { rest, ..self } } else { self }
     }
 
     /// One more field without a name at the end.
@@ -169,16 +185,17 @@ impl Names {
 
     /// The rows of a join: the key fields, then the values of each leg, named where their names stay unique.
     pub(crate) fn join(keys: &Self, values: &[Self]) -> Self {
-        let mut joined = Self { fields: keys.fields.clone(), rest: Rest::Nothing };
+        let mut joined = keys.clone();
         for leg in values {
-            joined.fields.extend(leg.fields.iter().cloned());
-            joined.rest = match leg.rest {
-                Rest::NoRows => Rest::Unread,
-                rest @ (Rest::Nothing | Rest::Unnamed | Rest::Unread | Rest::Broken) => rest,
-            };
             if joined.rest != Rest::Nothing {
                 break;
             }
+            joined.fields.extend(leg.fields.iter().cloned());
+            joined.rest = match leg.rest {
+                // Rows of the other legs may come through.
+                Rest::NoRows => Rest::Unread,
+                rest @ (Rest::Nothing | Rest::Unnamed | Rest::Unread | Rest::Broken) => rest,
+            };
         }
         let all = joined.fields.clone();
         for (index, field) in joined.fields.iter_mut().enumerate().skip(keys.fields.len()) {

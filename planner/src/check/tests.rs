@@ -1,13 +1,12 @@
 //! Problems of flows: each kind with its message, its place, and what to do.
 
-use std::collections::BTreeMap;
-
 use crds::Document;
 
 use super::*;
 use crate::SourceFacts;
 
 mod expansion;
+mod options;
 
 const HEAD: &str = "apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: test}\nspec:\n";
 const STEPS: &str = "  steps:\n";

@@ -22,7 +22,7 @@ impl Expansion<'_> {
             Operator::Select(select) => {
                 let input = current.input();
                 let columns = self.columns(current, &input, &select.columns, "columns");
-                let names = input.names.select(&columns);
+                let names = input.names.chosen(&select.columns, &columns);
                 self.by_row(current, Do::Select(columns), names)
             }
             Operator::Reduce(lua) => {
@@ -147,7 +147,7 @@ impl Expansion<'_> {
         let input = current.input();
         let key = self.columns(current, &input, &group.key, "key");
         let order_by = self.orders(current, &group.order_by, "orderBy");
-        let names = input.names.select(&key).and_one();
+        let names = input.names.chosen(&group.key, &key).and_one();
         let group = Group::ByKey { key: Key::Columns(key), values: Values::Rest, order_by };
         Made { names, grouped: true, ..self.group(current, group) }
     }
@@ -160,7 +160,8 @@ impl Expansion<'_> {
             self.report(current, current.path(".from"), message, Some(help));
         }
         let keys = input.names.fields.len().saturating_sub(1);
-        let names = Names { fields: input.names.fields[..keys].to_vec(), rest: Rest::Unnamed };
+        let rest = if input.names.rest == Rest::Nothing { Rest::Unnamed } else { input.names.rest };
+        let names = Names { fields: input.names.fields[..keys].to_vec(), rest };
         let fold = Fold::Lua(self.function(current, lua));
         let id = self.one(current, Op::Combine(fold), current.ids());
         Made { single: input.single, ..current.made(id, names) }
@@ -169,7 +170,7 @@ impl Expansion<'_> {
     fn reduce_by(&mut self, current: &Current<'_>, reduce: &ReduceBy) -> Made {
         let input = current.input();
         let key = self.columns(current, &input, &reduce.key, "key");
-        let names = input.names.keys(&key, Rest::Unnamed);
+        let names = input.names.chosen(&reduce.key, &key).and(Rest::Unnamed);
         let group = Group::ByKey { key: Key::Columns(key), values: Values::Rest, order_by: Vec::new() };
         let single = is_single(&group, current.step.partitions);
         let groups = self.one(current, Op::Group(group), current.ids());
@@ -190,7 +191,7 @@ impl Expansion<'_> {
         let key = self.optional_key(current, count);
         let input = current.input().names;
         let names = match &key {
-            Key::Columns(key) => input.select(key).and_one(),
+            Key::Columns(key) => input.chosen(count.key.as_deref().unwrap_or_default(), key).and_one(),
             Key::Row => input.and_one(),
         };
         self.folded(current, key, Values::Rest, Fold::Count, names)
@@ -235,8 +236,10 @@ impl Expansion<'_> {
 
     fn co_group(&mut self, current: &Current<'_>, key: &[FieldRef]) -> Made {
         let (keys, groups) = self.legs(current, key);
-        let mut names = key_names(current, &keys);
-        names.fields.extend(keys.iter().map(|_| None));
+        let mut names = key_names(current, key, &keys);
+        for _ in &keys {
+            names = names.and_one();
+        }
         let id = self.one(current, Op::ParallelDo(Do::UntagCoGroup { legs: count(&keys) }), vec![groups]);
         current.made(id, names)
     }
@@ -253,7 +256,7 @@ impl Expansion<'_> {
         };
         let widths = values.iter().map(|names| names.width().and_then(|width| u32::try_from(width).ok())).collect();
         let what = Do::UntagJoin { kind, legs: count(&keys), widths };
-        let names = Names::join(&key_names(current, &keys), &values);
+        let names = Names::join(&key_names(current, &join.key, &keys), &values);
         let id = self.one(current, Op::ParallelDo(what), vec![groups]);
         current.made(id, names)
     }
@@ -270,9 +273,9 @@ pub(super) fn broadcast(operator: &Operator<'_>) -> Option<bool> {
 }
 
 /// The names of a key, by the first input.
-fn key_names(current: &Current<'_>, keys: &[Vec<u32>]) -> Names {
+fn key_names(current: &Current<'_>, asked: &[FieldRef], keys: &[Vec<u32>]) -> Names {
     let first = current.inputs.first().zip(keys.first());
-    first.map_or_else(Names::unknown, |(input, key)| input.names.select(key))
+    first.map_or_else(Names::unknown, |(input, key)| input.names.chosen(asked, key))
 }
 
 fn count<T>(items: &[T]) -> u32 {
