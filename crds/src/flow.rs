@@ -1,5 +1,7 @@
 //! The `GleamFlow` object.
 
+#![allow(clippy::duplicated_attributes, reason = "printer columns share types and priorities")]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

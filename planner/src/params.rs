@@ -102,9 +102,11 @@ impl<'a> Params<'a> {
         while let Some(start) = rest.find(OPEN) {
             done.push_str(&rest[..start]);
             let line = 1 + text[..text.len() - rest.len() + start].matches('\n').count();
+            let line = u32::try_from(line).unwrap_or(u32::MAX);
+            let problem = |message: String| FlowProblem::new(path, message).step(step).line(line);
             rest = &rest[start + OPEN.len()..];
             let Some(end) = rest.find(')') else {
-                self.report(path, step, line, format!("{OPEN:?} has no \")\" behind it"), None);
+                self.problems.push(problem(format!("{OPEN:?} has no \")\" behind it")));
                 return done + OPEN + rest;
             };
             let name = &rest[..end];
@@ -117,15 +119,10 @@ impl<'a> Params<'a> {
                     }
                     done.push_str(value);
                 }
-                None => self.report(path, step, line, format!("there is no parameter {name:?}"), Some(self.known(name))),
+                None => self.problems.push(problem(format!("there is no parameter {name:?}")).help(self.known(name))),
             }
         }
         done + rest
-    }
-
-    fn report(&mut self, path: &str, step: &str, line: usize, message: String, help: Option<String>) {
-        let line = u32::try_from(line).unwrap_or(u32::MAX);
-        self.problems.push(FlowProblem::new(path, message).step(step).line(line).help(help));
     }
 }
 

@@ -170,7 +170,7 @@ impl Checker<'_> {
         }
         if let Some(one_of) = schema.get(ONE_OF) {
             let (noun, names) = one_of_parts(one_of);
-            let given: Vec<&str> = names.iter().copied().filter(|name| has(&name)).collect();
+            let given: Vec<&str> = names.iter().copied().filter(|name| has(name)).collect();
             if given.is_empty() && !unknown {
                 let owner = if at.path.ends_with(']') { "the step".to_owned() } else { format!("{:?}", at.name()) };
                 let help = format!("give one of {}", names.join(", "));
@@ -179,7 +179,7 @@ impl Checker<'_> {
             self.at_most_one(entries, &given, at, noun);
         }
         if let Some(names) = schema.get(AT_MOST_ONE) {
-            let given: Vec<&str> = strings(names).into_iter().filter(|name| has(&name)).collect();
+            let given: Vec<&str> = strings(names).into_iter().filter(|name| has(name)).collect();
             self.at_most_one(entries, &given, at, "prelude");
         }
     }
@@ -221,7 +221,7 @@ impl Checker<'_> {
             match read(text) {
                 Reading::Text => {}
                 Reading::Null => return self.wrong(node, at, "text", None),
-                Reading::Doubtful(doubt) => return self.doubtful(node, text, doubt, at, Wanted::Text),
+                Reading::Doubtful(doubt) => return self.doubtful(node, doubt, at, Wanted::Text),
                 Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) => {
                     return self.wrong(node, at, "text", Some(format!("put it in quotes: {text:?}")));
                 }
@@ -252,7 +252,7 @@ impl Checker<'_> {
     fn boolean(&mut self, node: &Node, at: &At) -> Value {
         match reading(node) {
             Some((_, Reading::Bool(value))) => Value::Bool(value),
-            Some((text, Reading::Doubtful(doubt @ Doubt::Word(_)))) => self.doubtful(node, text, doubt, at, Wanted::Bool),
+            Some((_, Reading::Doubtful(doubt @ Doubt::Word(_)))) => self.doubtful(node, doubt, at, Wanted::Bool),
             Some(_) | None => self.wrong(node, at, "true or false", None),
         }
     }
@@ -265,8 +265,8 @@ impl Checker<'_> {
                 Some(number) => (number, float),
                 None => return self.wrong(node, at, wanted, None),
             },
-            Some((text, Reading::Doubtful(doubt))) if !matches!(doubt, Doubt::Word(_)) => {
-                return self.doubtful(node, text, doubt, at, Wanted::Number);
+            Some((_, Reading::Doubtful(doubt))) if !matches!(doubt, Doubt::Word(_)) => {
+                return self.doubtful(node, doubt, at, Wanted::Number);
             }
             Some(_) | None => return self.wrong(node, at, wanted, None),
         };
@@ -283,9 +283,9 @@ impl Checker<'_> {
         match reading(node) {
             Some((_, Reading::Integer(integer))) => Value::from(integer),
             Some((text, Reading::Text)) => Value::from(text),
-            Some((text, Reading::Doubtful(doubt))) => {
+            Some((_, Reading::Doubtful(doubt))) => {
                 let wanted = if matches!(doubt, Doubt::Word(_)) { Wanted::Text } else { Wanted::Any };
-                self.doubtful(node, text, doubt, at, wanted)
+                self.doubtful(node, doubt, at, wanted)
             }
             Some(_) | None => self.wrong(node, at, "text or a whole number", None),
         }
@@ -318,14 +318,15 @@ impl Checker<'_> {
                 Reading::Integer(value) => Value::from(value),
                 Reading::Float(value) => Value::from(value),
                 Reading::Text => Value::from(text.as_str()),
-                Reading::Doubtful(doubt) => self.doubtful(node, text, doubt, at, Wanted::Any),
+                Reading::Doubtful(doubt) => self.doubtful(node, doubt, at, Wanted::Any),
             },
             Content::Scalar { text, .. } => Value::from(text.as_str()),
         }
     }
 
     /// A value that YAML readers do not agree on, or that the API server cannot keep.
-    fn doubtful(&mut self, node: &Node, text: &str, doubt: Doubt, at: &At, wanted: Wanted) -> Value {
+    fn doubtful(&mut self, node: &Node, doubt: Doubt, at: &At, wanted: Wanted) -> Value {
+        let text = reading(node).map_or("", |(text, _)| text);
         let (message, help) = help::for_doubt(text, doubt, wanted);
         self.report(node.position, at, message, Some(help));
         Value::Null

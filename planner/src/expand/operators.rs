@@ -19,15 +19,10 @@ impl Expansion<'_> {
             Operator::Filter(lua) => self.by_row(current, Do::Filter(self.function(current, &lua.lua)), current.input().names),
             Operator::ForEach(lua) => self.by_row(current, Do::ForEach(self.function(current, &lua.lua)), Names::unknown()),
             Operator::ParallelDo(split) => return self.split(current, split),
-            Operator::Select(select) => {
-                let input = current.input();
-                let columns = self.columns(current, &input, &select.columns, "columns");
-                let names = input.names.chosen(&select.columns, &columns);
-                self.by_row(current, Do::Select(columns), names)
-            }
+            Operator::Select(select) => self.select(current, &select.columns),
             Operator::Reduce(lua) => {
                 let fold = Fold::Lua(self.function(current, &lua.lua));
-                self.folded(current, Key::Columns(Vec::new()), Values::Rest, fold, Names::unknown())
+                self.folded(current, by_key(Key::Columns(Vec::new()), Values::Rest), fold, Names::unknown())
             }
             Operator::GroupBy(group) => self.group_by(current, group),
             Operator::Combine(lua) => self.combine(current, &lua.lua),
@@ -37,7 +32,7 @@ impl Expansion<'_> {
             Operator::Union(union) => self.union(current, union.ordered),
             Operator::Distinct(distinct) => {
                 let key = self.optional_key(current, distinct);
-                self.folded(current, key, Values::Row, Fold::Smallest, current.input().names)
+                self.folded(current, by_key(key, Values::Row), Fold::Smallest, current.input().names)
             }
             Operator::Count(count) => self.count(current, count),
             Operator::Sort(sort) => {
@@ -47,9 +42,8 @@ impl Expansion<'_> {
             }
             Operator::Top(top) => self.top(current, top),
             Operator::Limit(limit) => {
-                let (n, offset) = (unsigned(limit.n), unsigned(limit.offset));
-                let made = self.group(current, Group::Limit { n, offset });
-                Made { ordered: current.input().ordered, ..made }
+                let limit = Group::Limit { n: unsigned(limit.n), offset: unsigned(limit.offset) };
+                Made { ordered: current.input().ordered, ..self.group(current, limit) }
             }
             Operator::Partition(keyed) => {
                 let input = current.input();
@@ -94,6 +88,13 @@ impl Expansion<'_> {
         Made { ordered: input.ordered, single: input.single, ..current.made(id, names) }
     }
 
+    fn select(&mut self, current: &Current<'_>, asked: &[FieldRef]) -> Made {
+        let input = current.input();
+        let columns = self.columns(current, &input, asked, "columns");
+        let names = input.names.chosen(asked, &columns);
+        self.by_row(current, Do::Select(columns), names)
+    }
+
     /// A shell per partition sees the order of the rows only where there is one partition.
     fn pipe(&mut self, current: &Current<'_>, what: Do) -> Made {
         let made = self.by_row(current, what, Names::unknown());
@@ -134,9 +135,8 @@ impl Expansion<'_> {
     }
 
     /// A ParallelDo, a group and a fold: count, distinct, reduce, top.
-    fn folded(&mut self, current: &Current<'_>, key: Key, values: Values, fold: Fold, names: Names) -> Made {
+    fn folded(&mut self, current: &Current<'_>, group: Group, fold: Fold, names: Names) -> Made {
         let rows = self.one(current, Op::ParallelDo(Do::Identity), current.ids());
-        let group = Group::ByKey { key, values, order_by: Vec::new() };
         let single = is_single(&group, current.step.partitions);
         let groups = self.one(current, Op::Group(group), vec![rows]);
         let id = self.one(current, Op::Combine(fold), vec![groups]);
@@ -171,7 +171,7 @@ impl Expansion<'_> {
         let input = current.input();
         let key = self.columns(current, &input, &reduce.key, "key");
         let names = input.names.chosen(&reduce.key, &key).and(Rest::Unnamed);
-        let group = Group::ByKey { key: Key::Columns(key), values: Values::Rest, order_by: Vec::new() };
+        let group = by_key(Key::Columns(key), Values::Rest);
         let single = is_single(&group, current.step.partitions);
         let groups = self.one(current, Op::Group(group), current.ids());
         let fold = Fold::Lua(self.function(current, &reduce.lua));
@@ -194,13 +194,13 @@ impl Expansion<'_> {
             Key::Columns(key) => input.chosen(count.key.as_deref().unwrap_or_default(), key).and_one(),
             Key::Row => input.and_one(),
         };
-        self.folded(current, key, Values::Rest, Fold::Count, names)
+        self.folded(current, by_key(key, Values::Rest), Fold::Count, names)
     }
 
     fn top(&mut self, current: &Current<'_>, top: &Top) -> Made {
         let by = self.orders(current, &top.by, "by");
         let fold = Fold::Top { by, n: unsigned(top.n) };
-        let made = self.folded(current, Key::Columns(Vec::new()), Values::Row, fold, current.input().names);
+        let made = self.folded(current, by_key(Key::Columns(Vec::new()), Values::Row), fold, current.input().names);
         Made { ordered: true, ..made }
     }
 
@@ -262,6 +262,11 @@ impl Expansion<'_> {
     }
 }
 
+/// A group whose items have no order.
+fn by_key(key: Key, values: Values) -> Group {
+    Group::ByKey { key, values, order_by: Vec::new() }
+}
+
 /// Whether a join broadcasts.
 pub(super) fn broadcast(operator: &Operator<'_>) -> Option<bool> {
     let Operator::Join(join) = operator else { return None };
@@ -275,7 +280,12 @@ pub(super) fn broadcast(operator: &Operator<'_>) -> Option<bool> {
 /// The names of a key, by the first input.
 fn key_names(current: &Current<'_>, asked: &[FieldRef], keys: &[Vec<u32>]) -> Names {
     let first = current.inputs.first().zip(keys.first());
-    first.map_or_else(Names::unknown, |(input, key)| input.names.chosen(asked, key))
+    let names = first.map_or_else(Names::unknown, |(input, key)| input.names.chosen(asked, key));
+    match names.rest {
+        // Rows of the other inputs may come through.
+        Rest::NoRows => Names::with_rest(Rest::Unread),
+        Rest::Nothing | Rest::Unnamed | Rest::Unread | Rest::Broken => names,
+    }
 }
 
 fn count<T>(items: &[T]) -> u32 {

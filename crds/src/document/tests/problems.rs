@@ -1,5 +1,7 @@
 //! Each kind of problem with its message, its place, and what to do.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use super::super::Document;
 
 /// The problems of a flow with these steps, which begin on line 6.

@@ -1,5 +1,7 @@
 //! Steps as elementary operations: a line per node, its outputs with what is known of them.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use plan::{Collection, CollectionId, Do, Fold, Function, Graph, Group, Key, Node, OnError, Op, Order, Sink, Source};
 
 use super::*;
