@@ -13,6 +13,7 @@ pub mod codec;
 pub mod error;
 pub mod key;
 pub mod memory;
+pub mod pipe;
 pub mod printf;
 pub mod report;
 pub mod row;
