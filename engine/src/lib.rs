@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod codec;
 pub mod error;
+pub mod fold;
 pub mod key;
 pub mod memory;
 pub mod pipe;
