@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{Error, MemoryPool, Result};
+use crate::{Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
 #[derive(Debug)]
@@ -23,12 +23,16 @@ pub struct RunContext {
     pub threads: usize,
     /// For tables, sort buffers and stores; see `task_budget`.
     pub memory: Arc<MemoryPool>,
+    /// The object stores of sources and sinks.
+    pub stores: Arc<Stores>,
     /// Set to stop every task soon.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
     /// Rows set aside by `onError`, per step.
     pub set_aside: BTreeMap<String, AtomicU64>,
     /// Bytes spilled per step.
-    pub spilled: BTreeMap<String, AtomicU64>,
+    pub spilled: BTreeMap<String, Arc<AtomicU64>>,
+    /// Bytes read, written or shuffled per step.
+    pub bytes: BTreeMap<String, AtomicU64>,
 }
 
 impl RunContext {
