@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::op::Allowance;
 use crate::{Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
@@ -36,6 +37,25 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// What one operator of a step may use, in one task.
+    #[must_use]
+    pub fn allowance(&self, step: &str) -> Allowance {
+        Allowance {
+            step: step.to_owned(),
+            budget: self.task_budget(),
+            memory: Arc::clone(&self.memory),
+            dir: self.scratch.clone(),
+            spilled: self.spilled.get(step).map(Arc::clone).unwrap_or_default(),
+        }
+    }
+
+    /// Counts bytes that a step read, wrote or shuffled.
+    pub fn count_bytes(&self, step: &str, bytes: u64) {
+        if let Some(count) = self.bytes.get(step) {
+            count.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes that one task's operator may hold before it spills, whatever the others do.
     #[must_use]
     pub fn task_budget(&self) -> usize {
