@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod codec;
 pub mod error;
+pub mod function;
 pub mod key;
 pub mod memory;
 pub mod report;
