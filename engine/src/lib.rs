@@ -12,6 +12,7 @@ pub mod batch;
 pub mod codec;
 pub mod error;
 pub mod fold;
+pub mod function;
 pub mod key;
 pub mod memory;
 pub mod pipe;

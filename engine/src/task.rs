@@ -80,6 +80,13 @@ pub struct Origin {
     line: Cell<Option<u64>>,
 }
 
+/// A place in a task's input.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    file: Option<Arc<str>>,
+    line: Option<u64>,
+}
+
 impl Origin {
     /// A new file begins.
     pub fn enter(&self, file: Option<Arc<str>>) {
@@ -90,6 +97,18 @@ impl Origin {
     /// The 1-based line (or record) now pushed.
     pub fn set_line(&self, line: u64) {
         self.line.set(Some(line));
+    }
+
+    /// Where it stands now, for rows that are held back a while.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { file: self.file.borrow().clone(), line: self.line.get() }
+    }
+
+    /// Stands again where it stood.
+    pub fn restore(&self, mark: &Mark) {
+        self.file.borrow_mut().clone_from(&mark.file);
+        self.line.set(mark.line);
     }
 
     /// `file:line`, or what of it is known.

@@ -79,6 +79,11 @@ impl<'s> Lexer<'s> {
         self.peek().unwrap_or(0)
     }
 
+    /// The offset behind the last token.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
     /// Whether the next byte, blanks included, is this one.
     pub(crate) fn at_byte(&self, byte: u8) -> bool {
         self.peek() == Some(byte)

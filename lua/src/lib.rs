@@ -64,25 +64,65 @@ pub fn parse(source: &str) -> Result<ParsedFunction, SyntaxError> {
 /// # Errors
 /// [`SyntaxError`] as for `parse`, about `source`.
 pub fn parse_behind(prelude: &str, source: &str) -> Result<ParsedFunction, SyntaxError> {
-    let (function, scopes) = syntax(prelude, source)?.1;
-    let hidden = function.vararg || scopes.debug;
+    let mut parser = behind(prelude)?.0;
+    let function = parser.function(source)?;
+    let hidden = function.vararg || parser.scope.debug;
     Ok(ParsedFunction {
         params: function.params.iter().map(|(name, _)| name.to_string()).collect(),
         vararg: function.vararg,
-        reads: (!hidden).then_some(scopes.read),
+        reads: (!hidden).then_some(parser.scope.read),
     })
 }
 
-/// The trees of a prelude and of a function behind it.
-fn syntax(
-    prelude: &str,
-    source: &str,
-) -> Result<(ast::Block, (std::rc::Rc<ast::Function>, parse::Scopes)), SyntaxError> {
-    let (parser, block) = match parse::Parser::prelude(prelude) {
-        Ok(parsed) => parsed,
-        Err(_) => parse::Parser::prelude("")?,
-    };
-    Ok((block, parser.function(source)?))
+/// A parser behind a prelude, and the prelude's tree.
+fn behind<'s>(prelude: &'s str) -> Result<(parse::Parser<'s>, ast::Block), SyntaxError> {
+    parse::Parser::prelude(prelude).or_else(|_| parse::Parser::prelude(""))
+}
+
+/// The texts of a prelude and of a function behind it, with a call of `check` around every computed table key (`t[check(k)]`),
+/// on the same lines. Texts that do not parse come back as they are.
+#[must_use]
+pub fn check_keys(prelude: &str, source: &str, check: &str) -> (String, String) {
+    let Ok((mut parser, _)) = parse::Parser::prelude(prelude) else { return (prelude.to_owned(), source.to_owned()) };
+    let in_prelude = std::mem::take(&mut parser.keys);
+    if parser.function(source).is_err() {
+        return (prelude.to_owned(), source.to_owned());
+    }
+    let blank = lex::Lexer::of_chunk(prelude).offset();
+    let checked = insert(prelude, &in_prelude, check);
+    (checked[blank..].to_owned(), insert(source, &parser.keys, check))
+}
+
+fn insert(text: &str, keys: &[(usize, usize)], check: &str) -> String {
+    let starts = keys.iter().map(|(start, _)| (*start, true));
+    let mut places: Vec<(usize, bool)> = starts.chain(keys.iter().map(|(_, end)| (*end, false))).collect();
+    places.sort_unstable();
+    let (mut result, mut copied) = (String::with_capacity(text.len()), 0);
+    for (place, opens) in places {
+        result.push_str(&text[copied..place]);
+        copied = place;
+        if opens {
+            result.push_str(check);
+            result.push('(');
+        } else {
+            result.push(')');
+        }
+    }
+    result.push_str(&text[copied..]);
+    result
+}
+
+/// The number of lines of a text, as Lua counts them.
+#[must_use]
+pub fn lines(text: &str) -> u32 {
+    let (mut count, mut bytes) = (1, text.bytes().peekable());
+    while let Some(byte) = bytes.next() {
+        if byte == b'\n' || byte == b'\r' {
+            count += 1;
+            bytes.next_if(|next| (*next == b'\n' || *next == b'\r') && *next != byte);
+        }
+    }
+    count
 }
 
 /// Checks `spec.lua`: a chunk of statements.

@@ -71,3 +71,12 @@ fn a_prelude_is_a_chunk_that_does_not_return() {
     assert_eq!(parse_behind("const y = 1", "function(x) y = 2 end").unwrap_err().message, "attempt to assign to const variable 'y'");
     assert_eq!(parse_behind("const y = 1", "function(y) end").unwrap_err().message, "attempt to re-declare const variable 'y'");
 }
+
+#[test]
+fn computed_keys_are_checked_where_they_stand() {
+    let check = |source: &str| check_keys("#!x\nlocal t = {}\nt[f()] = 1", source, "K");
+    let (prelude, function) = check("function(x)\n  return t[x], t['a'], t[1], {[x] = t[t[x]], [2] = 3}, t[ [[a]] ] end");
+    assert_eq!(prelude, "\nlocal t = {}\nt[K(f())] = 1");
+    assert_eq!(function, "function(x)\n  return t[K(x)], t['a'], t[1], {[K(x)] = t[K(t[K(x)])], [2] = 3}, t[ [[a]] ] end");
+    assert_eq!(lines("a\r\nb\n\rc\n\nd"), 5);
+}

@@ -7,8 +7,9 @@ use crate::SyntaxError;
 use crate::ast::{Expr, LocalId};
 use crate::lex::Name;
 
-const MAX_LOCALS: usize = 200;
-const MAX_UPVALUES: usize = 60;
+/// LuaJIT's limits are 200 and 60, of which the engine's check of keys (`check_keys`) takes one each.
+const MAX_LOCALS: usize = 199;
+const MAX_UPVALUES: usize = 59;
 
 /// All scopes that are open, and what was seen in them.
 #[derive(Debug)]
