@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
-use crate::op::Probe;
+use crate::op::ProbeJoin;
 use crate::shuffle::MapTask;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 
@@ -15,7 +15,7 @@ use super::fold_lists::FoldLists;
 use super::forward::Forward;
 use super::heads::fused_combines;
 use super::job::Job;
-use super::pass::{Count, Keep, Nobody, Select, Tee};
+use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
 
 /// What a chain may reach: the nodes of one side of a stage, and the shuffles that it feeds.
 #[derive(Debug, Default)]
@@ -111,12 +111,15 @@ impl Chain<'_> {
             Do::Map(_) | Do::FlatMap(_) | Do::Filter(_) | Do::ForEach(_) | Do::Split { .. } => {
                 function::stage(node, self.ctx, &self.job.sides(node)?, outs)
             }
-            Do::Select(columns) => Ok(self.select(node, columns.iter().map(|column| *column as usize).collect(), only(&mut outs))),
+            Do::Select(columns) => Ok(self.select(node, columns.clone(), only(&mut outs))),
             Do::Pipe { command } => pipe::pipe(&node.step, command, self.ctx, only(&mut outs)),
             Do::PipeAsArgs { command } => pipe::pipe_as_args(&node.step, command, self.ctx, only(&mut outs)),
             Do::Identity => Ok(only(&mut outs)),
             Do::Tag { leg, key } => Ok(Box::new(super::deal::Tag::new(self.ctx, node, *leg, key, only(&mut outs)))),
-            Do::ProbeJoin { .. } => Ok(Box::new(Probe::new(self.ctx, self.job.probe_tables(node)?, only(&mut outs)))),
+            Do::ProbeJoin { .. } => {
+                let join = ProbeJoin::new(self.job.probe_table(node)?, node.step.clone());
+                Ok(Box::new(Probe { join, out: only(&mut outs) }))
+            }
             Do::UntagCoGroup { .. } | Do::UntagJoin { .. } => {
                 Err(Error::Plan(format!("step {:?} is separated from its shuffle", node.step)))
             }
@@ -131,7 +134,7 @@ impl Chain<'_> {
         sink.writer(number, self.ctx).map_err(|error| Error::in_step(&node.step, error))
     }
 
-    fn select(&self, node: &Node, columns: Vec<usize>, out: Box<dyn RowSink>) -> Box<dyn RowSink> {
+    fn select(&self, node: &Node, columns: Vec<u32>, out: Box<dyn RowSink>) -> Box<dyn RowSink> {
         Box::new(Select { step: node.step.clone(), columns, ctx: Rc::clone(self.ctx), scratch: RowScratch::default(), out })
     }
 

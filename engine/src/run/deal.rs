@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use plan::{Group, Key, Node, NodeId, Op};
 
 use crate::key;
-use crate::op::{CombineTable, SortedRun, Sorter};
+use crate::op::{self, Limit, MapCombine, SortedRun, Sorter};
 use crate::shuffle::{BucketWriter, MapTask, Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::chain::Chain;
-use super::pass::missing_field;
+use super::fold;
 
 /// Where the map tasks of a stage put the rows of one group.
 #[derive(Debug)]
@@ -36,12 +36,14 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
         Group::ByKey { key, .. } if target.combine.is_empty() => by_key(chain, node, key, writer),
         Group::ByKey { key, values, .. } => {
             let nodes: Vec<&Node> = target.combine.iter().map(|id| chain.job.plan.graph.node(*id)).collect();
-            Box::new(Combine { table: super::fold::table(chain, &nodes, key, *values)?, writer })
+            let folds = fold::folds(chain, &nodes)?;
+            let table = MapCombine::new(key.clone(), *values, folds, chain.job.run.allowance(&node.step));
+            Box::new(Combine { table: Some(table), writer })
         }
         Group::Hash { key } => by_key(chain, node, key, writer),
         Group::ByLeg { legs } => by_leg(chain, node, *legs, writer)?,
         Group::Sort { by } | Group::Merge { by } => {
-            let sorter = Sorter::new(&node.step, by, Rc::clone(chain.ctx));
+            let sorter = Sorter::new(by, chain.job.run.allowance(&node.step));
             Box::new(Sort { sorter: Some(sorter), task: chain.task, target: Arc::clone(target) })
         }
         Group::Gather => {
@@ -50,7 +52,7 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
             Box::new(InTurn { writer, next, step: 0 })
         }
         Group::RoundRobin => Box::new(InTurn { next: chain.place.0 % writer.buckets(), writer, step: 1 }),
-        Group::Limit { n, offset } => Box::new(First { writer, left: n.saturating_add(*offset) }),
+        Group::Limit { n, offset } => Box::new(Limit::ahead(*n, *offset, InTurn { writer, next: 0, step: 0 })),
     })
 }
 
@@ -70,9 +72,7 @@ struct ByKey {
 impl RowSink for ByKey {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.encoded.clear();
-        if let Err(missing) = key::encode_key(row, &self.key, &mut self.encoded) {
-            return Err(missing_field(&self.ctx, &self.step, missing.column, row));
-        }
+        key::encode_key(row, &self.key, &mut self.encoded).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
         let bucket = self.writer.bucket(key::hash(&self.encoded));
         self.writer.push(bucket, row)
     }
@@ -84,19 +84,21 @@ impl RowSink for ByKey {
 
 /// Rows folded before the shuffle: what leaves is key fields, then partial results.
 struct Combine {
-    table: CombineTable,
+    table: Option<MapCombine>,
     writer: BucketWriter,
 }
 
 impl RowSink for Combine {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let writer = &mut self.writer;
-        self.table.push_raw(row, &mut |hash, partial| writer.push(writer.bucket(hash), partial))
+        let table = self.table.as_mut().expect("not finished yet");
+        table.push(row, &mut |hash, partial| writer.push(writer.bucket(hash), partial))
     }
 
     fn finish(&mut self) -> Result<()> {
         let writer = &mut self.writer;
-        self.table.flush(&mut |hash, partial| writer.push(writer.bucket(hash), partial))?;
+        let table = self.table.take().expect("finished once");
+        table.finish(&mut |hash, partial| writer.push(writer.bucket(hash), partial))?;
         writer.finish()
     }
 }
@@ -105,7 +107,7 @@ impl RowSink for Combine {
 pub(crate) struct Tag {
     ctx: Rc<TaskContext>,
     step: String,
-    leg: i64,
+    leg: u32,
     key: Vec<u32>,
     scratch: RowScratch,
     out: Box<dyn RowSink>,
@@ -113,23 +115,14 @@ pub(crate) struct Tag {
 
 impl Tag {
     pub(crate) fn new(ctx: &Rc<TaskContext>, node: &Node, leg: u32, key: &[u32], out: Box<dyn RowSink>) -> Tag {
-        let scratch = RowScratch::default();
-        Tag { ctx: Rc::clone(ctx), step: node.step.clone(), leg: i64::from(leg), key: key.to_vec(), scratch, out }
+        Tag { ctx: Rc::clone(ctx), step: node.step.clone(), leg, key: key.to_vec(), scratch: RowScratch::default(), out }
     }
 }
 
 impl RowSink for Tag {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let mut tagged = self.scratch.take();
-        tagged.push(Val::Int(self.leg));
-        for &column in &self.key {
-            match row.get(column as usize) {
-                Some(value) => tagged.push(*value),
-                None => return Err(missing_field(&self.ctx, &self.step, column as usize, row)),
-            }
-        }
-        let rest = row.iter().enumerate().filter(|(at, _)| !self.key.contains(&(*at as u32)));
-        tagged.extend(rest.map(|(_, value)| *value));
+        op::tag(self.leg, &self.key, row, &mut tagged).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
         let result = self.out.push(&tagged);
         self.scratch.give(tagged);
         result
@@ -217,30 +210,6 @@ impl RowSink for InTurn {
 
     fn finish(&mut self) -> Result<()> {
         self.writer.finish()
-    }
-}
-
-/// The first rows of a task: no other can be among the first of the collection.
-struct First {
-    writer: BucketWriter,
-    left: u64,
-}
-
-impl RowSink for First {
-    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        if self.left == 0 {
-            return Ok(());
-        }
-        self.left -= 1;
-        self.writer.push(0, row)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.writer.finish()
-    }
-
-    fn wants_more(&self) -> bool {
-        self.left > 0
     }
 }
 

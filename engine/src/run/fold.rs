@@ -1,27 +1,25 @@
-//! Combine nodes made into hash tables.
+//! Combine nodes made into the folds of a hash table.
 
-use plan::{Fold, Key, Node, Op, Values};
+use plan::{Fold, Node, Op};
 
-use crate::op::{CombineSpec, CombineTable, FoldKind};
+use crate::op::FoldSpec;
 use crate::{Error, Result, function};
 
 use super::chain::Chain;
 
-/// A table that folds the values of each key with every one of `nodes`.
-pub(crate) fn table(chain: &Chain<'_>, nodes: &[&Node], key: &Key, values: Values) -> Result<CombineTable> {
-    let folds = nodes.iter().map(|node| fold(chain, node)).collect::<Result<Vec<_>>>()?;
-    let step = nodes.first().map(|node| node.step.clone()).unwrap_or_default();
-    Ok(CombineTable::new(CombineSpec { step, key: key.clone(), values, folds }, std::rc::Rc::clone(chain.ctx)))
+/// The folds of combine nodes that share a group.
+pub(crate) fn folds(chain: &Chain<'_>, nodes: &[&Node]) -> Result<Vec<FoldSpec>> {
+    nodes.iter().map(|node| fold(chain, node)).collect()
 }
 
-fn fold(chain: &Chain<'_>, node: &Node) -> Result<FoldKind> {
+fn fold(chain: &Chain<'_>, node: &Node) -> Result<FoldSpec> {
     let Op::Combine(fold) = &node.op else {
         return Err(Error::Plan(format!("step {:?} does not combine", node.step)));
     };
     Ok(match fold {
-        Fold::Lua(_) => FoldKind::Function(function::folder(node, chain.ctx, &chain.job.sides(node)?)?),
-        Fold::Count => FoldKind::Count,
-        Fold::Smallest => FoldKind::Smallest,
-        Fold::Top { by, n } => FoldKind::Top { by: by.clone(), n: *n },
+        Fold::Lua(_) => FoldSpec::Lua(function::folder(node, chain.ctx, &chain.job.sides(node)?)?),
+        Fold::Count => FoldSpec::Count,
+        Fold::Smallest => FoldSpec::Smallest,
+        Fold::Top { by, n } => FoldSpec::Top { by: by.clone(), n: *n },
     })
 }

@@ -1,10 +1,8 @@
 //! What stands first in a reduce task: the operator that makes groups of the shuffled rows.
 
-use std::rc::Rc;
-
 use plan::{CollectionId, Do, Group, Node, NodeId, Op};
 
-use crate::op::{CombineTable, Grouper, Joiner};
+use crate::op::{CoGrouper, Grouper, Join, Limit, ReduceCombine};
 use crate::{Error, Result, RowSink, Val};
 
 use super::chain::Chain;
@@ -22,7 +20,7 @@ pub(crate) fn head(chain: &Chain<'_>, target: &Target) -> Result<Box<dyn RowSink
         Group::ByKey { .. } if !target.combine.is_empty() => combined(chain, &target.combine, node, group, Input::Partial),
         Group::ByKey { .. } => grouped(chain, node, group),
         Group::ByLeg { legs } => joined(chain, node, target, *legs),
-        Group::Limit { n, offset } => Ok(Box::new(Window { skip: *offset, left: *n, out: chain.collection(node.outputs[0])? })),
+        Group::Limit { n, offset } => Ok(Box::new(Limit::new(*n, *offset, chain.collection(node.outputs[0])?))),
         Group::Sort { .. } | Group::Merge { .. } | Group::Gather | Group::Hash { .. } | Group::RoundRobin => {
             chain.collection(node.outputs[0])
         }
@@ -42,28 +40,30 @@ fn combined(chain: &Chain<'_>, combine: &[NodeId], group_node: &Node, group: &Gr
         return Err(Error::Plan(format!("step {:?} has no key", group_node.step)));
     };
     let nodes: Vec<&Node> = combine.iter().map(|id| chain.job.plan.graph.node(*id)).collect();
-    let table = fold::table(chain, &nodes, key, *values)?;
+    let allowance = chain.job.run.allowance(&group_node.step);
+    let table = Some(ReduceCombine::new(key.clone(), *values, fold::folds(chain, &nodes)?, allowance));
     let outs = nodes.iter().map(|node| chain.collection(node.outputs[0])).collect::<Result<_>>()?;
     Ok(Box::new(Combined { table, input, outs }))
 }
 
 struct Combined {
-    table: CombineTable,
+    table: Option<ReduceCombine>,
     input: Input,
     outs: Vec<Box<dyn RowSink>>,
 }
 
 impl RowSink for Combined {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        let table = self.table.as_mut().expect("not finished yet");
         match self.input {
-            Input::Partial => self.table.push_partial(row),
-            Input::Raw => self.table.push_whole(row),
+            Input::Partial => table.push_partial(row),
+            Input::Raw => table.push_raw(row),
         }
     }
 
     fn finish(&mut self) -> Result<()> {
         let outs = &mut self.outs;
-        self.table.drain(&mut |fold, row| outs[fold].push(row))?;
+        self.table.take().expect("finished once").finish(&mut |fold, row| outs[fold].push(row))?;
         self.outs.iter_mut().try_for_each(|out| out.finish())
     }
 }
@@ -77,7 +77,11 @@ fn grouped(chain: &Chain<'_>, node: &Node, group: &Group) -> Result<Box<dyn RowS
     }
     let readers = chain.job.consumers.get(&output).map_or(0, Vec::len);
     if readers > outs.len() || chain.job.keeps(output) {
-        outs.push(Box::new(Grouped { grouper: Some(Grouper::new(&node.step, group, Rc::clone(chain.ctx))?), out: chain.lists(output)? }));
+        let Group::ByKey { key, values, order_by } = group else {
+            return Err(Error::Plan(format!("step {:?} has no key", node.step)));
+        };
+        let grouper = Grouper::new(key.clone(), *values, order_by.clone(), chain.job.run.allowance(&node.step));
+        outs.push(Box::new(Gathered { operator: Some(grouper), out: chain.lists(output)? }));
     }
     Ok(if outs.len() == 1 { outs.pop().expect("there is one") } else { Box::new(Tee(outs)) })
 }
@@ -89,22 +93,6 @@ pub(crate) fn fused_combines(chain: &Chain<'_>, group: CollectionId) -> Vec<Node
     consumers.iter().filter(fused).copied().collect()
 }
 
-struct Grouped {
-    grouper: Option<Grouper>,
-    out: Box<dyn RowSink>,
-}
-
-impl RowSink for Grouped {
-    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        self.grouper.as_mut().expect("not finished yet").push(row)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.grouper.take().expect("finished once").finish(self.out.as_mut())?;
-        self.out.finish()
-    }
-}
-
 /// A join or coGroup: the untag node behind the shuffle says what comes out.
 fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<Box<dyn RowSink>> {
     let consumers = chain.job.consumers.get(&node.outputs[0]).map(Vec::as_slice).unwrap_or_default();
@@ -114,60 +102,57 @@ fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<
     };
     let keys = key_fields(chain, node)?;
     let shuffle = &target.shuffle;
-    let joiner = match &untag.op {
-        Op::ParallelDo(Do::UntagCoGroup { .. }) => Joiner::cogroup(&node.step, legs as usize, keys, Rc::clone(chain.ctx)),
+    let allowance = chain.job.run.allowance(&node.step);
+    let out = chain.collection(untag.outputs[0])?;
+    match &untag.op {
+        Op::ParallelDo(Do::UntagCoGroup { .. }) => {
+            Ok(Box::new(Gathered { operator: Some(CoGrouper::new(legs as usize, keys, allowance)), out }))
+        }
         Op::ParallelDo(Do::UntagJoin { kind, widths, .. }) => {
             let width = |(leg, width): (usize, &Option<u32>)| width.map_or_else(|| shuffle.width(leg), |width| width as usize);
             let widths = widths.iter().enumerate().map(width).collect();
-            Joiner::join(&node.step, *kind, keys, widths, Rc::clone(chain.ctx))
+            Ok(Box::new(Gathered { operator: Some(Join::new(*kind, keys, widths, allowance)), out }))
         }
-        _ => return Err(Error::Plan(format!("the shuffle of step {:?} is read by something else", node.step))),
+        _ => Err(Error::Plan(format!("the shuffle of step {:?} is read by something else", node.step))),
+    }
+}
+
+/// An operator that sees all its rows before it puts any out.
+trait Operator {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()>;
+    fn finish(self, out: &mut dyn RowSink) -> Result<()>;
+}
+
+macro_rules! operator {
+    ($name:ty) => {
+        impl Operator for $name {
+            fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+                <$name>::push(self, row)
+            }
+
+            fn finish(self, out: &mut dyn RowSink) -> Result<()> {
+                <$name>::finish(self, out)
+            }
+        }
     };
-    Ok(Box::new(Joined { joiner: Some(joiner), out: chain.collection(untag.outputs[0])? }))
 }
 
-struct Joined {
-    joiner: Option<Joiner>,
+operator!(Grouper);
+operator!(CoGrouper);
+operator!(Join);
+
+struct Gathered<O> {
+    operator: Option<O>,
     out: Box<dyn RowSink>,
 }
 
-impl RowSink for Joined {
+impl<O: Operator> RowSink for Gathered<O> {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        self.joiner.as_mut().expect("not finished yet").push(row)
+        self.operator.as_mut().expect("not finished yet").push(row)
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.joiner.take().expect("finished once").finish(self.out.as_mut())?;
+        self.operator.take().expect("finished once").finish(self.out.as_mut())?;
         self.out.finish()
     }
 }
-
-/// The rows of a `limit`.
-struct Window {
-    skip: u64,
-    left: u64,
-    out: Box<dyn RowSink>,
-}
-
-impl RowSink for Window {
-    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return Ok(());
-        }
-        if self.left == 0 {
-            return Ok(());
-        }
-        self.left -= 1;
-        self.out.push(row)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.out.finish()
-    }
-
-    fn wants_more(&self) -> bool {
-        self.left > 0 && self.out.wants_more()
-    }
-}
-

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
 use crate::function::Side;
-use crate::op::ProbeTables;
+use crate::op::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
 use crate::sink::Staging;
 use crate::{BatchLog, Error, Result, RunContext};
@@ -37,7 +37,7 @@ pub(crate) struct Job {
     writers: AtomicU64,
     rows: BTreeMap<CollectionId, Arc<AtomicU64>>,
     sides: Mutex<BTreeMap<CollectionId, Arc<BatchLog>>>,
-    probes: Mutex<BTreeMap<NodeId, Arc<ProbeTables>>>,
+    probes: Mutex<BTreeMap<NodeId, Arc<ProbeTable>>>,
 }
 
 impl Job {
@@ -89,7 +89,7 @@ impl Job {
     /// Counts what a group's shuffle moved.
     pub(crate) fn note_shuffled(&self, group: NodeId, size: BucketSize) {
         let step = &self.plan.graph.node(group).step;
-        self.run.bytes[step].fetch_add(size.bytes, Ordering::Relaxed);
+        self.run.count_bytes(step, size.bytes);
         self.run.spilled[step].fetch_add(size.spilled, Ordering::Relaxed);
     }
 
@@ -159,7 +159,7 @@ impl Job {
     }
 
     /// The tables of a broadcast join: built by the first task that asks.
-    pub(crate) fn probe_tables(&self, node: &plan::Node) -> Result<Arc<ProbeTables>> {
+    pub(crate) fn probe_table(&self, node: &plan::Node) -> Result<Arc<ProbeTable>> {
         let mut probes = lock(&self.probes);
         if let Some(tables) = probes.get(&node.id) {
             return Ok(Arc::clone(tables));
@@ -168,7 +168,10 @@ impl Job {
             return Err(Error::Plan(format!("step {:?} is no broadcast join", node.step)));
         };
         let sides = node.side_inputs.iter().map(|side| self.whole(side.from)).collect::<Result<Vec<_>>>()?;
-        let tables = ProbeTables::build(&node.step, *kind, *big, keys, widths, &sides)?;
+        let widths = widths.iter().map(|width| width.map(|width| width as usize)).collect();
+        let spec = ProbeSpec { kind: *kind, big: *big as usize, keys: keys.clone(), widths };
+        let sides: Vec<&BatchLog> = sides.iter().map(Arc::as_ref).collect();
+        let tables = ProbeTable::build(spec, &sides, &self.run.allowance(&node.step))?;
         Ok(Arc::clone(probes.entry(node.id).or_insert(Arc::new(tables))))
     }
 

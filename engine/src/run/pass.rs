@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::op::ProbeJoin;
 use crate::shuffle::MapTask;
-use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val};
+use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val, key};
 
 use super::job::Job;
 
@@ -90,7 +91,7 @@ impl RowSink for Keep {
 /// `select`: the columns of a row, reordered.
 pub(crate) struct Select {
     pub(crate) step: String,
-    pub(crate) columns: Vec<usize>,
+    pub(crate) columns: Vec<u32>,
     pub(crate) ctx: Rc<TaskContext>,
     pub(crate) scratch: RowScratch,
     pub(crate) out: Box<dyn RowSink>,
@@ -100,10 +101,7 @@ impl RowSink for Select {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let mut selected = self.scratch.take();
         for &column in &self.columns {
-            match row.get(column) {
-                Some(value) => selected.push(*value),
-                None => return Err(missing_field(&self.ctx, &self.step, column, row)),
-            }
+            selected.push(key::column(row, column).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?);
         }
         let result = self.out.push(&selected);
         self.scratch.give(selected);
@@ -119,7 +117,22 @@ impl RowSink for Select {
     }
 }
 
-/// The error of a column (0-based) beyond a row's width.
-pub(crate) fn missing_field(ctx: &TaskContext, step: &str, column: usize, row: &[Val<'_>]) -> crate::Error {
-    ctx.fail(step, Some(row), format!("field {} does not exist: the row has {} fields", column + 1, row.len()))
+/// A broadcast join's big leg.
+pub(crate) struct Probe {
+    pub(crate) join: ProbeJoin,
+    pub(crate) out: Box<dyn RowSink>,
+}
+
+impl RowSink for Probe {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.join.push(row, self.out.as_mut())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.out.finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.out.wants_more()
+    }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use plan::{Group, Mscr, NodeId, OutputChannel};
 
-use crate::op::{self, RunRange};
+use crate::op::{self, SortedRun};
 use crate::report::{Observer, Phase};
 use crate::shuffle::{BucketSize, Shuffle, lock};
-use crate::{Result, RowScratch, RowSink, TaskContext};
+use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
@@ -32,7 +32,10 @@ struct Work {
 
 enum From {
     Buckets(Arc<Shuffle>, Range<usize>),
-    Runs(RunRange),
+    /// The rows of the runs from the first place on (inclusive) to the second (exclusive).
+    Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
+    /// An exact partition that no row falls into.
+    Nothing,
 }
 
 /// Runs all reduce tasks of a stage; how many there were.
@@ -74,7 +77,7 @@ fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
         let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
         let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
         let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
-        op::split_runs(runs, parts)?.into_iter().map(From::Runs).collect()
+        ranges(runs, parts, exact.is_some())
     } else {
         let sizes = target.shuffle.sizes();
         let ranges = if exact.is_some() { (0..sizes.len()).map(|at| at..at + 1).collect() } else { coalesce(&sizes) };
@@ -83,6 +86,18 @@ fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
     let count = from.len();
     let work = from.into_iter().enumerate();
     Ok(work.map(|(at, from)| Work { group: target.group, place: (at, count), from }).collect())
+}
+
+/// Ranges of about the same size of sorted runs, `parts` of them if that is exact.
+fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
+    let bounds = op::splitters(&runs, parts);
+    let runs = Arc::new(runs);
+    let range = |at: usize| (at.checked_sub(1).map(|lower| bounds[lower].clone()), bounds.get(at).cloned());
+    let mut ranges: Vec<From> = (0..=bounds.len()).map(|at| From::Runs(Arc::clone(&runs), range(at))).collect();
+    if exact {
+        ranges.resize_with(parts, || From::Nothing);
+    }
+    ranges
 }
 
 /// How many tasks a number of bytes is worth.
@@ -114,9 +129,26 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
                 push_bucket(&ctx, shuffle, bucket, &mut scratch, out.as_mut())?;
             }
         }
-        From::Runs(range) => range.push_all(&ctx, out.as_mut())?,
+        From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
+        From::Nothing => {}
     }
     out.finish()
+}
+
+fn merge(
+    job: &Job,
+    target: &Target,
+    runs: &[SortedRun],
+    range: (Option<&[u8]>, Option<&[u8]>),
+    out: &mut dyn RowSink,
+) -> Result<()> {
+    let node = job.plan.graph.node(target.group);
+    match &node.op {
+        plan::Op::Group(Group::Sort { by } | Group::Merge { by }) => {
+            op::merge_range(runs, by, range, &job.run.allowance(&node.step), out)
+        }
+        _ => Err(Error::Plan(format!("step {:?} does not sort", node.step))),
+    }
 }
 
 fn push_bucket(ctx: &TaskContext, shuffle: &Shuffle, bucket: usize, scratch: &mut RowScratch, out: &mut dyn RowSink) -> Result<()> {
