@@ -19,6 +19,7 @@ pub mod printf;
 pub mod report;
 pub mod row;
 pub mod run;
+pub mod sink;
 pub mod store;
 pub mod task;
 pub mod text;
