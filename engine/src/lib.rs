@@ -21,6 +21,7 @@ pub mod report;
 pub mod row;
 pub mod run;
 pub mod shuffle;
+pub mod sink;
 pub mod spill;
 pub mod store;
 pub mod task;

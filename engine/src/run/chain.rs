@@ -131,7 +131,7 @@ impl Chain<'_> {
         let ordered = self.job.plan.graph.collection(node.inputs[0]).ordered;
         let (sink, next) = self.job.sink(&node.step);
         let number = if ordered { self.place.0 } else { next };
-        sink.writer(number, self.ctx).map_err(|error| Error::in_step(&node.step, error))
+        sink.writer(number, self.ctx)
     }
 
     fn select(&self, node: &Node, columns: Vec<u32>, out: Box<dyn RowSink>) -> Box<dyn RowSink> {

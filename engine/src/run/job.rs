@@ -49,8 +49,7 @@ impl Job {
                 && !sinks.contains_key(&node.step)
             {
                 let ordered = node.inputs.iter().any(|input| plan.graph.collection(*input).ordered);
-                let staging = Staging::open(&node.step, sink, &run, ordered).map_err(|error| Error::in_step(&node.step, error))?;
-                sinks.insert(node.step.clone(), Arc::new(staging));
+                sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &run, ordered)?));
             }
         }
         let rows = plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect();
@@ -180,11 +179,11 @@ impl Job {
         (Arc::clone(&self.sinks[step]), self.writers.fetch_add(1, Ordering::Relaxed) as usize)
     }
 
-    /// Makes all output visible.
+    /// Makes all output visible: all that can fail is done for every sink before the first one commits.
     pub(crate) fn commit(self) -> Result<()> {
-        for (step, sink) in self.sinks {
-            let sink = Arc::into_inner(sink).expect("all tasks are over");
-            sink.commit().map_err(|error| Error::in_step(&step, error))?;
+        self.sinks.values().try_for_each(|sink| sink.prepare())?;
+        for (_, sink) in self.sinks {
+            Arc::into_inner(sink).expect("all tasks are over").commit()?;
         }
         Ok(())
     }
