@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plan::{CollectionId, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
 
 use crate::shuffle::MapTask;
-use crate::source::{self, Split, Wanted};
+use crate::source::{self, Split, Target, Wanted};
 use crate::{BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::job::Job;
@@ -129,10 +129,11 @@ fn read(node: &Node, ctx: &TaskContext, split: &Split, out: &mut dyn RowSink, ba
         return Err(Error::Plan(format!("step {:?} does not read", node.step)));
     };
     let mut set_aside = |raw: &[u8]| bad.push(&[Val::Str(raw)]);
-    match node.on_error {
-        OnError::Fail => source::read(split, source, ctx, &node.step, out, None),
-        OnError::Skip | OnError::DeadLetter => source::read(split, source, ctx, &node.step, out, Some(&mut set_aside)),
-    }
+    let bad: Option<&mut dyn FnMut(&[u8]) -> Result<()>> = match node.on_error {
+        OnError::Fail => None,
+        OnError::Skip | OnError::DeadLetter => Some(&mut set_aside),
+    };
+    source::read_into(split, source, ctx, &node.step, Target { out, bad })
 }
 
 /// Pushes a stored part into a sink.
