@@ -18,7 +18,7 @@ mod workers;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use plan::{NodeId, Plan};
@@ -101,7 +101,7 @@ fn scratch_dir(options: &RunOptions) -> Result<tempfile::TempDir> {
 }
 
 fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunContext {
-    let per_step = || plan.graph.nodes.values().map(|node| (node.step.clone(), Default::default())).collect();
+    let steps = || plan.graph.nodes.values().map(|node| node.step.clone());
     RunContext {
         seed: options.seed,
         prelude: plan.prelude.clone(),
@@ -110,9 +110,10 @@ fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunC
         threads: options.threads.max(1),
         memory: MemoryPool::new(options.memory / 2),
         stop: Arc::clone(&options.stop),
-        set_aside: per_step(),
-        spilled: per_step(),
-        stores: Arc::new(Stores::default()),
+        set_aside: steps().map(|step| (step, AtomicU64::default())).collect(),
+        spilled: steps().map(|step| (step, Arc::default())).collect(),
+        bytes: steps().map(|step| (step, AtomicU64::default())).collect(),
+        stores: Stores::from_environment(),
     }
 }
 

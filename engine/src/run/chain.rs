@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
-use crate::op::ProbeJoin;
+use crate::op::probe::ProbeJoin;
 use crate::shuffle::MapTask;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 

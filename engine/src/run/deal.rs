@@ -7,7 +7,11 @@ use std::sync::{Arc, Mutex};
 use plan::{Group, Key, Node, NodeId, Op};
 
 use crate::key;
-use crate::op::{self, Limit, MapCombine, SortedRun, Sorter};
+use crate::op::combine::MapCombine;
+use crate::op::group;
+use crate::op::limit::Limit;
+use crate::op::sort::Sorter;
+use crate::op::sorted_run::SortedRun;
 use crate::shuffle::{BucketWriter, MapTask, Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val};
 
@@ -122,7 +126,7 @@ impl Tag {
 impl RowSink for Tag {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let mut tagged = self.scratch.take();
-        op::tag(self.leg, &self.key, row, &mut tagged).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
+        group::tag(self.leg, &self.key, row, &mut tagged).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
         let result = self.out.push(&tagged);
         self.scratch.give(tagged);
         result

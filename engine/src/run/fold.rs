@@ -2,7 +2,7 @@
 
 use plan::{Fold, Node, Op};
 
-use crate::op::FoldSpec;
+use crate::op::combine::FoldSpec;
 use crate::{Error, Result, function};
 
 use super::chain::Chain;

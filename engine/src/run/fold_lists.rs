@@ -53,9 +53,10 @@ impl FoldLists {
 
 impl RowSink for FoldLists {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        let Some((Val::List(mut items), key)) = row.split_last() else {
+        let Some((&Val::List(items), key)) = row.split_last() else {
             return Err(Error::Corrupt("a group has no list"));
         };
+        let mut items = items;
         for at in 0..codec::read_array_header(&mut items)? {
             match codec::read_val(&mut items)? {
                 Val::List(mut values) if self.spread => {

@@ -2,7 +2,10 @@
 
 use plan::{CollectionId, Do, Group, Node, NodeId, Op};
 
-use crate::op::{CoGrouper, Grouper, Join, Limit, ReduceCombine};
+use crate::op::combine::ReduceCombine;
+use crate::op::group::{CoGrouper, Grouper};
+use crate::op::join::Join;
+use crate::op::limit::Limit;
 use crate::{Error, Result, RowSink, Val};
 
 use super::chain::Chain;

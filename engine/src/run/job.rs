@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
 use crate::function::Side;
-use crate::op::{ProbeSpec, ProbeTable};
+use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
 use crate::sink::Staging;
 use crate::{BatchLog, Error, Result, RunContext};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::op::ProbeJoin;
+use crate::op::probe::ProbeJoin;
 use crate::shuffle::MapTask;
 use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val, key};
 

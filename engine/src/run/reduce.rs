@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use plan::{Group, Mscr, NodeId, OutputChannel};
 
-use crate::op::{self, SortedRun};
+use crate::op::sort;
+use crate::op::sorted_run::SortedRun;
 use crate::report::{Observer, Phase};
 use crate::shuffle::{BucketSize, Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext};
@@ -90,7 +91,7 @@ fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
 
 /// Ranges of about the same size of sorted runs, `parts` of them if that is exact.
 fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
-    let bounds = op::splitters(&runs, parts);
+    let bounds = sort::splitters(&runs, parts);
     let runs = Arc::new(runs);
     let range = |at: usize| (at.checked_sub(1).map(|lower| bounds[lower].clone()), bounds.get(at).cloned());
     let mut ranges: Vec<From> = (0..=bounds.len()).map(|at| From::Runs(Arc::clone(&runs), range(at))).collect();
@@ -145,7 +146,7 @@ fn merge(
     let node = job.plan.graph.node(target.group);
     match &node.op {
         plan::Op::Group(Group::Sort { by } | Group::Merge { by }) => {
-            op::merge_range(runs, by, range, &job.run.allowance(&node.step), out)
+            sort::merge_range(runs, by, range, &job.run.allowance(&node.step), out)
         }
         _ => Err(Error::Plan(format!("step {:?} does not sort", node.step))),
     }

@@ -31,12 +31,10 @@ fn report(job: &Job, step: &str, stages: &[StageReport]) -> StepReport {
     }
     let of_step = |stage: &&StageReport| stage.steps.iter().any(|name| name == step);
     report.seconds = stages.iter().filter(of_step).map(|stage| stage.seconds).sum();
-    let load = |counts: &std::collections::BTreeMap<String, std::sync::atomic::AtomicU64>| {
-        counts.get(step).map_or(0, |count| count.load(Ordering::Relaxed))
-    };
-    report.spilled_bytes = load(&job.run.spilled);
-    report.set_aside = load(&job.run.set_aside);
-    report.bytes = load(&job.run.bytes);
+    let run = &job.run;
+    report.spilled_bytes = run.spilled.get(step).map_or(0, |bytes| bytes.load(Ordering::Relaxed));
+    report.set_aside = run.set_aside.get(step).map_or(0, |rows| rows.load(Ordering::Relaxed));
+    report.bytes = run.bytes.get(step).map_or(0, |bytes| bytes.load(Ordering::Relaxed));
     report
 }
 
