@@ -14,6 +14,7 @@ pub mod error;
 pub mod fold;
 pub mod key;
 pub mod memory;
+pub mod op;
 pub mod report;
 pub mod row;
 pub mod run;
