@@ -15,6 +15,7 @@ pub mod fold;
 pub mod function;
 pub mod key;
 pub mod memory;
+pub mod op;
 pub mod pipe;
 pub mod printf;
 pub mod report;
