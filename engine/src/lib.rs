@@ -16,6 +16,7 @@ pub mod memory;
 pub mod report;
 pub mod row;
 pub mod run;
+pub mod source;
 pub mod store;
 pub mod task;
 pub mod text;
