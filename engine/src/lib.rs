@@ -23,6 +23,7 @@ pub mod row;
 pub mod run;
 pub mod shuffle;
 pub mod sink;
+pub mod source;
 pub mod spill;
 pub mod store;
 pub mod task;
