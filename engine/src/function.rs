@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use plan::{Do, Fold, Function, Node, OnError, Op, SideShape};
 
 pub use error::{FunctionError, Place};
-pub use fold::{Folder, Shortcut, folder};
+pub use fold::folder;
 
 use crate::{BatchLog, Error, Result, RowSink, TaskContext, Val};
 use batched::Batched;

@@ -8,7 +8,7 @@ local ffi, new_table = require("ffi"), require("table.new")
 local type, select, error, xpcall, next, unpack = type, select, error, xpcall, next, unpack
 local rawget, rawset, rawequal, tostring, setmetatable = rawget, rawset, rawequal, tostring, setmetatable
 local debug_getmetatable, getinfo = debug.getmetatable, debug.getinfo
-local format, concat, rep = string.format, table.concat, string.rep
+local format, concat, sort = string.format, table.concat, table.sort
 local ffi_string, istype, cast, typeof = ffi.string, ffi.istype, ffi.cast, ffi.typeof
 local int64, uint64 = typeof("int64_t"), typeof("uint64_t")
 local loadstring, floor = loadstring, math.floor
@@ -287,16 +287,16 @@ end
 
 local show_value
 
--- A table in a message: a few items, not deep.
+-- A table in a message: a few items, not deep, in an order that does not change.
 local function show_table(t, depth)
   local shown = {}
   for key, value in next, t do
-    if #shown == 8 then
-      shown[9] = "..."
-      break
-    end
     local name = type(key) == "string" and key or "[" .. show_value(key, depth + 1) .. "]"
     shown[#shown + 1] = name .. " = " .. show_value(value, depth + 1)
+  end
+  sort(shown)
+  if #shown > 8 then
+    return "{" .. concat(shown, ", ", 1, 8) .. ", ...}"
   end
   return "{" .. concat(shown, ", ") .. "}"
 end

@@ -7,77 +7,9 @@ use super::batched::load;
 use super::port::Port;
 use super::vm::{Kind, Vm};
 use super::{FunctionError, Plan, Side, Step, fold_function};
+use crate::fold::{Folder, Shortcut};
 use crate::{Result, RowBuf, RowSink, TaskContext, Val};
 use plan::{Node, OnError};
-
-/// Folds rows pairwise.
-pub trait Folder {
-    /// Writes the fold of two rows of one width into the empty row `out`, which gets that width too.
-    ///
-    /// # Errors
-    /// An error of the step where the function fails.
-    fn fold(&mut self, acc: &[Val<'_>], row: &[Val<'_>], out: &mut RowBuf) -> Result<()>;
-
-    /// What the function does to each value, where that is simple enough to be done without it. Wherever
-    /// [`Shortcut::apply`] gives nothing, `fold` must be asked.
-    fn shortcuts(&self) -> Option<&[Shortcut]>;
-}
-
-/// A fold of one value that needs no call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shortcut {
-    Add,
-    Min,
-    Max,
-    /// The value accumulated so far.
-    First,
-    /// The value that came last.
-    Last,
-}
-
-impl Shortcut {
-    /// The fold of two values, exactly as Lua would give it back, if they are numbers of the easy kind.
-    #[inline]
-    #[must_use]
-    pub fn apply<'a>(self, acc: Val<'a>, value: Val<'a>) -> Option<Val<'a>> {
-        match (acc, value) {
-            (Val::Int(a), Val::Int(b)) if exact(a) && exact(b) => match self {
-                Shortcut::Add => Some(a + b).filter(|sum| exact(*sum)).map(Val::Int),
-                Shortcut::Min => Some(Val::Int(a.min(b))),
-                Shortcut::Max => Some(Val::Int(a.max(b))),
-                Shortcut::First => Some(acc),
-                Shortcut::Last => Some(value),
-            },
-            (Val::Float(_) | Val::Int(_), Val::Float(_) | Val::Int(_)) => {
-                let (a, b) = (as_float(acc)?, as_float(value)?);
-                match self {
-                    Shortcut::Add => Some(super::cells::number(a + b)),
-                    // NaN and the two zeros are left to Lua.
-                    Shortcut::Min if a < b => Some(super::cells::number(a)),
-                    Shortcut::Min if b < a => Some(super::cells::number(b)),
-                    Shortcut::Max if a > b => Some(super::cells::number(a)),
-                    Shortcut::Max if b > a => Some(super::cells::number(b)),
-                    Shortcut::First => Some(super::cells::number(a)),
-                    Shortcut::Last => Some(super::cells::number(b)),
-                    Shortcut::Min | Shortcut::Max => None,
-                }
-            }
-            _ => None,
-        }
-    }
-}
-
-fn exact(i: i64) -> bool {
-    i.unsigned_abs() <= super::cells::MAX_EXACT as u64
-}
-
-fn as_float(value: Val<'_>) -> Option<f64> {
-    match value {
-        Val::Int(i) if exact(i) => Some(i as f64),
-        Val::Float(f) => Some(f),
-        _ => None,
-    }
-}
 
 /// The folder of a combine node with a function.
 ///
