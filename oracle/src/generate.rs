@@ -75,7 +75,16 @@ mod tests {
         for operator in operators.split_whitespace() {
             assert!(text.contains(&format!("\n      {operator}: ")), "no flow uses {operator}");
         }
-        for feature in ["persist: true", "sideInputs: ", "partitions: ", "policy: Skip", "policy: DeadLetter", "fields: [", "$(params.", "lua: |"] {
+        for feature in [
+            "persist: true",
+            "sideInputs: ",
+            "partitions: ",
+            "policy: Skip",
+            "policy: DeadLetter",
+            "fields: [",
+            "$(params.",
+            "lua: |",
+        ] {
             assert!(text.contains(feature), "no flow uses {feature}");
         }
     }

@@ -87,7 +87,9 @@ impl Interpreter<'_> {
         let found = &self.collections[&id];
         match found.any {
             None => Ok(&found.rows),
-            Some(_) => Err("reads a limit without an order: any rows would do, so the oracle cannot foresee the result".to_owned()),
+            Some(_) => {
+                Err("reads a limit without an order: any rows would do, so the oracle cannot foresee the result".to_owned())
+            }
         }
     }
 
@@ -255,3 +257,6 @@ fn pick(row: &[Value], columns: &[u32]) -> Result<Row, String> {
 fn at(row: &[Value], column: u32) -> Result<Value, String> {
     row.get(column as usize).cloned().ok_or_else(|| format!("field {} is beyond the row {row:?}", column + 1))
 }
+
+#[cfg(test)]
+mod tests;

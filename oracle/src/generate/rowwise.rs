@@ -202,11 +202,15 @@ fn looking_up(builder: &mut Builder) -> Option<()> {
             (side, "value", "lookup + 1".to_owned(), Kind::Int(10))
         }
         1 => {
-            let side = builder.choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 5000)?;
+            let side = builder.choose(|shape| {
+                shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 5000
+            })?;
             (side.name, "list", "#lookup".to_owned(), Kind::Int(MOST_ROWS))
         }
         _ => {
-            let keyed = |shape: &Shape| shape.exact && shape.unique && shape.width() == 2 && shape.columns.iter().all(|kind| kind.plain());
+            let keyed = |shape: &Shape| {
+                shape.exact && shape.unique && shape.width() == 2 && shape.columns.iter().all(|kind| kind.plain())
+            };
             let side = builder.choose(keyed)?;
             let kind = side.shape.columns[1].or_nil();
             let key = if width > 0 && made.shape.columns[0].plain() { "a1" } else { "1" };
@@ -223,7 +227,8 @@ fn looking_up(builder: &mut Builder) -> Option<()> {
 }
 
 fn operate(builder: &mut Builder) -> Option<()> {
-    let side = builder.choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 2000)?;
+    let side = builder
+        .choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 2000)?;
     builder.mark_read(&side.name);
     let body = "local sum = 0 for _, x in ipairs(all) do sum = (sum + x) % 1000 end emit(sum, #all) emit(#all, 1)";
     let extras = vec![format!("sideInputs: [{{name: all, from: {}, as: list}}]", side.name)];
