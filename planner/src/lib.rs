@@ -4,7 +4,14 @@
 //! GleamFlow + Facts --check--> Checked { graph, prelude, warnings } --plan--> plan::Plan
 //! ```
 
+pub mod check;
+mod expand;
+mod names;
+mod params;
+
 use std::collections::BTreeMap;
+
+pub use check::{CheckOptions, Checked, FlowProblem, ParamValues, check, check_with, locate, sources, sources_with};
 
 /// What was found out about a flow's sources before planning, per read step; a source that could not be looked at has no entry.
 pub type Facts = BTreeMap<String, SourceFacts>;
