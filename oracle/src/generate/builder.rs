@@ -166,10 +166,10 @@ impl Builder {
         self.previous = None;
     }
 
-    /// A write of the rows that a step could not handle.
-    pub(super) fn add_dead_letters(&mut self, name: &str, of: &str) {
+    /// A write of the rows that a step could not handle: it names its reader, not the other way round.
+    pub(super) fn add_dead_letters(&mut self, name: &str) {
         let write = format!("write: {{json: {{path: out/{name}}}}}");
-        self.add_named(name, &[&format!("{of}.onError")], &write, &Vec::new());
+        self.add_named(name, &[], &write, &Vec::new());
     }
 
     pub(super) fn finish(self) -> (String, Vec<(String, String)>) {

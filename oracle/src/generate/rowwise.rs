@@ -253,7 +253,7 @@ fn set_aside(builder: &mut Builder) -> Option<()> {
     let name = builder.fresh();
     let letters = format!("{name}x");
     builder.add_named(&name, &[&made.name], &text, &vec![format!("onError: {{policy: DeadLetter, to: {letters}}}")]);
-    builder.add_dead_letters(&letters, &name);
+    builder.add_dead_letters(&letters);
     builder.register(&name, shape);
     Some(())
 }
