@@ -122,7 +122,12 @@ impl Interpreter<'_> {
         let input = &self.collections[&node.inputs[0]];
         let ordered = self.graph.collection(node.inputs[0]).ordered;
         let expected = Expected { rows: input.rows.clone(), any: input.any, ordered, sink: sink.clone() };
-        self.written.insert(node.step.clone(), expected);
+        // A pass may have copied the write to each input of a union.
+        match self.written.get_mut(&node.step) {
+            Some(Expected { any: Some(_), .. }) => return Err("two copies of a write of a limit".to_owned()),
+            Some(written) => written.rows.extend(expected.rows),
+            None => drop(self.written.insert(node.step.clone(), expected)),
+        }
         Ok(())
     }
 

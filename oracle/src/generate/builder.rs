@@ -1,5 +1,6 @@
 //! The flow under construction: its YAML text, and what is known of each collection.
 
+use super::GeneratedFlow;
 use super::shape::Shape;
 use crate::Random;
 
@@ -18,6 +19,7 @@ pub(super) struct Builder {
     steps: Vec<String>,
     made: Vec<Made>,
     files: Vec<(String, String)>,
+    headers: Vec<(String, Vec<String>)>,
     /// The step that `from` may leave out: the one before, if it has one output.
     previous: Option<String>,
     pub(super) has_prelude: bool,
@@ -31,7 +33,16 @@ pub(super) type Extras = Vec<String>;
 impl Builder {
     pub(super) fn new(mut random: Random) -> Builder {
         let has_prelude = random.chance(40);
-        Builder { random, steps: Vec::new(), made: Vec::new(), files: Vec::new(), previous: None, has_prelude, work: 60_000 }
+        Builder {
+            random,
+            steps: Vec::new(),
+            made: Vec::new(),
+            files: Vec::new(),
+            headers: Vec::new(),
+            previous: None,
+            has_prelude,
+            work: 60_000,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -118,6 +129,11 @@ impl Builder {
         path
     }
 
+    /// The header of a source's files.
+    pub(super) fn header(&mut self, step: &str, names: &[String]) {
+        self.headers.push((step.to_owned(), names.to_vec()));
+    }
+
     /// Maybe `partitions`, which makes the count of an output exact.
     pub(super) fn partitions(&mut self, percent: usize) -> Extras {
         if self.random.chance(percent) { vec![format!("partitions: {}", self.random.pick(&[1, 2, 3, 5, 8]))] } else { Vec::new() }
@@ -172,7 +188,7 @@ impl Builder {
         self.add_named(name, &[], &write, &Vec::new());
     }
 
-    pub(super) fn finish(self) -> (String, Vec<(String, String)>) {
+    pub(super) fn finish(self, seed: u64) -> GeneratedFlow {
         let mut text = String::from("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: random}\nspec:\n");
         text.push_str("  params:\n    - {name: seven, value: \"7\"}\n");
         if self.has_prelude {
@@ -180,6 +196,6 @@ impl Builder {
         }
         text.push_str("  steps:\n");
         text.extend(self.steps);
-        (text, self.files)
+        GeneratedFlow { seed, yaml: text, files: self.files, headers: self.headers }
     }
 }

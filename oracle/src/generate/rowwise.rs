@@ -127,11 +127,11 @@ fn parallel_do(builder: &mut Builder) -> Option<()> {
     let (left, left_kinds) = values(builder, &made.shape, 1);
     let (right, right_kinds) = values(builder, &made.shape, 2);
     let test = condition(&mut builder.random, &made.shape);
-    let body = format!("if {test} then emit.yes({left}) else emit.no({right}) emit.no({right}) end");
+    let body = format!("if {test} then emit.kept({left}) else emit.other({right}) emit.other({right}) end");
     let name = builder.fresh();
-    let text = format!("parallelDo: {{outputs: [yes, no], lua: '{}'}}", function(&params(&made.shape), &body));
+    let text = format!("parallelDo: {{outputs: [kept, other], lua: '{}'}}", function(&params(&made.shape), &body));
     builder.add_named(&name, &[&made.name], &text, &Vec::new());
-    for (output, kinds, times) in [("yes", left_kinds, 1), ("no", right_kinds, 2)] {
+    for (output, kinds, times) in [("kept", left_kinds, 1), ("other", right_kinds, 2)] {
         let mut shape = made.shape.mapped(kinds);
         shape.rows *= times;
         shape.ordered = false;

@@ -296,7 +296,7 @@ fn limit(builder: &mut Builder) -> Option<()> {
     let made = builder.choose(|_| true)?;
     let n = *builder.random.pick(&[0, 1, 4, 30]);
     let offset = *builder.random.pick(&[0, 0, 2, 50]);
-    let text = if offset == 0 { format!("limit: {{n: {n}}}") } else { format!("limit: {{n: {n}, offset: {offset}}}") };
+    let text = if offset == 0 { format!("limit: {{\"n\": {n}}}") } else { format!("limit: {{n: {n}, offset: {offset}}}") };
     if made.shape.ordered {
         let shape = Shape { rows: made.shape.rows.min(n), ..made.shape };
         builder.add(&[&made.name], &text, &Vec::new(), shape);
