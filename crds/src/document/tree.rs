@@ -212,6 +212,8 @@ impl Builder<'_> {
                 }
                 Reading::Integer(number) if number.to_string() == *text => {}
                 Reading::Text => {}
+                // `top` and `limit` have a field of this name, and nobody who writes it means false.
+                _ if text == "n" => {}
                 Reading::Null => {
                     self.report(node.position, "a key is missing before \":\"", "write \"key: value\"");
                     return None;
