@@ -16,6 +16,8 @@ pub mod memory;
 pub mod report;
 pub mod row;
 pub mod run;
+pub mod shuffle;
+pub mod spill;
 pub mod task;
 pub mod text;
 pub mod value;
