@@ -1,13 +1,15 @@
 //! `--report json`: what a run did, or why it failed, as one line for programs.
 
+use crds::Problem;
 use engine::report::Report;
 use serde_json::{Value, json};
 
 use crate::failure::{self, Failure};
 
 /// Of a run that is done: the engine's report, the flow's name and the warnings.
-pub(crate) fn done(flow: &str, warnings: &[String], report: &Report) -> String {
-    let report = serde_json::to_value(report).unwrap_or_else(|error| json!({"error": error.to_string()}));
+pub(crate) fn done(flow: &str, warnings: &[Problem], report: &Report) -> String {
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let report = serde_json::to_value(report).expect("a report is numbers and strings");
     line(&merged(json!({"flow": flow, "status": "done", "exitCode": 0, "warnings": warnings}), report))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
-use crate::flow::{self, Planning};
+use crate::flow::{Flow, Look, Planning};
 use crate::output;
 
 /// Show how a flow would run: its operations, what the planner decided and why, and the stages
@@ -34,11 +34,14 @@ enum Form {
 
 impl Plan {
     pub(crate) fn execute(self) -> Result<(), Failure> {
-        let flow = flow::load(&self.file, &self.planning)?;
+        let flow = Flow::load(&self.file, &self.planning.params, Look::Everywhere)?;
         flow.warn();
-        let plan = flow.plan(&self.planning)?;
+        for unseen in &flow.unseen {
+            output::tell(&unseen.note());
+        }
+        let plan = flow.plan(&self.planning);
         output::print(match self.output {
-            Form::Text => plan::text::render(&plan),
+            Form::Text => plan::text::render(flow.graph(), &plan),
             Form::Json => format!("{:#}\n", plan::json::render(&plan)),
             Form::Dot => plan::dot::render(&plan),
             Form::Mermaid => plan::mermaid::render(&plan),

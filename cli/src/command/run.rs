@@ -10,7 +10,7 @@ use engine::report::Report;
 use engine::run::RunOptions;
 
 use crate::failure::Failure;
-use crate::flow::{self, Flow, Planning};
+use crate::flow::{Flow, Look, Planning};
 use crate::progress::Progress;
 use crate::{interrupt, machine, output, report, summary};
 
@@ -27,6 +27,9 @@ pub(crate) struct Run {
     file: PathBuf,
     #[command(flatten)]
     planning: Planning,
+    /// Partitions of the steps that do not say themselves [default: as many as the data asks for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    partitions: Option<u32>,
     /// Worker threads [default: the cores that we may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -69,8 +72,9 @@ impl Run {
 
     fn run_and_report(self) -> Result<(), Failure> {
         let stop = interrupt::watch().context("failed to watch for signals").map_err(Failure::System)?;
-        let flow = flow::load(&self.file, &self.planning)?;
+        let mut flow = Flow::load(&self.file, &self.planning.params, Look::Everywhere)?;
         flow.warn();
+        flow.seen()?;
         let report = self.run(&flow, stop)?;
         output::tell(&match self.report {
             Form::Table => summary::table(&report),
@@ -80,7 +84,7 @@ impl Run {
     }
 
     fn run(&self, flow: &Flow, stop: Arc<AtomicBool>) -> Result<Report, Failure> {
-        let plan = flow.plan(&self.planning)?;
+        let plan = flow.plan(&self.planning);
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
@@ -96,7 +100,7 @@ impl Run {
             scratch: self.scratch.clone(),
             threads: self.threads.map_or_else(machine::default_threads, usize::from),
             memory: self.memory.unwrap_or_else(machine::default_memory),
-            partitions: self.planning.partitions(),
+            partitions: self.partitions,
             seed: self.seed,
             stop,
         }
