@@ -5,60 +5,64 @@ use serde_json::Value;
 /// The value as a YAML document.
 pub(crate) fn to_string(value: &Value) -> String {
     let mut text = String::new();
-    match value {
-        Value::Object(map) if !map.is_empty() => write_block(&mut text, value, 0),
-        Value::Array(list) if !list.is_empty() => write_block(&mut text, value, 0),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            text.push_str(&scalar(value));
-            text.push('\n');
-        }
+    if is_block(value) {
+        write_block(&mut text, value, 0);
+    } else {
+        text = scalar(value) + "\n";
     }
     text
 }
 
 /// A non-empty list or map, each line indented.
 fn write_block(text: &mut String, value: &Value, indent: usize) {
+    let margin = " ".repeat(indent);
     match value {
         Value::Object(map) => {
             for (key, item) in map {
-                text.push_str(&" ".repeat(indent));
+                text.push_str(&margin);
                 text.push_str(&string(key));
                 text.push(':');
-                write_item(text, item, indent);
+                if is_block(item) {
+                    text.push('\n');
+                    write_block(text, item, indent + 2);
+                } else {
+                    text.push_str(&format!(" {}\n", scalar(item)));
+                }
             }
         }
         Value::Array(list) => {
             for item in list {
-                text.push_str(&" ".repeat(indent));
-                text.push('-');
-                write_item(text, item, indent);
+                let mut nested = String::new();
+                if is_block(item) {
+                    write_block(&mut nested, item, indent + 2);
+                } else {
+                    nested = format!("{margin}  {}\n", scalar(item));
+                }
+                // The first line of an item stands behind its dash.
+                text.push_str(&format!("{margin}- {}", &nested[indent + 2..]));
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-/// What stands behind a `-` or a key.
-fn write_item(text: &mut String, item: &Value, indent: usize) {
-    let empty = match item {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-    };
-    if empty {
-        text.push(' ');
-        text.push_str(&scalar(item));
-        text.push('\n');
-    } else {
-        text.push('\n');
-        write_block(text, item, indent + 2);
+/// Whether it takes lines of its own.
+fn is_block(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => string(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Number(number) => match number.as_f64() {
+            Some(whole) if number.is_f64() && whole.fract() == 0.0 && whole.abs() < 1e15 => format!("{whole:.0}"),
+            Some(_) | None => number.to_string(),
+        },
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 

@@ -6,8 +6,12 @@
 
 mod build;
 mod canonical;
+pub mod check;
 mod draft;
 pub mod estimate;
+mod expand;
+mod names;
+mod params;
 pub mod passes;
 mod planning;
 mod quotient;
@@ -15,6 +19,7 @@ mod quotient;
 use std::collections::BTreeMap;
 
 pub use canonical::canonical;
+pub use check::{CheckOptions, Checked, FlowProblem, ParamValues, check, check_with, locate, sources, sources_with};
 pub use draft::Draft;
 pub use passes::{PASSES, PassName, UnknownPass};
 pub use planning::{Options, plan, plan_checked, prepared};

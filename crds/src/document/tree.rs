@@ -129,7 +129,7 @@ impl Builder<'_> {
         let position = position(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let style = self.style(&text, style, tag.as_deref(), position);
+                let (position, style) = self.style(&text, style, tag.as_deref(), position);
                 self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style } }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -232,24 +232,29 @@ impl Builder<'_> {
         Some(text.clone())
     }
 
-    fn style(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, position: Position) -> Style {
+    fn style(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, position: Position) -> (Position, Style) {
         let forced = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
         if !forced {
             self.refuse_tag(tag, "", position);
         }
         match style {
-            ScalarStyle::Plain if forced => Style::Quoted,
-            ScalarStyle::Plain => Style::Plain,
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
-            ScalarStyle::Literal | ScalarStyle::Folded => Style::Block { indent: self.block_indent(text, position) },
+            ScalarStyle::Plain if forced => (position, Style::Quoted),
+            ScalarStyle::Plain => (position, Style::Plain),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (position, Style::Quoted),
+            ScalarStyle::Literal | ScalarStyle::Folded => {
+                (self.block_start(text, position), Style::Block { indent: position.column.saturating_sub(1) })
+            }
         }
     }
 
-    /// The indentation of a block's text, which begins on the line after its `|`.
-    fn block_indent(&self, text: &str, position: Position) -> usize {
-        let blank = text.lines().take_while(|line| line.trim().is_empty()).count();
-        let line = self.text.lines().nth(position.line + blank).unwrap_or_default();
-        line.len() - line.trim_start_matches(' ').len()
+    /// The place of a block's `|` or `>`: on the line before its text, whose first line that is not blank the parser marks.
+    fn block_start(&self, text: &str, marked: Position) -> Position {
+        let blank = text.bytes().take_while(|byte| *byte == b'\n').count();
+        let line = marked.line.saturating_sub(blank + 1).max(1);
+        let written = self.text.lines().nth(line - 1).unwrap_or_default();
+        let written = written.split(" #").next().unwrap_or_default();
+        let column = written.rfind(['|', '>']).map_or(0, |at| written[..at].chars().count());
+        Position { line, column: column + 1 }
     }
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, allowed: &str, position: Position) {
