@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{Error, MemoryPool, Result};
+use crate::{Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct RunContext {
     pub threads: usize,
     /// For tables, sort buffers and stores; see `task_budget`.
     pub memory: Arc<MemoryPool>,
+    /// The object stores of sources and sinks.
+    pub stores: Arc<Stores>,
     /// Set to stop every task soon.
     pub stop: AtomicBool,
     /// Rows set aside by `onError`, per step.
