@@ -218,19 +218,18 @@ fn the_first_command_runs_a_flow_that_is_there() {
 
 #[test]
 fn each_example_is_whole_and_listed() {
-    let listed = read("README.md") + &fs::read_to_string(root().join("examples/README.md")).unwrap_or_default();
+    let listed = read("README.md");
     let mut broken = Vec::new();
     for entry in fs::read_dir(root().join("examples")).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        if !entry.file_type().unwrap().is_dir() {
-            continue;
+        for part in ["flow.yaml", "README.md", "expected"] {
+            if !entry.path().join(part).exists() {
+                broken.push(format!("examples/{name}: no {part}"));
+            }
         }
-        if !entry.path().join("flow.yaml").is_file() {
-            broken.push(format!("{name}: no flow.yaml"));
-        }
-        if !listed.contains(&format!("{name}/")) && !listed.contains(&format!("`{name}`")) {
-            broken.push(format!("{name}: not listed"));
+        if !listed.contains(&format!("(examples/{name}/)")) {
+            broken.push(format!("examples/{name}: not in README.md"));
         }
     }
-    hold("each folder of examples/ has a flow.yaml and a line in README.md or examples/README.md", broken);
+    hold("each folder of examples/ has flow.yaml, README.md and what is expected, and a line in the README", broken);
 }
