@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use plan::{Do, Function, Node, NodeId, OnError, Op};
 
 use super::*;
-use crate::fold::Folder as _;
 use crate::{MemoryPool, RowBuf, RunContext, Value, codec};
 
 pub(super) fn context(prelude: &str) -> Rc<TaskContext> {

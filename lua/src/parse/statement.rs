@@ -299,7 +299,7 @@ impl Parser<'_> {
         self.ahead.is_none() && self.lexer.at_byte(b'=')
     }
 
-    fn compound_assignment(&mut self, target: Expr, operator: &str) -> Result<Statement> {
+    fn compound_assignment(&mut self, target: Expr, operator: &'static str) -> Result<Statement> {
         self.scope.check_assignable(&target, self.line())?;
         if self.is("!=") {
             return self.near("'=' expected");
@@ -308,7 +308,7 @@ impl Parser<'_> {
             self.advance()?;
         }
         self.advance()?;
-        Ok(Statement::Compound(target, self.value()?))
+        Ok(Statement::Compound(target, operator, self.value()?))
     }
 }
 
