@@ -154,6 +154,9 @@ fn flat_map(source: &str, expected: &str) {
     check_with("", Do::FlatMap, source, &[vec![s("a b")]], expected);
 }
 
+mod agreement;
+mod difference;
+
 const BIG: i64 = (1 << 53) + 1;
 
 #[test]

@@ -246,17 +246,13 @@ impl Parser<'_> {
         let line = self.line();
         self.advance()?;
         let name = self.take_name()?;
-        self.scope.check_label(&name, line)?;
+        self.scope.open_label(&name, line)?;
         self.require("::")?;
         if self.is("::") {
-            self.scope.check_label(&name, line)?;
-            let following = self.deeper(Self::label_statement)?;
-            let last = self.at_block_end() && !self.is("until");
-            self.scope.add_label(name, last, line)?;
-            return Ok(following);
+            self.deeper(Self::label_statement)?;
         }
         let last = self.at_block_end() && !self.is("until");
-        self.scope.add_label(name, last, line)?;
+        self.scope.land_gotos(name, last)?;
         Ok(Statement::Jump)
     }
 
