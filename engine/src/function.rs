@@ -13,9 +13,11 @@ mod batched;
 mod cells;
 mod error;
 mod fold;
+mod native;
 mod port;
 mod vm;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +29,7 @@ pub use fold::folder;
 
 use crate::{BatchLog, Error, Result, RowSink, TaskContext, Val};
 use batched::Batched;
+use native::Native;
 use vm::Kind;
 
 /// A side input: a small collection that a step's functions see whole, as the global `name`.
@@ -73,8 +76,23 @@ pub(crate) fn stage_as(
     };
     let step = Step::of(node, ctx);
     let plan = Plan { function, kind, names, emits, sides };
+    let outs = Rc::new(RefCell::new(outs));
+    if force.is_none_or(|force| force == Force::Native)
+        && let Ok(lifted) = lua::lift(&function.source, role(kind), &ctx.run.prelude)
+    {
+        return Ok(Box::new(Native::new(lifted, step, &plan, outs)?));
+    }
     let rows = if force == Some(Force::PerRow) { 1 } else { batched::ROWS };
     Ok(Box::new(Batched::new(step, &plan, outs, rows)?))
+}
+
+fn role(kind: Kind) -> lua::Role {
+    match kind {
+        Kind::Map => lua::Role::Map,
+        Kind::FlatMap => lua::Role::FlatMap,
+        Kind::Filter => lua::Role::Filter,
+        Kind::Emit => lua::Role::ForEach,
+    }
 }
 
 /// Runs an operate node's function once; what it emits goes to `out`, which is then finished.
@@ -87,7 +105,7 @@ pub fn operate(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side], out: Box<dyn 
     };
     let step = Step { on_error: OnError::Fail, ..Step::of(node, ctx) };
     let plan = Plan { function, kind: Kind::Emit, names: &[], emits: true, sides };
-    let mut once = Batched::new(step, &plan, vec![out], 1)?;
+    let mut once = Batched::new(step, &plan, Rc::new(RefCell::new(vec![out])), 1)?;
     once.push(&[])?;
     once.finish()
 }

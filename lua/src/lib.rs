@@ -2,7 +2,10 @@
 
 mod ast;
 mod lex;
+mod lift;
+pub mod native;
 mod parse;
+pub mod pattern;
 
 use std::collections::BTreeSet;
 
@@ -139,10 +142,24 @@ pub fn reads(function: &ParsedFunction) -> Option<BTreeSet<usize>> {
     function.reads.clone()
 }
 
+/// A function as native code.
+///
+/// # Errors
+/// Why it needs Lua, in words that continue "because".
+pub fn lift(function: &str, role: Role, prelude: &str) -> Result<native::Lifted, String> {
+    let (mut parser, prelude) = behind(prelude).map_err(|error| error.message)?;
+    let function = parser.function(function).map_err(|error| error.message)?;
+    lift::lift(&function, role, lift::Changes::of(&prelude))
+}
+
 /// How the engine will run a function.
 #[must_use]
-pub fn tier(_function: &str, _role: Role, _prelude: &str) -> Tier {
-    unimplemented!("helper lua")
+pub fn tier(function: &str, role: Role, prelude: &str) -> Tier {
+    match (lift(function, role, prelude), role) {
+        (Ok(_), _) => Tier::Native,
+        (Err(why), Role::Fold | Role::Operate) => Tier::PerRow { why },
+        (Err(why), Role::Map | Role::FlatMap | Role::Filter | Role::ForEach | Role::Split) => Tier::Batched { why },
+    }
 }
 
 #[cfg(test)]

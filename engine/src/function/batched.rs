@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::port::{self, Port};
+use super::port::{self, Port, SharedOutputs};
 use super::vm::{Kind, LoadError, Program, Vm};
 use super::{FunctionError, Place, Plan, Step};
 use crate::{Result, RowSink, Val};
@@ -25,10 +25,15 @@ pub(super) struct Batched {
 
 impl Batched {
     /// Loads the function; it will be run over `rows` rows at a time.
-    pub(super) fn new(step: Step, plan: &Plan<'_>, outs: Vec<Box<dyn RowSink>>, rows: usize) -> Result<Batched> {
+    pub(super) fn new(step: Step, plan: &Plan<'_>, outs: SharedOutputs, rows: usize) -> Result<Batched> {
         let port = Port::new(&step.ctx, outs);
         let vm = load(&step, plan, &port)?;
         Ok(Batched { step, kind: plan.kind, port, vm, rows })
+    }
+
+    /// From now on, gathers this many rows before it runs.
+    pub(super) fn set_rows(&mut self, rows: usize) {
+        self.rows = rows;
     }
 
     fn run(&mut self) -> Result<()> {

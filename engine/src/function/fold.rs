@@ -3,7 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use bumpalo::Bump;
+use lua::native::{Action, Arithmetic, Builtin, Code, Lifted, Returned};
+
 use super::batched::load;
+use super::native;
 use super::port::Port;
 use super::vm::{Kind, Vm};
 use super::{FunctionError, Plan, Side, Step, fold_function};
@@ -16,10 +20,99 @@ use plan::{Node, OnError};
 /// # Errors
 /// An error of the step where the function or its prelude does not compile, or a side input is not what it should be.
 pub fn folder(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side]) -> Result<Box<dyn Folder>> {
+    Ok(Box::new(folder_as(node, ctx, sides, None)?))
+}
+
+pub(super) fn folder_as(
+    node: &Node,
+    ctx: &Rc<TaskContext>,
+    sides: &[Side],
+    force: Option<super::Force>,
+) -> Result<FunctionFolder> {
     let function = fold_function(node)?;
     let step = Step { on_error: OnError::Fail, ..Step::of(node, ctx) };
-    let plan = Plan { function, kind: Kind::Map, names: &[], emits: false, sides };
-    Ok(Box::new(Called::new(step, &plan)?))
+    let native = force.is_none_or(|force| force == super::Force::Native);
+    let lifted = lua::lift(&function.source, lua::Role::Fold, &ctx.run.prelude).ok().filter(|_| native);
+    let shortcuts = lifted.as_ref().and_then(shortcuts);
+    let eager = lifted.is_none() || !ctx.run.prelude.is_empty() || !sides.is_empty();
+    let mut folder = FunctionFolder {
+        step,
+        function: function.clone(),
+        sides: sides.to_vec(),
+        lifted,
+        shortcuts,
+        arena: Bump::new(),
+        lua: None,
+    };
+    if eager {
+        folder.load()?;
+    }
+    Ok(folder)
+}
+
+/// Folds natively where it can, else in Lua.
+pub(super) struct FunctionFolder {
+    step: Step,
+    function: plan::Function,
+    sides: Vec<Side>,
+    lifted: Option<Lifted>,
+    shortcuts: Option<Vec<Shortcut>>,
+    arena: Bump,
+    lua: Option<Called>,
+}
+
+impl FunctionFolder {
+    fn load(&mut self) -> Result<&mut Called> {
+        if self.lua.is_none() {
+            let plan = Plan { function: &self.function, kind: Kind::Map, names: &[], emits: false, sides: &self.sides };
+            self.lua = Some(Called::new(self.step.clone(), &plan)?);
+        }
+        match &mut self.lua {
+            Some(called) => Ok(called),
+            None => unreachable!("loaded just above"),
+        }
+    }
+}
+
+impl Folder for FunctionFolder {
+    fn fold(&mut self, acc: &[Val<'_>], row: &[Val<'_>], out: &mut RowBuf) -> Result<()> {
+        out.clear();
+        let mut both = Vec::with_capacity(acc.len() + row.len());
+        both.extend_from_slice(acc);
+        both.extend_from_slice(row);
+        if let Some(lifted) = &self.lifted
+            && native::fold(lifted, &both, &mut self.arena, out)
+        {
+            return Ok(());
+        }
+        self.load()?.call(&both, acc.len(), out)
+    }
+
+    fn shortcuts(&self) -> Option<&[Shortcut]> {
+        self.shortcuts.as_deref()
+    }
+}
+
+/// What a lifted fold does to each value, if that is all that it does.
+fn shortcuts(lifted: &Lifted) -> Option<Vec<Shortcut>> {
+    let [Action::Return(Returned::Values(codes))] = lifted.body.as_slice() else { return None };
+    if lifted.params != 2 * codes.len() {
+        return None;
+    }
+    codes.iter().enumerate().map(|(at, code)| shortcut(code, at, at + codes.len())).collect()
+}
+
+/// What an expression does to the fields `x` and `y`.
+fn shortcut(code: &Code, x: usize, y: usize) -> Option<Shortcut> {
+    let (shortcut, left, right) = match code {
+        Code::Arithmetic(Arithmetic::Add, left, right) => (Shortcut::Add, &**left, &**right),
+        Code::Call(Builtin::Min, arguments) => (Shortcut::Min, arguments.first()?, arguments.get(1)?),
+        Code::Call(Builtin::Max, arguments) => (Shortcut::Max, arguments.first()?, arguments.get(1)?),
+        _ => return None,
+    };
+    let both = |a: usize, b: usize| *left == Code::Field(a) && *right == Code::Field(b);
+    let whole = !matches!(code, Code::Call(_, arguments) if arguments.len() != 2);
+    (whole && (both(x, y) || both(y, x))).then_some(shortcut)
 }
 
 /// Calls Lua for each pair.
@@ -49,13 +142,14 @@ impl RowSink for Catch {
 impl Called {
     fn new(step: Step, plan: &Plan<'_>) -> Result<Called> {
         let result = Rc::new(RefCell::new(None));
-        let port = Port::new(&step.ctx, vec![Box::new(Catch(Rc::clone(&result)))]);
+        let catch: Box<dyn RowSink> = Box::new(Catch(Rc::clone(&result)));
+        let port = Port::new(&step.ctx, Rc::new(RefCell::new(vec![catch])));
         port.follow_origin.set(false);
         let vm = load(&step, plan, &port)?;
         Ok(Called { step, port, vm, result })
     }
 
-    fn call(&mut self, row: &[Val<'_>], out: &mut RowBuf) -> Result<()> {
+    fn call(&mut self, row: &[Val<'_>], expected: usize, out: &mut RowBuf) -> Result<()> {
         let mut input = self.port.input.borrow_mut();
         input.clear();
         input.push(row, &self.step.ctx.origin).map_err(|error| self.step.fail_at(row, error))?;
@@ -65,25 +159,11 @@ impl Called {
         self.result.replace(Some(std::mem::take(out)));
         self.port.deliver_done()?;
         *out = self.result.take().unwrap_or_default();
-        let (expected, found) = (row.len() / 2, out.len());
+        let found = out.len();
         if found != expected {
             let error = FunctionError::FoldWidth { place: self.vm.place(), expected, found };
             return Err(self.step.fail_at(row, error));
         }
         Ok(())
-    }
-}
-
-impl Folder for Called {
-    fn fold(&mut self, acc: &[Val<'_>], row: &[Val<'_>], out: &mut RowBuf) -> Result<()> {
-        out.clear();
-        let mut both = Vec::with_capacity(acc.len() + row.len());
-        both.extend_from_slice(acc);
-        both.extend_from_slice(row);
-        self.call(&both, out)
-    }
-
-    fn shortcuts(&self) -> Option<&[Shortcut]> {
-        None
     }
 }

@@ -33,13 +33,16 @@ struct Shared {
 /// Where finished rows go, by output.
 pub(super) type Outputs = Vec<Box<dyn RowSink>>;
 
+/// The outputs of a step, reached by its native code and by Lua.
+pub(super) type SharedOutputs = Rc<RefCell<Outputs>>;
+
 /// One step's end of the crossing.
 pub(super) struct Port {
     shared: Box<UnsafeCell<Shared>>,
     pub(super) input: RefCell<Input>,
     out: RefCell<Vec<Cell>>,
     keep: RefCell<Vec<u8>>,
-    pub(super) outputs: RefCell<Outputs>,
+    pub(super) outputs: SharedOutputs,
     /// What went wrong behind the outputs while Lua was running.
     failure: RefCell<Option<Error>>,
     ctx: Rc<TaskContext>,
@@ -51,7 +54,7 @@ pub(super) struct Port {
 const OUT_CELLS: usize = 16 << 10;
 
 impl Port {
-    pub(super) fn new(ctx: &Rc<TaskContext>, outputs: Outputs) -> Rc<Port> {
+    pub(super) fn new(ctx: &Rc<TaskContext>, outputs: SharedOutputs) -> Rc<Port> {
         let null = std::ptr::null_mut::<Cell>();
         let shared = Shared {
             cells: null,
@@ -71,7 +74,7 @@ impl Port {
             input: RefCell::default(),
             out: RefCell::new(vec![Cell::NIL; OUT_CELLS]),
             keep: RefCell::default(),
-            outputs: RefCell::new(outputs),
+            outputs,
             failure: RefCell::new(None),
             ctx: Rc::clone(ctx),
             follow_origin: Slot::new(true),

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use plan::{Do, Function, Node, NodeId, OnError, Op};
 
 use super::*;
-use crate::fold::Folder as _;
 use crate::{MemoryPool, RowBuf, RunContext, Value, codec};
 
 pub(super) fn context(prelude: &str) -> Rc<TaskContext> {
@@ -154,6 +153,9 @@ fn map(source: &str, row: &[Value], expected: &str) {
 fn flat_map(source: &str, expected: &str) {
     check_with("", Do::FlatMap, source, &[vec![s("a b")]], expected);
 }
+
+mod agreement;
+mod difference;
 
 const BIG: i64 = (1 << 53) + 1;
 

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, LightUserData, Lua, LuaOptions, StdLib, Table};
+use mlua::{Function, LightUserData, Lua, LuaOptions, LuaString, StdLib, Table};
 
 use super::error::Place;
 use super::port::Port;
@@ -88,7 +88,7 @@ impl Vm {
             Kind::Emit => "emit",
         };
         let arguments = (chunk, kind, program.params, program.vararg, program.whole_rows);
-        match call_driver::<(Option<mlua::String>, Option<u32>)>(&driver, "load", arguments).map_err(setup)? {
+        match call_driver::<(Option<LuaString>, Option<u32>)>(&driver, "load", arguments).map_err(setup)? {
             (None, _) => {}
             (Some(message), line) => return Err(vm.prelude_error(&message.to_string_lossy(), line).into()),
         }
@@ -97,7 +97,7 @@ impl Vm {
 
     /// Runs the shared rows from `first` to before `last`. On an error, `port.row()` is the row.
     pub(super) fn run(&self, first: usize, last: usize) -> Result<(), FunctionError> {
-        match self.run.call::<(Option<mlua::String>, Option<u32>)>((first, last)) {
+        match self.run.call::<(Option<LuaString>, Option<u32>)>((first, last)) {
             Ok((None, _)) => Ok(()),
             Ok((Some(message), line)) => {
                 let (place, message) = self.locate(&message.to_string_lossy(), line);
@@ -205,7 +205,7 @@ fn open_driver(lua: &Lua, port: &Rc<Port>) -> mlua::Result<Table> {
         to_flush.flush();
         Ok(())
     })?;
-    let log = lua.create_function(|_, text: mlua::String| {
+    let log = lua.create_function(|_, text: LuaString| {
         use std::io::Write;
         // A log that cannot be written is no reason to fail a flow.
         let _ = std::io::stderr().lock().write_all(&text.as_bytes());
@@ -250,7 +250,7 @@ fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Resu
         plan::SideShape::List => "list",
         plan::SideShape::Map => "map",
     };
-    let check = |message: Option<mlua::String>| match message {
+    let check = |message: Option<LuaString>| match message {
         Some(message) => Err(FunctionError::Side { name: side.name.clone(), message: message.to_string_lossy() }),
         None => Ok(()),
     };
