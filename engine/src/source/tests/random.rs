@@ -71,7 +71,7 @@ fn strings(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn csv_cut_anywhere_is_the_same_csv(text in csv_text()) {
