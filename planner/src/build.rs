@@ -19,9 +19,20 @@ use std::{
 
 use plan::{After, CollectionId, Decision, Mscr, MscrId, NodeId, OperateStage};
 
-use crate::{Draft, Options};
+use crate::{Draft, Options, quotient::Quotient};
 use joining::Joined;
 use units::{Unit, Units};
+
+/// Names what is decided while stages are built and no pass can be switched off for.
+const STAGES: &str = "stages";
+
+/// A draft with its stages.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// As it came, but for fusions that had to be cut.
+    pub(crate) draft: Draft,
+    pub(crate) stages: Stages,
+}
 
 /// The stages of a draft.
 #[derive(Debug)]
@@ -33,12 +44,11 @@ pub(crate) struct Stages {
 }
 
 /// Builds the stages of a draft whose ids are canonical.
-pub(crate) fn build(draft: &Draft, options: &Options) -> Stages {
-    let units = Units::of(draft);
-    let Joined { quotient, decisions } = joining::join(draft, &units, options);
-    let mut blocks: BTreeSet<usize> = (0..units.list.len()).map(|unit| quotient.block(unit)).collect();
-    let order = in_order(&units, &quotient, &mut blocks);
-    let materialized = channels::stored(draft, &units, &quotient, &order);
+pub(crate) fn build(draft: Draft, options: &Options) -> Built {
+    let (draft, units, Joined { quotient, decisions }) = joined(draft, options);
+    let blocks: BTreeSet<usize> = (0..units.list.len()).map(|unit| quotient.block(unit)).collect();
+    let order = in_order(&units, &quotient, &blocks);
+    let materialized = channels::stored(&draft, &units, &quotient, &order);
     let mut stages = Stages { mscrs: Vec::new(), operates: Vec::new(), materialized, decisions };
     let mut known: BTreeMap<usize, (After, BTreeSet<After>)> = BTreeMap::new();
     for block in order {
@@ -49,18 +59,54 @@ pub(crate) fn build(draft: &Draft, options: &Options) -> Stages {
             After::Operate(node)
         } else {
             let id = MscrId(u32::try_from(stages.mscrs.len() + 1).unwrap_or(u32::MAX));
-            let (inputs, outputs) = channels::channels(draft, &units, &quotient, block, &stages.materialized);
+            let (inputs, outputs) = channels::channels(&draft, &units, &quotient, block, &stages.materialized);
             stages.mscrs.push(Mscr { id, after: list, inputs, outputs });
             After::Mscr(id)
         };
         known.insert(block, (own, after));
     }
-    stages
+    Built { draft, stages }
+}
+
+/// Joins, and where a combine that runs before the shuffle would not run behind it in the same stage, cuts off what is fused
+/// to it and joins again. A combine alone always fits: nothing but its group leads to it.
+fn joined(mut draft: Draft, options: &Options) -> (Draft, Units, Joined) {
+    let mut cuts = Vec::new();
+    loop {
+        let units = Units::of(&draft);
+        let mut joined = joining::join(&draft, &units, options);
+        let lost = lost_combines(&draft, &units, &joined.quotient);
+        if lost.is_empty() {
+            joined.decisions.extend(cuts);
+            return (draft, units, joined);
+        }
+        for combine in lost {
+            let reason = if draft.cut_off(combine) {
+                "what follows it is not fused with it: that belongs to another stage, or waits for this one"
+            } else {
+                draft.combines.retain(|_, combines| !combines.contains(&combine));
+                "not lifted after all: it cannot run in the stage of its group"
+            };
+            cuts.push(Decision {
+                pass: STAGES.into(),
+                step: draft.graph.node(combine).step.clone(),
+                did: false,
+                reason: reason.into(),
+            });
+        }
+    }
+}
+
+/// Lifted combines that are not in the stage of their group.
+fn lost_combines(draft: &Draft, units: &Units, quotient: &Quotient) -> Vec<NodeId> {
+    let place = |node: &NodeId| units.of_node(*node).map(|unit| quotient.block(unit));
+    let lifted = draft.combines.iter().flat_map(|(group, combines)| combines.iter().map(move |combine| (group, combine)));
+    lifted.filter(|(group, combine)| place(group) != place(combine)).map(|(_, combine)| *combine).collect()
 }
 
 /// What a block waits for: the stages it reads from, and what the operates among them wait for.
 fn waits(
-    quotient: &crate::quotient::Quotient,
+    quotient: &Quotient,
     block: usize,
     known: &BTreeMap<usize, (After, BTreeSet<After>)>,
 ) -> BTreeSet<After> {
@@ -75,7 +121,7 @@ fn waits(
 }
 
 /// Blocks, producers first; among those that are ready the one with the smallest node.
-fn in_order(units: &Units, quotient: &crate::quotient::Quotient, blocks: &mut BTreeSet<usize>) -> Vec<usize> {
+fn in_order(units: &Units, quotient: &Quotient, blocks: &BTreeSet<usize>) -> Vec<usize> {
     let before: BTreeMap<usize, BTreeSet<usize>> =
         blocks.iter().map(|block| (*block, quotient.before(*block).collect())).collect();
     let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();

@@ -46,6 +46,28 @@ impl Draft {
         u32::try_from(groups + self.fusions().len()).unwrap_or(u32::MAX)
     }
 
+    /// Makes a node a fusion of its own; those that read what it makes stay together per collection, with what is behind them.
+    /// False where it is alone already.
+    pub(crate) fn cut_off(&mut self, node: NodeId) -> bool {
+        let head = self.fusion(node);
+        let others: Vec<NodeId> = self.fused.iter().filter(|(_, of)| **of == head).map(|(id, _)| *id).collect();
+        if others.len() < 2 {
+            return false;
+        }
+        let mut roots: BTreeMap<CollectionId, NodeId> = BTreeMap::new();
+        let mut of: BTreeMap<NodeId, NodeId> = BTreeMap::from([(node, node)]);
+        // Ids are canonical: a producer comes before its readers.
+        for other in others.into_iter().filter(|other| *other != node) {
+            let input = self.graph.node(other).inputs[0];
+            let producer = self.graph.collection(input).producer;
+            let inherited = of.get(&producer).copied().filter(|_| producer != node);
+            let head = inherited.unwrap_or_else(|| *roots.entry(input).or_insert(other));
+            of.insert(other, head);
+        }
+        self.fused.extend(of);
+        true
+    }
+
     /// Whether `reader` may run in the same pass as the ParallelDo that makes its input. A write of a boundary
     /// collection is the boundary's materialization; across what is persisted nothing fuses.
     #[must_use]

@@ -4,10 +4,12 @@ mod broadcast_join;
 mod column_pushdown;
 mod common_subexpressions;
 mod dead_code;
+mod facts;
 mod filter_pushdown;
 mod fusion;
 mod fusion_blocks;
 mod joined_groups;
+mod legs;
 mod lift_combine;
 mod merge_flattens;
 mod redundant_groups;
@@ -47,8 +49,8 @@ pub enum PassName {
 /// All passes, in the order in which they run.
 pub const PASSES: [PassName; 17] = [
     PassName::MergeFlattens,
-    PassName::CommonSubexpressions,
     PassName::DeadCode,
+    PassName::CommonSubexpressions,
     PassName::FilterPushdown,
     PassName::ColumnPushdown,
     PassName::BroadcastJoin,
@@ -155,13 +157,13 @@ impl Context<'_> {
 /// What a pass tells, in the order in which it happened, nothing twice (copies of a step tell the same).
 #[derive(Debug)]
 pub(crate) struct Log {
-    pass: PassName,
+    pass: &'static str,
     said: BTreeSet<(String, bool, String)>,
     decisions: Vec<Decision>,
 }
 
 impl Log {
-    pub(crate) fn new(pass: PassName) -> Self {
+    pub(crate) fn new(pass: &'static str) -> Self {
         Self { pass, said: BTreeSet::new(), decisions: Vec::new() }
     }
 
@@ -175,7 +177,7 @@ impl Log {
 
     fn say(&mut self, step: &str, did: bool, reason: String) {
         if self.said.insert((step.into(), did, reason.clone())) {
-            self.decisions.push(Decision { pass: self.pass.as_str().into(), step: step.into(), did, reason });
+            self.decisions.push(Decision { pass: self.pass.into(), step: step.into(), did, reason });
         }
     }
 
@@ -188,7 +190,7 @@ impl Log {
 #[must_use]
 pub fn run(pass: PassName, draft: Draft, context: &Context<'_>) -> (Draft, Vec<Decision>) {
     let mut draft = draft;
-    let mut log = Log::new(pass);
+    let mut log = Log::new(pass.as_str());
     match pass {
         PassName::MergeFlattens => merge_flattens::run(&mut draft.graph, &mut log),
         PassName::CommonSubexpressions => common_subexpressions::run(&mut draft.graph, context, &mut log),

@@ -6,7 +6,7 @@ use plan::{Decision, Graph, Operations, OutputChannel, Plan};
 
 use crate::{
     Draft,
-    build::{self, Stages},
+    build::{self, Built, Stages},
     canonical::canonical,
     estimate,
     passes::{self, Context, Log, Lua, PASSES, PassName},
@@ -77,8 +77,9 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
         }
         watch(pass.as_str(), &|| plan::check_graph(&draft.graph));
     }
+    let Built { draft, stages } = build::build(draft, options);
+    let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
-    let Stages { mscrs, operates, materialized, decisions: told } = build::build(&draft, options);
     decisions.extend(told);
     let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions };
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
@@ -121,7 +122,7 @@ fn settle(draft: &mut Draft, context: &Context<'_>) -> Vec<Decision> {
 
 /// Whether each stage is small enough to run in one process.
 fn local_choice(plan: &Plan, limit: u64) -> Vec<Decision> {
-    let mut log = Log::new(PassName::LocalChoice);
+    let mut log = Log::new(PassName::LocalChoice.as_str());
     for mscr in &plan.mscrs {
         let reads = mscr.inputs.iter().flat_map(|channel| &channel.reads);
         let bytes =

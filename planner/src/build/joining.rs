@@ -1,6 +1,6 @@
 //! Puts units together to stages, one try at a time; each refusal is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{CollectionId, Decision, Graph, NodeId};
 
@@ -18,20 +18,22 @@ pub(super) struct Joined {
 pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
     let mut joining = Joining {
         graph: &draft.graph,
+        lifted: draft.combines.values().flatten().copied().collect(),
         units,
         quotient: units.quotient(),
         has_group: units.list.iter().map(|unit| matches!(unit, Unit::Group(_))).collect(),
         together: options.runs(PassName::SiblingFusion),
-        log: Log::new(PassName::MscrFusion),
+        log: Log::new(PassName::MscrFusion.as_str()),
     };
     if options.runs(PassName::MscrFusion) {
         joining.related_groups();
     }
+    let mut decisions = joining.told(super::STAGES);
     joining.mappers();
     joining.reducers();
     joining.read_along();
     joining.loads();
-    let mut decisions = std::mem::replace(&mut joining.log, Log::new(PassName::MapOnlyMerging)).into_decisions();
+    decisions.extend(joining.told(PassName::MapOnlyMerging.as_str()));
     if options.runs(PassName::MapOnlyMerging) {
         joining.map_only();
     }
@@ -41,6 +43,8 @@ pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
 
 struct Joining<'a> {
     graph: &'a Graph,
+    /// Combines that run before the shuffle, and so must run behind it in the same stage.
+    lifted: BTreeSet<NodeId>,
     units: &'a Units,
     quotient: Quotient,
     /// Whether a block, by its number, holds a group.
@@ -58,6 +62,11 @@ enum Shared {
 }
 
 impl Joining<'_> {
+    /// What was told so far; what comes next is told in another name.
+    fn told(&mut self, next: &'static str) -> Vec<Decision> {
+        std::mem::replace(&mut self.log, Log::new(next)).into_decisions()
+    }
+
     fn step(&self, unit: usize) -> &str {
         &self.graph.node(self.units.node(unit)).step
     }
@@ -95,7 +104,7 @@ impl Joining<'_> {
                     Some(other) => self.relate(unit, other, shared),
                     None => {
                         if let Some(other) = others.first().copied() {
-                            let (name, what) = (self.step(other).to_owned(), self.told(shared));
+                            let (name, what) = (self.step(other).to_owned(), self.what(shared));
                             let why = format!("not in one shuffle pass with `{name}`, though both {what}: it is a shuffle apart");
                             self.log.declined(&self.step(unit).to_owned(), why);
                         }
@@ -110,7 +119,7 @@ impl Joining<'_> {
         if self.quotient.block(unit) == self.quotient.block(other) {
             return;
         }
-        let (own, name, what) = (self.step(unit).to_owned(), self.step(other).to_owned(), self.told(shared));
+        let (own, name, what) = (self.step(unit).to_owned(), self.step(other).to_owned(), self.what(shared));
         if self.try_join(unit, other) {
             self.log.did(&own, format!("shares a shuffle pass with `{name}`: both {what}"));
         } else {
@@ -118,7 +127,7 @@ impl Joining<'_> {
         }
     }
 
-    fn told(&self, shared: Shared) -> String {
+    fn what(&self, shared: Shared) -> String {
         match shared {
             Shared::Mapper(unit) => format!("are fed by the pass of `{}`", self.step(unit)),
             Shared::Input(id) => format!("read `{}`", self.graph.collection(id).name),
@@ -158,6 +167,9 @@ impl Joining<'_> {
             }
         }
         for (mapper, mut groups) in feeds {
+            if self.is_lifted(mapper) {
+                continue;
+            }
             groups.sort_by_key(|group| (self.units.depth[*group], *group));
             groups.dedup();
             let home = groups.iter().copied().find(|group| self.tries(mapper, *group));
@@ -168,6 +180,12 @@ impl Joining<'_> {
                 self.log.did(&own, why);
             }
         }
+    }
+
+    /// Whether a fusion is nothing but a combine whose place is behind its group.
+    fn is_lifted(&self, unit: usize) -> bool {
+        let Unit::Fusion(head) = self.units.list[unit] else { return false };
+        self.units.fusions[&head].iter().all(|node| self.lifted.contains(node))
     }
 
     fn tries(&mut self, mapper: usize, group: usize) -> bool {

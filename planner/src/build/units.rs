@@ -80,6 +80,11 @@ impl Units {
         self.of_node.get(&graph.collection(id).producer).or_else(|| self.loads.get(&id)).copied()
     }
 
+    /// The unit that a ParallelDo, combine, group or operate is in.
+    pub(super) fn of_node(&self, node: NodeId) -> Option<usize> {
+        self.of_node.get(&node).copied()
+    }
+
     /// A node that stands for a unit in the order of stages.
     pub(super) fn node(&self, unit: usize) -> NodeId {
         match self.list[unit] {
