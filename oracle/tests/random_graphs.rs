@@ -16,7 +16,7 @@ fn planning_a_random_flow_changes_no_result() {
             eprintln!("seed {seed}: {message}\n{}", flow.yaml);
             failures.push(seed);
         }
-        assert!(failures.len() < 5, "many random flows fail, seeds {failures:?}");
+        assert!(failures.len() < 10, "many random flows fail, seeds {failures:?}");
     }
     assert!(failures.is_empty(), "random flows fail, seeds {failures:?}");
 }

@@ -96,7 +96,8 @@ impl Builder {
     pub(super) fn add_named(&mut self, name: &str, from: &[&str], operator: &str, extras: &Extras) {
         let mut text = format!("    - name: {name}\n");
         let is_previous = matches!((from, &self.previous), ([only], Some(previous)) if only == previous);
-        if !from.is_empty() && !(is_previous && self.random.chance(60)) {
+        // A union has to be told its inputs.
+        if !from.is_empty() && (operator.starts_with("union") || !is_previous || self.random.chance(40)) {
             text.push_str(&format!("      from: [{}]\n", from.join(", ")));
         }
         text.push_str(&format!("      {operator}\n"));
