@@ -17,6 +17,7 @@ pub mod report;
 pub mod row;
 pub mod run;
 pub mod shuffle;
+pub mod source;
 pub mod spill;
 pub mod store;
 pub mod task;
