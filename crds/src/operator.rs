@@ -137,6 +137,7 @@ pub struct Top {
     #[schemars(length(max = 64))]
     pub by: Vec<OrderField>,
     /// How many rows.
+    #[serde(alias = "false")]
     #[schemars(range(min = 0))]
     pub n: i64,
 }
@@ -145,6 +146,7 @@ pub struct Top {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// How many rows.
+    #[serde(alias = "false")]
     #[schemars(range(min = 0))]
     pub n: i64,
     /// How many rows are left out before them; default 0.

@@ -23,6 +23,10 @@ pub(crate) const TEXT: &str = "x-gleamflow-text";
 pub(crate) const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 pub(crate) const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
 
+/// What kubectl makes of an unquoted key `n`, a boolean to YAML 1.1. The field `n` of `top` and `limit` has that name too, so
+/// that a flow file means the same to all readers.
+pub(crate) const KUBECTL_N: &str = "false";
+
 /// What a constrained string looks like.
 #[derive(Debug)]
 pub(crate) struct TextKind {
@@ -179,9 +183,26 @@ fn to_kubernetes(schema: &mut Value) {
         all.as_array_mut().expect("validations are a list").extend(rules);
     }
     apply_text(object);
+    accept_kubectl_n(object);
     for child in children(object) {
         to_kubernetes(child);
     }
+}
+
+/// Lets the API server take the field `n` under the name that kubectl gives it.
+fn accept_kubectl_n(object: &mut Map<String, Value>) {
+    let Some(mut n) = object.get("properties").and_then(|properties| properties.get("n")).cloned() else { return };
+    n["description"] = json!("What kubectl makes of an unquoted `n`.");
+    object["properties"][KUBECTL_N] = n;
+    if let Some(required) = object.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != "n");
+    }
+    if object.get("required").is_some_and(|required| strings(required).is_empty()) {
+        object.remove("required");
+    }
+    let rule = json!({"rule": "has(self.n) != has(self.__false__)", "message": "n is needed"});
+    let rules = object.entry("x-kubernetes-validations").or_insert(json!([]));
+    rules.as_array_mut().expect("validations are a list").push(rule);
 }
 
 fn apply_text(object: &mut Map<String, Value>) {

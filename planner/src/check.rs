@@ -20,9 +20,9 @@ use crds::{GleamFlow, GleamFlowSpec, Operator, SourceMap, Step};
 
 pub use problem::{FlowProblem, locate};
 
+use crate::Facts;
 use crate::expand::expand;
 use crate::params::substitute;
-use crate::Facts;
 
 /// Values of parameters, by name.
 pub type ParamValues = BTreeMap<String, String>;
@@ -75,7 +75,9 @@ pub fn check_with(
     let Some(operators) = operators(&steps, &mut problems) else { return Err(problems) };
     for (index, (step, operator)) in steps.iter().zip(&operators).enumerate() {
         let path = format!("steps[{index}]");
-        problems.extend(functions::function(step, operator, &prelude, &path));
+        let function = functions::function(step, operator, &prelude, &path);
+        // A function whose parameters are wrong need not compile.
+        problems.extend(function.filter(|found| problems.iter().all(|problem| problem.path != found.path)));
         problems.extend(functions::side_inputs(step, operator, &path));
     }
     let (wiring, found) = wiring::connect(&steps, &operators);

@@ -141,7 +141,9 @@ impl Expansion<'_> {
             SideShape::Map => plan::SideShape::Map,
         };
         let sides = step.side_inputs.iter().zip(ports);
-        sides.map(|(side, port)| SideInput { name: side.name.clone(), from: self.output(*port).id, shape: shape(side.shape) }).collect()
+        sides
+            .map(|(side, port)| SideInput { name: side.name.clone(), from: self.output(*port).id, shape: shape(side.shape) })
+            .collect()
     }
 
     /// Dead letters of other steps are one more input, united with the step's own.
@@ -222,6 +224,7 @@ impl Expansion<'_> {
         let on_error = self.on_error(current, &op);
         let function = function_of(&op).is_some();
         let partitioned = matches!(op, Op::Group(_) | Op::Read(_));
+        let broadcast = operators::broadcast(current.operator).filter(|_| matches!(op, Op::ParallelDo(_)));
         let letters = (on_error == OnError::DeadLetter).then(|| format!("{}.onError", step.name));
         let names: Vec<&String> = outputs.iter().chain(&letters).collect();
         let outputs: Vec<CollectionId> = names.into_iter().map(|name| self.collection(id, name)).collect();
@@ -243,7 +246,7 @@ impl Expansion<'_> {
             partitions: step.partitions.filter(|_| partitioned),
             size_ratio: None,
             memory: step.hints.as_ref().and_then(|hints| hints.memory.as_ref()).and_then(|memory| memory.bytes().ok()),
-            broadcast: operators::broadcast(current.operator),
+            broadcast,
             on_error,
         };
         self.graph.nodes.insert(id, node);
@@ -285,7 +288,8 @@ impl Expansion<'_> {
     /// The columns of some fields of an input.
     fn columns(&mut self, current: &Current<'_>, input: &Made, fields: &[FieldRef], option: &str) -> Vec<u32> {
         let indexed = fields.iter().enumerate();
-        let columns = indexed.map(|(index, field)| self.column(current, input, field, current.option(&format!("{option}[{index}]"))));
+        let columns =
+            indexed.map(|(index, field)| self.column(current, input, field, current.option(&format!("{option}[{index}]"))));
         columns.collect()
     }
 

@@ -29,8 +29,14 @@ pub(crate) enum Rest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     NotPositive(i64),
-    Beyond { position: i64, width: usize },
-    NoSuchName { name: String, known: Vec<String> },
+    Beyond {
+        position: i64,
+        width: usize,
+    },
+    NoSuchName {
+        name: String,
+        known: Vec<String>,
+    },
     Ambiguous(String),
     Unnamed(String),
     Unread(String),

@@ -104,8 +104,8 @@ impl<'a> Params<'a> {
             let line = 1 + text[..text.len() - rest.len() + start].matches('\n').count();
             rest = &rest[start + OPEN.len()..];
             let Some(end) = rest.find(')') else {
-                self.report(path, step, line, format!("{OPEN}... has no \")\""), None);
-                return done;
+                self.report(path, step, line, format!("{OPEN:?} has no \")\" behind it"), None);
+                return done + OPEN + rest;
             };
             let name = &rest[..end];
             rest = &rest[end + 1..];

@@ -9,7 +9,7 @@ use super::problem::{Place, Problem};
 use super::scalar::{Doubt, Reading, read};
 use super::tree::{Content, Entry, Node, Position, Style};
 use crate::nearest::did_you_mean;
-use crate::schema::{AT_MOST_ONE, INT_OR_STRING, ONE_OF, PRESERVE, TEXT, one_of_parts, strings, text_kind};
+use crate::schema::{AT_MOST_ONE, INT_OR_STRING, KUBECTL_N, ONE_OF, PRESERVE, TEXT, one_of_parts, strings, text_kind};
 
 /// The outcome of a check.
 pub(super) struct Checked {
@@ -107,16 +107,20 @@ impl Checker<'_> {
         let mut object = Map::new();
         let mut unknown = false;
         for entry in entries {
-            let at = at.field(&entry.key);
+            let key = meant_key(entry, entries, schema);
+            let at = at.field(key);
             self.places.insert(&at.path, Some(entry.position), entry.value.position, entry.value.style());
-            match field_schema(schema, &entry.key) {
+            if schema["properties"].get(key).is_none() {
+                self.key(entry, &at);
+            }
+            match field_schema(schema, key) {
                 Some(field) => {
                     let value = self.value(&entry.value, field, &at);
-                    object.insert(entry.key.clone(), value);
+                    object.insert(key.to_owned(), value);
                 }
                 None if schema[PRESERVE] == true => {
                     let value = self.any(&entry.value, &at);
-                    object.insert(entry.key.clone(), value);
+                    object.insert(key.to_owned(), value);
                 }
                 None => {
                     unknown = true;
@@ -128,6 +132,23 @@ impl Checker<'_> {
         Value::Object(object)
     }
 
+    /// A key that readers do not agree on.
+    fn key(&mut self, entry: &Entry, at: &At) {
+        let key = &entry.key;
+        let reading = if entry.plain { read(key) } else { Reading::Text };
+        match reading {
+            Reading::Text => {}
+            Reading::Integer(number) if number.to_string() == *key => {}
+            Reading::Null => {
+                self.report(entry.position, at, "a key is missing before \":\"", Some("write key: value".to_owned()));
+            }
+            Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) | Reading::Doubtful(_) => {
+                let help = format!("put the key in quotes: {key:?}");
+                self.report(entry.position, at, format!("YAML readers do not agree on the key {key}"), Some(help));
+            }
+        }
+    }
+
     fn unknown_field(&mut self, entry: &Entry, siblings: &[Entry], schema: &Value, at: &At) {
         let help = help::for_unknown_field(&entry.key, siblings, schema, self.step);
         let message = format!("unknown field {:?}", entry.key);
@@ -137,9 +158,10 @@ impl Checker<'_> {
     /// Fields that must be there, of which exactly one must be, or at most one may be.
     fn required(&mut self, node: &Node, schema: &Value, at: &At, unknown: bool) {
         let Content::Map(entries) = &node.content else { return };
-        let has = |name: &&str| entries.iter().any(|entry| entry.key == **name);
+        let has = |name: &&str| entries.iter().any(|entry| meant_key(entry, entries, schema) == *name);
         for name in strings(&schema["required"]).into_iter().filter(|name| !has(name)) {
-            let message = if at.path.is_empty() { format!("{name:?} is missing") } else { format!("{:?} needs {name:?}", at.name()) };
+            let message =
+                if at.path.is_empty() { format!("{name:?} is missing") } else { format!("{:?} needs {name:?}", at.name()) };
             let message = if at.path.ends_with(']') { format!("{name:?} is missing") } else { message };
             // A mistyped field is reported as such; its name would then be missed too.
             if !unknown {
@@ -281,8 +303,14 @@ impl Checker<'_> {
                 Value::Array(items.collect())
             }
             Content::Map(entries) => {
-                let entries = entries.iter().map(|entry| (entry.key.clone(), self.any(&entry.value, &at.field(&entry.key))));
-                Value::Object(entries.collect())
+                let mut object = Map::new();
+                for entry in entries {
+                    let at = at.field(&entry.key);
+                    self.places.insert(&at.path, Some(entry.position), entry.value.position, entry.value.style());
+                    self.key(entry, &at);
+                    object.insert(entry.key.clone(), self.any(&entry.value, &at));
+                }
+                Value::Object(object)
             }
             Content::Scalar { text, style: Style::Plain } => match read(text) {
                 Reading::Null => Value::Null,
@@ -321,7 +349,9 @@ impl Checker<'_> {
         let at = At::root().field("metadata");
         match entries.iter().find(|entry| entry.key == "name") {
             None if entries.iter().any(|entry| entry.key == "generateName") => {}
-            None => self.report(metadata.value.position, &at, "the flow has no name", Some("give \"name\" in metadata".to_owned())),
+            None => {
+                self.report(metadata.value.position, &at, "the flow has no name", Some("give \"name\" in metadata".to_owned()))
+            }
             Some(name) => {
                 let Content::Scalar { text, .. } = &name.value.content else { return };
                 let kind = text_kind("label").filter(|kind| !text.split('.').all(|label| (kind.fits)(label)));
@@ -363,6 +393,12 @@ fn reading(node: &Node) -> Option<(&str, Reading)> {
         Content::Scalar { text, .. } => Some((text, Reading::Text)),
         Content::List(_) | Content::Map(_) => None,
     }
+}
+
+/// The field that a key means: kubectl reads (and shows) an unquoted `n` as `false`, see [`crate::schema::KUBECTL_N`].
+fn meant_key<'a>(entry: &'a Entry, siblings: &[Entry], schema: &Value) -> &'a str {
+    let is_n = entry.key == KUBECTL_N && schema["properties"].get("n").is_some();
+    if is_n && !siblings.iter().any(|sibling| sibling.key == "n") { "n" } else { &entry.key }
 }
 
 fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {

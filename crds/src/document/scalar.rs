@@ -50,7 +50,11 @@ pub(super) fn read(text: &str) -> Reading {
     if matches!(body, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
         return Reading::Doubtful(Doubt::NotFinite);
     }
-    if body.starts_with(|first: char| first.is_ascii_digit() || first == '.') { number(text, body, signed) } else { Reading::Text }
+    if body.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
+        number(text, body, signed)
+    } else {
+        Reading::Text
+    }
 }
 
 fn number(text: &str, body: &str, signed: bool) -> Reading {
@@ -89,7 +93,8 @@ fn is_sexagesimal(body: &str) -> bool {
     let rest: Vec<&str> = parts.collect();
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     let Some((last, middle)) = rest.split_last() else { return false };
-    let last = last.split_once('.').map_or(*last, |(whole, fraction)| if fraction.is_empty() || digits(fraction) { whole } else { "" });
+    let last =
+        last.split_once('.').map_or(*last, |(whole, fraction)| if fraction.is_empty() || digits(fraction) { whole } else { "" });
     let minutes = |part: &str| digits(part) && part.len() <= 2 && part.parse::<u8>().is_ok_and(|value| value < 60);
     digits(first) && middle.iter().all(|part| minutes(part)) && minutes(last)
 }

@@ -26,8 +26,16 @@ fn dump() {
     println!("{}", crate::crd_yaml());
     println!("{}", crate::crd_yaml().len());
     println!("{}", serde_json::to_string_pretty(&crate::json_schema()).unwrap());
-    let f = flow(&format!("{HEAD}  - name: x\n    map: {{lua: 'function(x) return x end'}}\n  - name: b\n    map:\n      lua: |\n\n        a\n         b\n"));
+    let f = flow(&format!(
+        "{HEAD}  - name: x\n    map: {{lua: 'function(x) return x end'}}\n  - name: b\n    map:\n      lua: |\n\n        a\n         b\n"
+    ));
     println!("{f:#?}");
     let d = Document::parse(&format!("{HEAD}  - name: x\n    map: {{lua: 'function(x) return x end'}}\n  - name: b\n    map:\n      lua: |\n\n        a\n         b\n"), "f").unwrap();
-    println!("{} {} {} {}", d.places.place("steps[1].map.lua"), d.places.line_place("steps[1].map.lua", 1), d.places.key_place("steps[1].map.lua"),  d.places.place("steps[1].from[2]"));
+    println!(
+        "{} {} {} {}",
+        d.places.place("steps[1].map.lua"),
+        d.places.line_place("steps[1].map.lua", 1),
+        d.places.key_place("steps[1].map.lua"),
+        d.places.place("steps[1].from[2]")
+    );
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::problem::{Place, Problem};
-use super::scalar::{Reading, read};
 
 /// Deeper nesting than any flow needs, shallow enough to walk by recursion.
 const MAX_DEPTH: usize = 64;
@@ -48,6 +47,8 @@ pub(super) enum Content {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
+    /// Whether the key is written without quotes.
+    pub(super) plain: bool,
     pub(super) position: Position,
     pub(super) value: Node,
 }
@@ -82,7 +83,8 @@ pub(super) struct Parsed {
 /// Parses a file that must hold exactly one document.
 pub(super) fn parse(text: &str, file: &str) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { file, text, problems: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, roots: Vec::new() };
+    let mut builder =
+        Builder { file, text, problems: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, roots: Vec::new() };
     builder.check_text();
     let root = match builder.read_events() {
         Ok(()) => builder.only_root(),
@@ -110,7 +112,7 @@ struct Open {
     anchor: usize,
     content: Content,
     /// In a mapping: the key whose value comes next; `None` inside for a key that was refused.
-    key: Option<(Option<String>, Position)>,
+    key: Option<(Option<(String, bool)>, Position)>,
 }
 
 type Step = Result<(), Box<Problem>>;
@@ -168,7 +170,9 @@ impl Builder<'_> {
     fn add(&mut self, node: Node, anchor: usize) -> Step {
         self.nodes += if anchor == 0 { node.count() } else { 1 };
         if self.nodes > MAX_NODES {
-            return Err(Box::new(self.problem(node.position, format!("the file has more than {MAX_NODES} values, aliases counted"))));
+            return Err(Box::new(
+                self.problem(node.position, format!("the file has more than {MAX_NODES} values, aliases counted")),
+            ));
         }
         if anchor != 0 {
             self.nodes += node.count();
@@ -187,8 +191,8 @@ impl Builder<'_> {
                 }
             }
             Content::Map(entries) => {
-                if let Some((Some(key), position)) = open.key.take() {
-                    entries.push(Entry { key, position, value: node });
+                if let Some((Some((key, plain)), position)) = open.key.take() {
+                    entries.push(Entry { key, plain, position, value: node });
                 }
             }
             Content::Scalar { .. } => {}
@@ -196,31 +200,16 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The text of a key; `None`, and a problem, where it is none or given twice.
-    fn key(&mut self, node: &Node) -> Option<String> {
+    /// The text of a key and whether it is plain; `None`, and a problem, where it is none or given twice.
+    fn key(&mut self, node: &Node) -> Option<(String, bool)> {
         let Content::Scalar { text, style } = &node.content else {
             self.report(node.position, "a key must be text", "write \"key: value\"");
             return None;
         };
-        if *style == Style::Plain {
-            let quote = format!("put the key in quotes: {text:?}");
-            match read(text) {
-                Reading::Text if text == "<<" => {
-                    let help = "write the fields out, or use an alias for the whole mapping";
-                    self.report(node.position, "merge keys (<<) are known to some YAML readers only", help);
-                    return None;
-                }
-                Reading::Integer(number) if number.to_string() == *text => {}
-                Reading::Text => {}
-                Reading::Null => {
-                    self.report(node.position, "a key is missing before \":\"", "write \"key: value\"");
-                    return None;
-                }
-                Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) | Reading::Doubtful(_) => {
-                    self.report(node.position, format!("YAML readers do not agree on the key {text}"), quote);
-                    return None;
-                }
-            }
+        if *style == Style::Plain && text == "<<" {
+            let help = "write the fields out, or use an alias for the whole mapping";
+            self.report(node.position, "merge keys (<<) are known to some YAML readers only", help);
+            return None;
         }
         let open = self.open.last()?;
         let Content::Map(entries) = &open.content else { return None };
@@ -229,7 +218,7 @@ impl Builder<'_> {
             self.report(node.position, format!("field {text:?} is given twice"), format!("it was given on line {line} before"));
             return None;
         }
-        Some(text.clone())
+        Some((text.clone(), *style == Style::Plain))
     }
 
     fn style(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, position: Position) -> (Position, Style) {

@@ -33,7 +33,8 @@ fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {
         ["serviceAccountName", "serviceAccount", "hostNetwork", "hostPID", "hostIPC", "hostUsers", "securityContext"];
     let Some(pod) = template.get("spec").and_then(Value::as_object) else { return Vec::new() };
     let base = "executors.template.spec";
-    let mut refused: Vec<String> = POD.iter().filter(|field| pod.contains_key(**field)).map(|field| format!("{base}.{field}")).collect();
+    let mut refused: Vec<String> =
+        POD.iter().filter(|field| pod.contains_key(**field)).map(|field| format!("{base}.{field}")).collect();
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         refused.extend(items_with(pod, list, "securityContext").map(|index| format!("{base}.{list}[{index}].securityContext")));
     }

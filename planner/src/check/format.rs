@@ -10,13 +10,19 @@ pub(crate) fn verbs(format: &str) -> Result<usize, (String, Option<String>)> {
     while let Some(at) = rest.find('%') {
         let verb = &rest[at + 1..];
         let options = verb.trim_start_matches(['-', '+', ' ', '#', '0']).trim_start_matches(|digit: char| digit.is_ascii_digit());
-        let options = options.strip_prefix('.').map_or(options, |more| more.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        let options =
+            options.strip_prefix('.').map_or(options, |more| more.trim_start_matches(|digit: char| digit.is_ascii_digit()));
         let written = &verb[..verb.len() - options.len()];
         match options.chars().next() {
             Some('%') if written.is_empty() => {}
             Some('s' | 'v' | 'q' | 'd' | 'x' | 'f' | 'e' | 'g') => count += 1,
             Some(letter) => return Err(unknown(written, letter)),
-            None => return Err((format!("the format ends inside a verb: \"%{written}\""), Some("write %% for a percent sign".to_owned()))),
+            None => {
+                return Err((
+                    format!("the format ends inside a verb: \"%{written}\""),
+                    Some("write %% for a percent sign".to_owned()),
+                ));
+            }
         }
         let letter = options.chars().next().map_or(0, char::len_utf8);
         rest = &options[letter..];

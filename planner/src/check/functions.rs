@@ -6,12 +6,75 @@ use super::FlowProblem;
 
 /// Globals of LuaJIT and of the engine, and the words of the language: no side input can take their names.
 const TAKEN: [&str; 69] = [
-    "_G", "_VERSION", "assert", "bit", "collectgarbage", "coroutine", "debug", "dofile", "emit", "error", "ffi", "gcinfo",
-    "getfenv", "getmetatable", "io", "ipairs", "jit", "load", "loadfile", "loadstring", "math", "module", "newproxy", "next", "os",
-    "package", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen", "rawset", "require", "select", "setfenv",
-    "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack", "utf8", "xpcall", "arg", "gleamflow", "and",
-    "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil", "not", "or", "repeat",
-    "return", "then", "true", "until", "while",
+    "_G",
+    "_VERSION",
+    "assert",
+    "bit",
+    "collectgarbage",
+    "coroutine",
+    "debug",
+    "dofile",
+    "emit",
+    "error",
+    "ffi",
+    "gcinfo",
+    "getfenv",
+    "getmetatable",
+    "io",
+    "ipairs",
+    "jit",
+    "load",
+    "loadfile",
+    "loadstring",
+    "math",
+    "module",
+    "newproxy",
+    "next",
+    "os",
+    "package",
+    "pairs",
+    "pcall",
+    "print",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "require",
+    "select",
+    "setfenv",
+    "setmetatable",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "unpack",
+    "utf8",
+    "xpcall",
+    "arg",
+    "gleamflow",
+    "and",
+    "break",
+    "do",
+    "else",
+    "elseif",
+    "end",
+    "false",
+    "for",
+    "function",
+    "goto",
+    "if",
+    "in",
+    "local",
+    "nil",
+    "not",
+    "or",
+    "repeat",
+    "return",
+    "then",
+    "true",
+    "until",
+    "while",
 ];
 
 /// The prelude of a flow.
@@ -34,8 +97,11 @@ pub(super) fn function(step: &Step, operator: &Operator<'_>, prelude: &str, path
     };
     let count = function.params.len();
     match operator {
-        Operator::Reduce(_) | Operator::Combine(_) | Operator::ReduceBy(_) if !function.vararg && (count == 0 || count % 2 != 0) => {
-            let message = format!("a function that folds takes two rows' values, function(x1..xn, y1..yn), and this one has {count}");
+        Operator::Reduce(_) | Operator::Combine(_) | Operator::ReduceBy(_)
+            if !function.vararg && (count == 0 || count % 2 != 0) =>
+        {
+            let message =
+                format!("a function that folds takes two rows' values, function(x1..xn, y1..yn), and this one has {count}");
             Some(problem(message + if count == 1 { " parameter" } else { " parameters" }))
         }
         Operator::Operate(_) if count > 0 || function.vararg => {

@@ -228,7 +228,9 @@ impl Resolver<'_> {
             let at = format!(".types.{name}");
             let renamed = self.step.fields.as_ref().and_then(|fields| fields.iter().position(|field| field == name));
             let column = match renamed {
-                Some(index) => columns.map_or(u32::try_from(index).ok(), |columns| columns.get(index).copied()).unwrap_or_default(),
+                Some(index) => {
+                    columns.map_or(u32::try_from(index).ok(), |columns| columns.get(index).copied()).unwrap_or_default()
+                }
                 None => self.column(&FieldRef::Name(name.clone()), file, &at),
             };
             if found.iter().any(|(other, _)| *other == column) && self.certain {

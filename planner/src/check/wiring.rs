@@ -118,7 +118,9 @@ impl<'a> Connector<'a> {
             return;
         }
         let (message, help) = match self.operators[index] {
-            Operator::Read(_) => ("a read takes no \"from\"", "where the paths are rows of a step, say \"pathsFrom\" in the source"),
+            Operator::Read(_) => {
+                ("a read takes no \"from\"", "where the paths are rows of a step, say \"pathsFrom\" in the source")
+            }
             _ => ("an operate takes no \"from\"", "give it \"sideInputs\""),
         };
         self.report(index, ".from", message.to_owned(), Some(help.to_owned()));

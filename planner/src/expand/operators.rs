@@ -16,9 +16,7 @@ impl Expansion<'_> {
             Operator::Read(read) => self.read(current, read),
             Operator::Map(lua) => self.by_row(current, Do::Map(self.function(current, &lua.lua)), Names::unknown()),
             Operator::FlatMap(lua) => self.by_row(current, Do::FlatMap(self.function(current, &lua.lua)), Names::unknown()),
-            Operator::Filter(lua) => {
-                self.by_row(current, Do::Filter(self.function(current, &lua.lua)), current.input().names)
-            }
+            Operator::Filter(lua) => self.by_row(current, Do::Filter(self.function(current, &lua.lua)), current.input().names),
             Operator::ForEach(lua) => self.by_row(current, Do::ForEach(self.function(current, &lua.lua)), Names::unknown()),
             Operator::ParallelDo(split) => return self.split(current, split),
             Operator::Select(select) => {

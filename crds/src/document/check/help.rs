@@ -63,7 +63,9 @@ pub(super) fn instead_of_mapping(node: &Node, schema: &Value, name: &str) -> Opt
     let required = strings(&schema["required"]);
     match (&node.content, required.as_slice()) {
         (Content::Scalar { .. }, [only]) => Some(format!("write {name}: {{{only}: ...}}")),
-        (Content::Scalar { text, .. }, []) if text.is_empty() && schema.get(ONE_OF).is_none() => Some(format!("write {name}: {{}}")),
+        (Content::Scalar { text, .. }, []) if text.is_empty() && schema.get(ONE_OF).is_none() => {
+            Some(format!("write {name}: {{}}"))
+        }
         (Content::Scalar { .. }, []) => schema.get(ONE_OF).map(|one_of| {
             let (_, names) = one_of_parts(one_of);
             format!("write {name}: {{{}: ...}}", names[0])
