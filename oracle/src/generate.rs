@@ -7,6 +7,12 @@ mod shape;
 mod shuffles;
 mod sources;
 
+use std::path::Path;
+use std::{fs, io};
+
+use crds::Document;
+use planner::{Checked, Facts, ParamValues, SourceFacts};
+
 use crate::Random;
 use builder::Builder;
 
@@ -17,6 +23,41 @@ pub struct GeneratedFlow {
     pub yaml: String,
     /// Input files: path below the flow's directory, content.
     pub files: Vec<(String, String)>,
+    /// The header of each csv and tsv source that has one, by step.
+    pub headers: Vec<(String, Vec<String>)>,
+}
+
+impl GeneratedFlow {
+    /// Writes the input files below a directory.
+    ///
+    /// # Errors
+    /// The first file that cannot be written.
+    pub fn write_files(&self, base: &Path) -> io::Result<()> {
+        for (path, content) in &self.files {
+            let path = base.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(base))?;
+            fs::write(path, content)?;
+        }
+        Ok(())
+    }
+
+    /// The flow, checked and expanded by the product; a generated flow has no problems.
+    ///
+    /// # Errors
+    /// The problems that the product finds.
+    pub fn checked(&self) -> Result<Checked, String> {
+        let document = Document::parse(&self.yaml, "flow.yaml").map_err(|problems| listed(&problems))?;
+        let known = |(step, fields): &(String, Vec<String>)| {
+            (step.clone(), SourceFacts { fields: Some(fields.clone()), ..SourceFacts::default() })
+        };
+        let facts: Facts = self.headers.iter().map(known).collect();
+        planner::check(&document.flow, &facts, &ParamValues::new())
+            .map_err(|problems| listed(&planner::locate(&problems, &document.places)))
+    }
+}
+
+fn listed(problems: &[crds::Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The flow of a seed: 5 to 60 steps over all operators. The same seed makes the same flow for ever.
@@ -36,8 +77,7 @@ pub fn generate(seed: u64) -> GeneratedFlow {
         add(&mut builder);
     }
     builder.write_leaves();
-    let (yaml, files) = builder.finish();
-    GeneratedFlow { seed, yaml, files }
+    builder.finish(seed)
 }
 
 fn add(builder: &mut Builder) {
@@ -75,7 +115,16 @@ mod tests {
         for operator in operators.split_whitespace() {
             assert!(text.contains(&format!("\n      {operator}: ")), "no flow uses {operator}");
         }
-        for feature in ["persist: true", "sideInputs: ", "partitions: ", "policy: Skip", "policy: DeadLetter", "fields: [", "$(params.", "lua: |"] {
+        for feature in [
+            "persist: true",
+            "sideInputs: ",
+            "partitions: ",
+            "policy: Skip",
+            "policy: DeadLetter",
+            "fields: [",
+            "$(params.",
+            "lua: |",
+        ] {
             assert!(text.contains(feature), "no flow uses {feature}");
         }
     }

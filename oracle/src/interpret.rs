@@ -87,7 +87,9 @@ impl Interpreter<'_> {
         let found = &self.collections[&id];
         match found.any {
             None => Ok(&found.rows),
-            Some(_) => Err("reads a limit without an order: any rows would do, so the oracle cannot foresee the result".to_owned()),
+            Some(_) => {
+                Err("reads a limit without an order: any rows would do, so the oracle cannot foresee the result".to_owned())
+            }
         }
     }
 
@@ -120,7 +122,12 @@ impl Interpreter<'_> {
         let input = &self.collections[&node.inputs[0]];
         let ordered = self.graph.collection(node.inputs[0]).ordered;
         let expected = Expected { rows: input.rows.clone(), any: input.any, ordered, sink: sink.clone() };
-        self.written.insert(node.step.clone(), expected);
+        // A pass may have copied the write to each input of a union.
+        match self.written.get_mut(&node.step) {
+            Some(Expected { any: Some(_), .. }) => return Err("two copies of a write of a limit".to_owned()),
+            Some(written) => written.rows.extend(expected.rows),
+            None => drop(self.written.insert(node.step.clone(), expected)),
+        }
         Ok(())
     }
 
@@ -255,3 +262,6 @@ fn pick(row: &[Value], columns: &[u32]) -> Result<Row, String> {
 fn at(row: &[Value], column: u32) -> Result<Value, String> {
     row.get(column as usize).cloned().ok_or_else(|| format!("field {} is beyond the row {row:?}", column + 1))
 }
+
+#[cfg(test)]
+mod tests;

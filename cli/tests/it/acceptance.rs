@@ -47,7 +47,8 @@ fn borrowed(lines: &[String]) -> Vec<&str> {
 /// What a shell prints for this input.
 fn shell(command: &str, input: &str) -> Vec<String> {
     use std::io::Write;
-    let mut child = Command::new("sh").args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+    let mut child =
+        Command::new("sh").args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
     child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("small input");
     let output = child.wait_with_output().expect("ends");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
@@ -80,7 +81,17 @@ fn a2_word_count_is_the_same_for_any_number_of_partitions() {
 
 #[test]
 fn a3_word_count_in_a_pipeline_equals_the_shells() {
-    let flow = Flow::of(&["read: {text: {paths: [passwd]}}", "merge: {}", "pipe: {command: tr -sc A-Za-z0-9 '\\n'}", "pipe: {command: tr A-Z a-z}", "pipe: {command: tee copy.out}", "pipe: {command: LC_ALL=C sort}", "pipe: {command: uniq -c}", SHOW]).file("passwd", PASSWD);
+    let flow = Flow::of(&[
+        "read: {text: {paths: [passwd]}}",
+        "merge: {}",
+        "pipe: {command: tr -sc A-Za-z0-9 '\\n'}",
+        "pipe: {command: tr A-Z a-z}",
+        "pipe: {command: tee copy.out}",
+        "pipe: {command: LC_ALL=C sort}",
+        "pipe: {command: uniq -c}",
+        SHOW,
+    ])
+    .file("passwd", PASSWD);
     let expected = shell("tr -sc A-Za-z0-9 '\\n' | tr A-Z a-z | LC_ALL=C sort | uniq -c", PASSWD);
     let mut command = flow.command("run", &[]);
     let ran = crate::flow::finish({
@@ -149,7 +160,12 @@ fn a6_a_right_join_of_csv_files() {
         "write: {stdout: {format: \"%s : %s %s, %s %s\"}}",
     ]);
     let mut expected = vec!["000000 : nil nil, 0 254281.5".to_owned()];
-    for (key, state, value) in [("119736", "FL", "498960"), ("206893", "FL", "190724.4"), ("333743", "FL", "79520.76"), ("448094", "FL, south", "1322376.3")] {
+    for (key, state, value) in [
+        ("119736", "FL", "498960"),
+        ("206893", "FL", "190724.4"),
+        ("333743", "FL", "79520.76"),
+        ("448094", "FL, south", "1322376.3"),
+    ] {
         expected.extend(vec![format!("{key} : FL CLAY COUNTY, {state} {value}"); 2]);
     }
     flow.file("a1.csv", A1_CSV).file("a2.csv", A1_CSV).file("b.csv", B_CSV).prints(&borrowed(&expected));
@@ -173,7 +189,13 @@ fn a8_word_counts_of_two_files_joined() {
     let count = |path: &str| [format!("read: {{text: {{paths: [{path}]}}}}"), WORDS.to_owned(), PAIRS.to_owned(), SUM.to_owned()];
     let (left, right) = (count("passwd"), count("main.go"));
     let mut steps: Vec<&str> = left.iter().chain(&right).map(String::as_str).collect();
-    steps.extend(["join: {key: [1]}\nfrom: [s4, s8]", "read: {inline: {rows: [[\"x\"], [\"return\"]]}}", "join: {key: [1]}\nfrom: [s9, s10]", "union: {}\nfrom: [s9, s11]", SHOW]);
+    steps.extend([
+        "join: {key: [1]}\nfrom: [s4, s8]",
+        "read: {inline: {rows: [[\"x\"], [\"return\"]]}}",
+        "join: {key: [1]}\nfrom: [s9, s10]",
+        "union: {}\nfrom: [s9, s11]",
+        SHOW,
+    ]);
     let (a, b) = (counts(PASSWD), counts(GO));
     let both: Vec<_> = a.iter().filter_map(|(word, n)| b.get(word).map(|m| (*word, *n, *m))).collect();
     let chosen = both.iter().filter(|(word, _, _)| ["x", "return"].contains(word));
@@ -205,7 +227,18 @@ fn a12_pi_by_points_in_a_square() {
 fn a15_branches_of_one_sorted_pipe_united() {
     let awk = |column: u32| format!("pipe: {{command: \"awk '{{print ${column}}}'\"}}\nfrom: [s3]");
     let (first, third, sixth) = (awk(1), awk(3), awk(6));
-    let steps = |union: &'static str| ["read: {text: {paths: [table]}}".to_owned(), "merge: {}".to_owned(), "pipe: {command: LC_ALL=C sort}".to_owned(), first.clone(), third.clone(), sixth.clone(), union.to_owned(), SHOW.to_owned()];
+    let steps = |union: &'static str| {
+        [
+            "read: {text: {paths: [table]}}".to_owned(),
+            "merge: {}".to_owned(),
+            "pipe: {command: LC_ALL=C sort}".to_owned(),
+            first.clone(),
+            third.clone(),
+            sixth.clone(),
+            union.to_owned(),
+            SHOW.to_owned(),
+        ]
+    };
     let table = "f e d c b a\n1 2 3 4 5 6\nx y z u v w\n";
     let one_after_another = ["1", "f", "x", "3", "d", "z", "6", "a", "w"];
     let any = steps("union: {}\nfrom: [s4, s5, s6]");
@@ -230,40 +263,75 @@ const STRINGS: &str = "read: {inline: {lines: [asdf, hlkgjh, truytyu, 34weqrqw, 
 #[test]
 fn a20_grep_and_sort() {
     Flow::of(&[STRINGS, "merge: {}", "pipe: {command: grep -v asdf}", SHOW]).prints(&["hlkgjh", "truytyu", "34weqrqw"]);
-    Flow::of(&[STRINGS, "merge: {}", "pipe: {command: LC_ALL=C sort}", SHOW]).prints_in_order(&["34weqrqw", "asdf", "asdfadfasaf", "hlkgjh", "truytyu"]);
+    Flow::of(&[STRINGS, "merge: {}", "pipe: {command: LC_ALL=C sort}", SHOW]).prints_in_order(&[
+        "34weqrqw",
+        "asdf",
+        "asdfadfasaf",
+        "hlkgjh",
+        "truytyu",
+    ]);
 }
 
 #[test]
 fn a21_filter_in_lua_and_sort() {
-    Flow::of(&[STRINGS, "filter: {lua: 'function(line) return line:sub(1, 3) ~= \"asd\" end'}", "sort: {by: [{field: 1}]}", SHOW])
-        .prints_in_order(&["34weqrqw", "hlkgjh", "truytyu"]);
+    Flow::of(&[
+        STRINGS,
+        "filter: {lua: 'function(line) return line:sub(1, 3) ~= \"asd\" end'}",
+        "sort: {by: [{field: 1}]}",
+        SHOW,
+    ])
+    .prints_in_order(&["34weqrqw", "hlkgjh", "truytyu"]);
 }
 
 #[test]
 fn a22_maps_filters_selections_and_limits() {
     let through = |rows: &str, step: &str| Flow::of(&[&format!("read: {{inline: {{rows: {rows}}}}}"), step, SHOW]);
-    through("[[1999, \"xxx\", false]]", "map: {lua: 'function(x, y, z) return x + 1, y .. \"yyy\", not z end'}").prints(&["2000\txxxyyy\ttrue"]);
+    through("[[1999, \"xxx\", false]]", "map: {lua: 'function(x, y, z) return x + 1, y .. \"yyy\", not z end'}")
+        .prints(&["2000\txxxyyy\ttrue"]);
     through("[[1999], [-1], [0], [1]]", "filter: {lua: 'function(x) return x > 0 end'}").prints(&["1999", "1"]);
     through("[[\"x1 x2 x3\"]]", WORDS).prints(&["x1", "x2", "x3"]);
     through("[[8888, null, \"hello\"]]", "map: {lua: 'function(x, y, z) return x, y, z end'}").prints(&["8888\t\thello"]);
     through("[[1, 2, 3]]", "select: {columns: [2, 1]}").prints(&["2\t1"]);
-    Flow::of(&["read: {inline: {rows: [[3], [1], [2]]}}", "sort: {by: [{field: 1}]}", "limit: {n: 1, offset: 1}", SHOW]).prints(&["2"]);
+    Flow::of(&["read: {inline: {rows: [[3], [1], [2]]}}", "sort: {by: [{field: 1}]}", "limit: {n: 1, offset: 1}", SHOW])
+        .prints(&["2"]);
 }
 
 #[test]
 fn a23_groups_and_reductions() {
     let through = |rows: &str, step: &str| Flow::of(&[&format!("read: {{inline: {{rows: {rows}}}}}"), step, SHOW]);
     let rows = "[[\"key1\", 100, 2], [\"key2\", 101, 3], [\"key2\", 101, 4], [\"key3\", null, null]]";
-    through(rows, "groupBy: {key: [1, 2], orderBy: [{field: 3}]}").prints(&["key1\t100\t[2]", "key2\t101\t[3,4]", "key3\t\t[null]"]);
-    through(rows, "groupBy: {key: [1], orderBy: [{field: 3}]}").prints(&["key1\t[[100,2]]", "key2\t[[101,3],[101,4]]", "key3\t[[null,null]]"]);
-    through(rows, "groupBy: {key: [1, 2, 3]}").prints(&["key1\t100\t2\t[[]]", "key2\t101\t3\t[[]]", "key2\t101\t4\t[[]]", "key3\t\t\t[[]]"]);
-    through(rows, "reduceBy: {key: [1], lua: 'function(a, b, c, d) return a + c, b + d end'}").prints(&["key1\t100\t2", "key2\t202\t7", "key3\t\t"]);
+    through(rows, "groupBy: {key: [1, 2], orderBy: [{field: 3}]}").prints(&[
+        "key1\t100\t[2]",
+        "key2\t101\t[3,4]",
+        "key3\t\t[null]",
+    ]);
+    through(rows, "groupBy: {key: [1], orderBy: [{field: 3}]}").prints(&[
+        "key1\t[[100,2]]",
+        "key2\t[[101,3],[101,4]]",
+        "key3\t[[null,null]]",
+    ]);
+    through(rows, "groupBy: {key: [1, 2, 3]}").prints(&[
+        "key1\t100\t2\t[[]]",
+        "key2\t101\t3\t[[]]",
+        "key2\t101\t4\t[[]]",
+        "key3\t\t\t[[]]",
+    ]);
+    through(rows, "reduceBy: {key: [1], lua: 'function(a, b, c, d) return a + c, b + d end'}").prints(&[
+        "key1\t100\t2",
+        "key2\t202\t7",
+        "key3\t\t",
+    ]);
 }
 
 #[test]
 fn a26_a_long_line_an_empty_group_and_unequal_unions() {
     let long = "y".repeat(70_000);
-    let flow = Flow::of(&["read: {text: {paths: [long]}}", "pipe: {command: cat}", "map: {lua: 'function(line) return #line end'}", SHOW]);
+    let flow = Flow::of(&[
+        "read: {text: {paths: [long]}}",
+        "pipe: {command: cat}",
+        "map: {lua: 'function(line) return #line end'}",
+        SHOW,
+    ]);
     flow.file("long", format!("before\n{long}\nafter\n")).prints(&["6", "70000", "5"]);
     Flow::of(&["read: {inline: {rows: []}}", "groupBy: {key: [1]}", SHOW]).prints(&[]);
     let expected = lines((0..30).chain(0..30).chain(0..4), |n| n.to_string());

@@ -42,7 +42,13 @@ fn endless() -> Flow {
 fn started(flow: &Flow) -> (Child, [String; 2]) {
     std::fs::create_dir(flow.path("pids")).expect("a directory");
     let mut command = flow.command("run", &[]);
-    let child = command.current_dir(flow.path("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    let child = command
+        .current_dir(flow.path(""))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
     let read = |name: &str| std::fs::read_to_string(flow.path("pids").join(name)).unwrap_or_default();
     wait_until("the pipe runs", || read("shell").ends_with('\n') && read("child").ends_with('\n'));
     (child, [read("shell"), read("child")])
@@ -109,7 +115,11 @@ fn a_failure_elsewhere_ends_the_pipes() {
 
 #[test]
 fn an_endless_lua_loop_can_be_interrupted() {
-    let flow = Flow::of(&["read: {range: {to: 3}}", "map: {lua: 'function(x) while true do x = x + 1 end end'}", "write: {text: {path: out}}"]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 3}}",
+        "map: {lua: 'function(x) while true do x = x + 1 end end'}",
+        "write: {text: {path: out}}",
+    ]);
     let mut command = flow.command("run", &[]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
     std::thread::sleep(Duration::from_millis(300));
@@ -123,7 +133,13 @@ fn an_endless_lua_loop_can_be_interrupted() {
 
 #[test]
 fn a_run_that_spills_leaves_no_temporary_file() {
-    let flow = Flow::of(&["read: {range: {to: 400000}}", "map: {lua: 'function(x) return (x * 7919) % 400000, \"some text to make it longer \" .. x end'}", "sort: {by: [{field: 1}]}", "limit: {n: 2}", "write: {stdout: {format: \"%d\"}}"]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 400000}}",
+        "map: {lua: 'function(x) return (x * 7919) % 400000, \"some text to make it longer \" .. x end'}",
+        "sort: {by: [{field: 1}]}",
+        "limit: {n: 2}",
+        "write: {stdout: {format: \"%d\"}}",
+    ]);
     let ran = flow.run(&["--memory", "4Mi", "--report", "json"]);
     ran.expect(0, &[]);
     assert_eq!(ran.lines(), ["0", "1"]);

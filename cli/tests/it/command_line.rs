@@ -60,7 +60,15 @@ fn wrong_requests_end_with_2() {
         assert!(ran.stdout.is_empty(), "{arguments:?} runs nothing");
         assert!(!ran.stderr.trim().is_empty(), "{arguments:?} is explained");
     }
-    for arguments in [&["run"][..], &["run", "/no/such/flow.yaml"], &["validate", "/no/such/flow.yaml"], &["plan", "/no/such/flow.yaml"], &["dance"], &["run", "/"], &[]] {
+    for arguments in [
+        &["run"][..],
+        &["run", "/no/such/flow.yaml"],
+        &["validate", "/no/such/flow.yaml"],
+        &["plan", "/no/such/flow.yaml"],
+        &["dance"],
+        &["run", "/"],
+        &[],
+    ] {
         let mut command = binary();
         command.args(arguments);
         let ran = finish(command);
@@ -107,7 +115,9 @@ fn parameters_replace_text_in_every_string() {
 #[test]
 fn relative_paths_are_relative_to_the_file_or_to_where_a_parameter_was_given() {
     let spec = "params:\n  - {name: dir, value: in}";
-    let flow = Flow::with_spec(spec, &["read: {text: {paths: [\"$(params.dir)/a.txt\"]}}", SHOW]).file("in/a.txt", "beside the file\n").file("elsewhere/in/a.txt", "in the working directory\n");
+    let flow = Flow::with_spec(spec, &["read: {text: {paths: [\"$(params.dir)/a.txt\"]}}", SHOW])
+        .file("in/a.txt", "beside the file\n")
+        .file("elsewhere/in/a.txt", "in the working directory\n");
     let mut command = flow.command("run", &[]);
     command.current_dir(flow.path("elsewhere"));
     assert_eq!(finish(command).expect(0, &[]).lines(), ["beside the file"]);
@@ -118,7 +128,12 @@ fn relative_paths_are_relative_to_the_file_or_to_where_a_parameter_was_given() {
 
 #[test]
 fn a_report_is_one_json_object_and_the_last_thing_on_stderr() {
-    let flow = Flow::of(&["read: {range: {to: 10}}", "map: {lua: 'function(x) return x % 2, 1 end'}", "reduceBy: {key: [1], lua: 'function(x, y) return x + y end'}", SHOW]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 10}}",
+        "map: {lua: 'function(x) return x % 2, 1 end'}",
+        "reduceBy: {key: [1], lua: 'function(x, y) return x + y end'}",
+        SHOW,
+    ]);
     let report = flow.run(&["--report", "json"]).report();
     assert_eq!(report["exitCode"], 0, "{report}");
     let rows = |step: &str| {
@@ -139,7 +154,12 @@ fn a_report_is_one_json_object_and_the_last_thing_on_stderr() {
 #[test]
 fn validate_takes_several_files_and_reports_all_problems() {
     let good = Flow::of(&[READ, SHOW]);
-    let bad = Flow::of(&["red: {range: {to: 3}}", "map: {lua: 'function(x) return end end'}\nfrom: [s9]", "sort: {by: [{feld: 1}]}", SHOW]);
+    let bad = Flow::of(&[
+        "red: {range: {to: 3}}",
+        "map: {lua: 'function(x) return end end'}\nfrom: [s9]",
+        "sort: {by: [{feld: 1}]}",
+        SHOW,
+    ]);
     let mut command = binary();
     command.arg("validate").arg(good.path("flow.yaml")).arg(bad.path("flow.yaml"));
     let ran = finish(command);
@@ -153,7 +173,13 @@ fn validate_takes_several_files_and_reports_all_problems() {
 
 #[test]
 fn plan_shows_the_graph_in_each_format() {
-    let flow = Flow::of(&["read: {inline: {lines: [a b]}}", "flatMap: {lua: 'function(line) return line:gmatch(\"%w+\") end'}", "map: {lua: 'function(word) return word, 1 end'}", "reduceBy: {key: [1], lua: 'function(x, y) return x + y end'}", SHOW]);
+    let flow = Flow::of(&[
+        "read: {inline: {lines: [a b]}}",
+        "flatMap: {lua: 'function(line) return line:gmatch(\"%w+\") end'}",
+        "map: {lua: 'function(word) return word, 1 end'}",
+        "reduceBy: {key: [1], lua: 'function(x, y) return x + y end'}",
+        SHOW,
+    ]);
     let json = finish(flow.command("plan", &["-o", "json"]));
     let plan: serde_json::Value = serde_json::from_slice(&json.expect(0, &[]).stdout).expect("json");
     assert_eq!(plan["operations"]["initial"], 5, "{plan}");

@@ -5,22 +5,42 @@ use crate::flow::{Flow, one_step};
 #[test]
 fn functions_see_globals_and_locals_of_the_prelude() {
     let spec = "lua: |\n  local factor = 3\n  function scaled(x) return x * factor end\n  unit = \"m\"";
-    Flow::with_spec(spec, &["read: {range: {from: 1, to: 3}}", "map: {lua: 'function(x) return scaled(x), unit, factor end'}", "write: {stdout: {}}"])
-        .prints(&["3\tm\t3", "6\tm\t3"]);
+    Flow::with_spec(
+        spec,
+        &[
+            "read: {range: {from: 1, to: 3}}",
+            "map: {lua: 'function(x) return scaled(x), unit, factor end'}",
+            "write: {stdout: {}}",
+        ],
+    )
+    .prints(&["3\tm\t3", "6\tm\t3"]);
 }
 
 #[test]
 fn each_step_has_an_environment_of_its_own() {
     let counting = "map: {lua: 'function(x) calls = (calls or 0) + 1 return x, calls end'}";
-    let flow = Flow::of(&["read: {inline: {rows: [[1]]}}", counting, "map: {lua: 'function(x, n) calls = (calls or 0) + 1 return n, calls end'}", "write: {stdout: {}}"]);
+    let flow = Flow::of(&[
+        "read: {inline: {rows: [[1]]}}",
+        counting,
+        "map: {lua: 'function(x, n) calls = (calls or 0) + 1 return n, calls end'}",
+        "write: {stdout: {}}",
+    ]);
     flow.prints(&["1\t1"]);
 }
 
 #[test]
 fn a_prelude_that_changes_a_library_is_heeded() {
     let spec = "lua: |\n  function string.lower(s) return \"<\" .. s .. \">\" end\n  local old = string.gmatch\n  string.gmatch = function(s, p) return old(s .. \" more\", p) end";
-    Flow::with_spec(spec, &["read: {inline: {lines: [\"A b\"]}}", "flatMap: {lua: 'function(line) return line:gmatch(\"%w+\") end'}", "map: {lua: 'function(w) return w:lower() end'}", "write: {stdout: {}}"])
-        .prints(&["<A>", "<b>", "<more>"]);
+    Flow::with_spec(
+        spec,
+        &[
+            "read: {inline: {lines: [\"A b\"]}}",
+            "flatMap: {lua: 'function(line) return line:gmatch(\"%w+\") end'}",
+            "map: {lua: 'function(w) return w:lower() end'}",
+            "write: {stdout: {}}",
+        ],
+    )
+    .prints(&["<A>", "<b>", "<more>"]);
 }
 
 #[test]
@@ -32,7 +52,8 @@ fn a_message_names_step_place_line_and_row() {
 
 #[test]
 fn the_place_in_the_input_is_named() {
-    let flow = Flow::of(&["read: {text: {paths: [in.txt]}}", "map: {lua: 'function(line) return line + 1 end'}", "write: {stdout: {}}"]);
+    let flow =
+        Flow::of(&["read: {text: {paths: [in.txt]}}", "map: {lua: 'function(line) return line + 1 end'}", "write: {stdout: {}}"]);
     flow.file("in.txt", "1\n2\nx7\n").fails(&["\"s2\"", "in.txt:3", "x7"]);
 }
 
@@ -98,7 +119,8 @@ fn map_tells_nil_from_nothing() {
 
 #[test]
 fn filter_keeps_what_is_truthy_unchanged() {
-    one_step("[[0], [\"\"], [false], [null], [true], [[]]]", "filter: {lua: 'function(x) return x end'}").prints(&["0", "", "true", "[]"]);
+    one_step("[[0], [\"\"], [false], [null], [true], [[]]]", "filter: {lua: 'function(x) return x end'}")
+        .prints(&["0", "", "true", "[]"]);
     one_step("[[9007199254740993, null]]", "filter: {lua: 'function() return 1 end'}").prints(&["9007199254740993\t"]);
 }
 
@@ -107,13 +129,15 @@ fn reduce_folds_all_rows_and_nothing_gives_no_row() {
     one_step("[[100], [101], [101], [103]]", "reduce: {lua: 'function(x, y) return x + y end'}").prints(&["405"]);
     one_step("[]", "reduce: {lua: 'function(x, y) return x + y end'}").prints(&[]);
     one_step("[[5, \"a\"]]", "reduce: {lua: 'function(x1, x2, y1, y2) return 0, 0 end'}").prints(&["5\ta"]);
-    one_step("[[5, \"a\"], [7, \"b\"]]", "reduce: {lua: 'function(n, s, m, t) return n + m, s < t and s or t end'}").prints(&["12\ta"]);
+    one_step("[[5, \"a\"], [7, \"b\"]]", "reduce: {lua: 'function(n, s, m, t) return n + m, s < t and s or t end'}")
+        .prints(&["12\ta"]);
 }
 
 #[test]
 fn reduce_by_folds_values_by_key() {
     let rows = "[[\"key1\", 1, 2], [\"key2\", 101, 3], [\"key2\", 101, 4]]";
-    one_step(rows, "reduceBy: {key: [1], lua: 'function(x1, x2, y1, y2) return x1 + y1, x2 + y2 end'}").prints(&["key1\t1\t2", "key2\t202\t7"]);
+    one_step(rows, "reduceBy: {key: [1], lua: 'function(x1, x2, y1, y2) return x1 + y1, x2 + y2 end'}")
+        .prints(&["key1\t1\t2", "key2\t202\t7"]);
     one_step(rows, "reduceBy: {key: [1, 2], lua: 'function(x, y) return x + y end'}").prints(&["key1\t1\t2", "key2\t101\t7"]);
     one_step(rows, "reduceBy: {key: [2, 1], lua: 'function(x, y) return x + y end'}").prints(&["1\tkey1\t2", "101\tkey2\t7"]);
 }
@@ -130,7 +154,8 @@ fn items_without_values_are_empty_lists() {
 #[test]
 fn a_group_is_ordered_by_fields_of_the_row() {
     let rows = "[[\"k\", 2, \"x\"], [\"k\", 3, \"y\"], [\"k\", 1, \"z\"], [\"k\", 2, \"a\"]]";
-    one_step(rows, "groupBy: {key: [1], orderBy: [{field: 2, order: desc}, {field: 3}]}").prints(&["k\t[[3,\"y\"],[2,\"a\"],[2,\"x\"],[1,\"z\"]]"]);
+    one_step(rows, "groupBy: {key: [1], orderBy: [{field: 2, order: desc}, {field: 3}]}")
+        .prints(&["k\t[[3,\"y\"],[2,\"a\"],[2,\"x\"],[1,\"z\"]]"]);
 }
 
 fn with_side(rows: &str, shape: &str, body: &str) -> Flow {
@@ -194,7 +219,8 @@ fn print_goes_to_the_log_and_never_into_the_results() {
 
 #[test]
 fn emit_makes_rows() {
-    one_step("[[2], [0]]", "forEach: {lua: 'function(x) for i = 1, x do emit(x, i) end return 99 end'}").prints(&["2\t1", "2\t2"]);
+    one_step("[[2], [0]]", "forEach: {lua: 'function(x) for i = 1, x do emit(x, i) end return 99 end'}")
+        .prints(&["2\t1", "2\t2"]);
     Flow::of(&[
         "read: {range: {from: 1, to: 6}}",
         "parallelDo: {outputs: [even, odd], lua: 'function(x) if x % 2 == 0 then emit.even(x) else emit.odd(x, x) end end'}",
@@ -214,12 +240,21 @@ fn operate_runs_once_over_its_side_inputs() {
 #[test]
 fn ffi_and_bit_are_there() {
     one_step("[[6]]", "map: {lua: 'function(x) return bit.band(x, 3), bit.lshift(1, x) end'}").prints(&["2\t64"]);
-    one_step("[[6]]", "map: {lua: 'function(x) local ffi = require(\"ffi\") return ffi.sizeof(\"int64_t\"), ffi.new(\"int64_t\", x) * 2 end'}").prints(&["8\t12"]);
+    one_step(
+        "[[6]]",
+        "map: {lua: 'function(x) local ffi = require(\"ffi\") return ffi.sizeof(\"int64_t\"), ffi.new(\"int64_t\", x) * 2 end'}",
+    )
+    .prints(&["8\t12"]);
 }
 
 #[test]
 fn random_numbers_are_the_same_in_every_run_and_differ_between_partitions() {
-    let flow = Flow::of(&["read: {range: {to: 8}}", "roundRobin: {}\npartitions: 4", "map: {lua: 'function(x) return math.random(1000000000) end'}", "write: {stdout: {}}"]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 8}}",
+        "roundRobin: {}\npartitions: 4",
+        "map: {lua: 'function(x) return math.random(1000000000) end'}",
+        "write: {stdout: {}}",
+    ]);
     let (first, second) = (flow.run(&[]), flow.run(&[]));
     assert_eq!(first.expect(0, &[]).sorted_lines(), second.sorted_lines());
     let mut numbers = first.sorted_lines();
@@ -246,7 +281,12 @@ fn on_error_sets_rows_aside_and_counts_them() {
     let steps = report["steps"].as_array().expect("steps").clone();
     let set_aside = steps.iter().find(|step| step["step"] == "s2").expect("s2")["set_aside"].as_u64();
     assert_eq!(set_aside, Some(2), "{report}");
-    let dead = Flow::of(&[read, &format!("{map}\nonError: {{policy: DeadLetter, to: s4}}"), "write: {json: {path: out, mode: replace}}", "write: {stdout: {}}"]);
+    let dead = Flow::of(&[
+        read,
+        &format!("{map}\nonError: {{policy: DeadLetter, to: s4}}"),
+        "write: {json: {path: out, mode: replace}}",
+        "write: {stdout: {}}",
+    ]);
     dead.prints(&["bad", "bad"]);
     assert_eq!(dead.output_lines("out"), ["[\"a\",1]", "[\"b\",1]"]);
 }

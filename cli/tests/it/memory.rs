@@ -35,10 +35,13 @@ fn a_sort_of_more_than_the_budget_is_in_order() {
         let ran = flow.run(&["--memory", "16Mi"]);
         let lines = ran.expect(0, &[]).lines();
         assert_eq!(lines.len(), 600_000);
-        let pairs: Vec<(i64, i64)> = lines.iter().map(|line| {
-            let (key, number) = line.split_once('\t').expect("two fields");
-            (-key.parse::<i64>().expect("a number"), number.parse().expect("a number"))
-        }).collect();
+        let pairs: Vec<(i64, i64)> = lines
+            .iter()
+            .map(|line| {
+                let (key, number) = line.split_once('\t').expect("two fields");
+                (-key.parse::<i64>().expect("a number"), number.parse().expect("a number"))
+            })
+            .collect();
         assert!(pairs.is_sorted(), "hot: {hot}");
         flow.is_clean();
     }
@@ -46,21 +49,33 @@ fn a_sort_of_more_than_the_budget_is_in_order() {
 
 #[test]
 fn distinct_count_and_reduce_by_of_more_than_the_budget() {
-    let flow = |step: &str| Flow::of(&[MANY, &rows(false), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
+    let flow = |step: &str| {
+        Flow::of(&[MANY, &rows(false), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"])
+    };
     // 7919 and 500009 are coprime, so the first 500009 numbers have keys of their own.
     prints_within(&flow("count: {key: [1]}"), "16Mi", &["500009\t600000".to_owned()]);
     let least: u64 = (0..500_009).sum();
     prints_within(&flow("distinct: {key: [1]}"), "16Mi", &[format!("500009\t{least}")]);
     let all: u64 = (0..600_000).sum();
-    prints_within(&flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"), "16Mi", &[format!("500009\t{all}")]);
+    prints_within(
+        &flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"),
+        "16Mi",
+        &[format!("500009\t{all}")],
+    );
 }
 
 #[test]
 fn a_hot_key_is_counted_and_reduced() {
-    let flow = |step: &str| Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
+    let flow = |step: &str| {
+        Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"])
+    };
     prints_within(&flow("count: {key: [1]}"), "64Mi", &["60000\t600000".to_owned()]);
     let all: u64 = (0..600_000).sum();
-    prints_within(&flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"), "16Mi", &[format!("60000\t{all}")]);
+    prints_within(
+        &flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"),
+        "16Mi",
+        &[format!("60000\t{all}")],
+    );
 }
 
 #[test]
@@ -83,7 +98,8 @@ fn a_hot_key_is_joined() {
 #[test]
 fn a_hot_key_moves_through_every_shuffle() {
     for step in ["partition: {key: [1]}", "merge: {}", "roundRobin: {}", "distinct: {}", "merge: {by: [{field: 1}]}"] {
-        let flow = Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
+        let flow =
+            Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
         let all: u64 = (0..600_000).sum();
         let ran = flow.run(&["--memory", "16Mi", "--partitions", "7"]);
         assert_eq!(ran.expect(0, &[]).lines(), [format!("600000\t{all}")], "{step}");
@@ -93,7 +109,13 @@ fn a_hot_key_moves_through_every_shuffle() {
 
 #[test]
 fn a_groups_list_that_cannot_fit_fails_by_name() {
-    let flow = Flow::of(&["read: {range: {to: 1500000}}", &rows(true), "groupBy: {key: [1]}", "map: {lua: 'function(key, items) return key, #items end'}", "write: {json: {path: out}}"]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 1500000}}",
+        &rows(true),
+        "groupBy: {key: [1]}",
+        "map: {lua: 'function(key, items) return key, #items end'}",
+        "write: {json: {path: out}}",
+    ]);
     flow.run(&["--memory", "64Mi"]).expect(1, &["\"s3\"", "key", "0"]);
     assert_eq!(flow.entries(), ["flow.yaml"]);
     flow.is_clean();
@@ -101,7 +123,14 @@ fn a_groups_list_that_cannot_fit_fails_by_name() {
 
 #[test]
 fn groups_that_fit_are_grouped_however_many_there_are() {
-    let flow = Flow::of(&[MANY, &rows(false), "groupBy: {key: [1]}", "map: {lua: 'function(key, items) return 1, #items end'}", SUM, "write: {stdout: {}}"]);
+    let flow = Flow::of(&[
+        MANY,
+        &rows(false),
+        "groupBy: {key: [1]}",
+        "map: {lua: 'function(key, items) return 1, #items end'}",
+        SUM,
+        "write: {stdout: {}}",
+    ]);
     prints_within(&flow, "16Mi", &["500009\t600000".to_owned()]);
 }
 

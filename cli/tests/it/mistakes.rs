@@ -57,16 +57,30 @@ fn inputs_must_fit_the_operator() {
     Flow::of(&[READ, "coGroup: {key: [1]}\nfrom: [s1]", SHOW]).is_refused(&["s2"]);
     Flow::of(&[READ, "read: {range: {to: 3}}\nfrom: [s1]", SHOW]).is_refused(&["s2"]);
     Flow::of(&[READ, SHOW, MAP, "write: {text: {path: out}}"]).is_refused(&["s3", "s2"]);
-    Flow::of(&[READ, "map: {lua: 'function(x) return x end'}\nfrom: [s3]", "map: {lua: 'function(x) return x end'}\nfrom: [s2]", SHOW]).is_refused(&["cycle", "s2", "s3"]);
+    Flow::of(&[
+        READ,
+        "map: {lua: 'function(x) return x end'}\nfrom: [s3]",
+        "map: {lua: 'function(x) return x end'}\nfrom: [s2]",
+        SHOW,
+    ])
+    .is_refused(&["cycle", "s2", "s3"]);
     Flow::of(&[READ, "map: {lua: 'function(x) return x end'}\nfrom: [s2]", SHOW]).is_refused(&["s2"]);
     Flow::of(&[READ, "parallelDo: {outputs: [a], lua: 'function(x) emit.a(x) end'}", SHOW]).is_refused(&["s2", "s2.a"]);
-    Flow::of(&[READ, "parallelDo: {outputs: [a], lua: 'function(x) emit.a(x) end'}", "write: {stdout: {}}\nfrom: [s2.b]"]).is_refused(&["s2.b", "s2.a"]);
+    Flow::of(&[READ, "parallelDo: {outputs: [a], lua: 'function(x) emit.a(x) end'}", "write: {stdout: {}}\nfrom: [s2.b]"])
+        .is_refused(&["s2.b", "s2.a"]);
 }
 
 #[test]
 fn combine_stands_directly_on_a_group() {
     Flow::of(&[READ, "combine: {lua: 'function(x, y) return x end'}", SHOW]).is_refused(&["s2", "groupBy"]);
-    Flow::of(&[READ, "groupBy: {key: [1]}", "filter: {lua: 'function(k, l) return true end'}", "combine: {lua: 'function(x, y) return x end'}", SHOW]).is_refused(&["s4", "groupBy"]);
+    Flow::of(&[
+        READ,
+        "groupBy: {key: [1]}",
+        "filter: {lua: 'function(k, l) return true end'}",
+        "combine: {lua: 'function(x, y) return x end'}",
+        SHOW,
+    ])
+    .is_refused(&["s4", "groupBy"]);
 }
 
 #[test]
@@ -116,7 +130,8 @@ fn a_repeated_key_in_the_yaml_is_a_problem() {
 
 #[test]
 fn indentation_and_tabs_are_told_with_their_place() {
-    Flow::text("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: t}\nspec:\n\tsteps: []\n").is_refused(&["flow.yaml:5"]);
+    Flow::text("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: t}\nspec:\n\tsteps: []\n")
+        .is_refused(&["flow.yaml:5"]);
 }
 
 #[test]

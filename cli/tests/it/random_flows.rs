@@ -76,7 +76,11 @@ fn compare(expected: &BTreeMap<String, Expected>, base: &Path) -> Result<(), Str
     Ok(())
 }
 
-fn run(checked: &planner::Checked, base: &Path, (partitions, threads, memory): (Option<u32>, usize, usize)) -> Result<(), String> {
+fn run(
+    checked: &planner::Checked,
+    base: &Path,
+    (partitions, threads, memory): (Option<u32>, usize, usize),
+) -> Result<(), String> {
     let scratch = base.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
     let plan = planned(checked)?;

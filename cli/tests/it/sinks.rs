@@ -31,7 +31,8 @@ fn sorted_output_is_one_file_in_order() {
 #[test]
 fn something_there_fails_the_flow_unless_the_mode_says_otherwise() {
     let flow = |mode: &str| {
-        Flow::of(&["read: {inline: {lines: [new]}}", &format!("write: {{text: {{path: out{mode}}}}}")]).file("out/old.txt", "old\n")
+        Flow::of(&["read: {inline: {lines: [new]}}", &format!("write: {{text: {{path: out{mode}}}}}")])
+            .file("out/old.txt", "old\n")
     };
     for mode in ["", ", mode: fail"] {
         let flow = flow(mode);
@@ -102,21 +103,31 @@ fn tsv_cannot_hold_tabs_and_line_ends() {
 #[test]
 fn json_has_objects_where_fields_are_named_else_arrays() {
     let rows = "[[1, \"a\", 2.0, null, [1, \"x\"], {\"k\": true}]]";
-    assert_eq!(written(&format!("read: {{inline: {{rows: {rows}}}}}"), "json: {path: out}").output("out"), "[1,\"a\",2,null,[1,\"x\"],{\"k\":true}]\n");
+    assert_eq!(
+        written(&format!("read: {{inline: {{rows: {rows}}}}}"), "json: {path: out}").output("out"),
+        "[1,\"a\",2,null,[1,\"x\"],{\"k\":true}]\n"
+    );
     let named = written(&format!("read: {{inline: {{rows: {rows}}}}}\nfields: [a, b, c, d, e, f]"), "json: {path: out}");
     assert_eq!(named.output("out"), "{\"a\":1,\"b\":\"a\",\"c\":2,\"d\":null,\"e\":[1,\"x\"],\"f\":{\"k\":true}}\n");
 }
 
 #[test]
 fn json_cannot_hold_text_that_is_no_utf_8() {
-    Flow::of(&["read: {range: {to: 1}}", "map: {lua: 'function() return \"\\255\" end'}", "write: {json: {path: out}}"]).fails(&["\"s3\""]);
-    let text = Flow::of(&["read: {range: {to: 1}}", "map: {lua: 'function() return \"\\255\" end'}", "write: {text: {path: out}}"]);
+    Flow::of(&["read: {range: {to: 1}}", "map: {lua: 'function() return \"\\255\" end'}", "write: {json: {path: out}}"])
+        .fails(&["\"s3\""]);
+    let text =
+        Flow::of(&["read: {range: {to: 1}}", "map: {lua: 'function() return \"\\255\" end'}", "write: {text: {path: out}}"]);
     text.run(&[]).expect(0, &[]);
 }
 
 #[test]
 fn a_collection_may_be_written_more_than_once() {
-    let flow = Flow::of(&["read: {range: {to: 3}}", "write: {text: {path: a}}", "write: {json: {path: b}}\nfrom: [s1]", "write: {stdout: {}}\nfrom: [s1]"]);
+    let flow = Flow::of(&[
+        "read: {range: {to: 3}}",
+        "write: {text: {path: a}}",
+        "write: {json: {path: b}}\nfrom: [s1]",
+        "write: {stdout: {}}\nfrom: [s1]",
+    ]);
     let ran = flow.run(&[]);
     ran.expect(0, &[]);
     assert_eq!(ran.sorted_lines(), ["0", "1", "2"]);
@@ -127,11 +138,18 @@ fn a_collection_may_be_written_more_than_once() {
 #[test]
 fn two_sinks_on_one_path_are_refused() {
     for other in ["out", "./out", "out/", "sub/../out"] {
-        Flow::of(&["read: {range: {to: 3}}", "write: {text: {path: out}}", &format!("write: {{json: {{path: {other}}}}}\nfrom: [s1]")]).is_refused(&["s3", "out"]);
+        Flow::of(&[
+            "read: {range: {to: 3}}",
+            "write: {text: {path: out}}",
+            &format!("write: {{json: {{path: {other}}}}}\nfrom: [s1]"),
+        ])
+        .is_refused(&["s3", "out"]);
     }
 }
 
 #[test]
 fn a_sink_that_cannot_be_made_fails_and_is_named() {
-    Flow::of(&["read: {range: {to: 3}}", "write: {text: {path: file/out}}"]).file("file", "no directory").fails(&["\"s2\"", "file/out"]);
+    Flow::of(&["read: {range: {to: 3}}", "write: {text: {path: file/out}}"])
+        .file("file", "no directory")
+        .fails(&["\"s2\"", "file/out"]);
 }

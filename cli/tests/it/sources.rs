@@ -43,14 +43,20 @@ fn lines_end_at_lf_or_crlf_and_the_last_needs_no_end() {
 #[test]
 fn a_long_line_is_a_long_line() {
     let long = "x".repeat(3_000_000);
-    let flow = Flow::of(&["read: {text: {paths: [a.txt]}}", "map: {lua: 'function(line) return #line end'}", "write: {stdout: {}}"]);
+    let flow =
+        Flow::of(&["read: {text: {paths: [a.txt]}}", "map: {lua: 'function(line) return #line end'}", "write: {stdout: {}}"]);
     flow.file("a.txt", format!("{long}\nshort\n{}", &long[..70_000])).prints(&["3000000", "5", "70000"]);
 }
 
 #[test]
 fn one_file_split_between_tasks_keeps_every_line_once() {
     let lines: Vec<String> = (0..60_000).map(|n| format!("line {n} {}", "y".repeat(n % 97))).collect();
-    let flow = Flow::of(&["read: {text: {paths: [a.txt]}}\npartitions: 5", "map: {lua: 'function(line) return #line, 1 end'}", "reduce: {lua: 'function(a, b, c, d) return a + c, b + d end'}", "write: {stdout: {}}"]);
+    let flow = Flow::of(&[
+        "read: {text: {paths: [a.txt]}}\npartitions: 5",
+        "map: {lua: 'function(line) return #line, 1 end'}",
+        "reduce: {lua: 'function(a, b, c, d) return a + c, b + d end'}",
+        "write: {stdout: {}}",
+    ]);
     let bytes: usize = lines.iter().map(String::len).sum();
     flow.file("a.txt", lines.join("\r\n")).prints(&[&format!("{bytes}\t60000")]);
 }
@@ -87,7 +93,11 @@ fn json_lines_are_values_and_blank_lines_are_none() {
 #[test]
 fn csv_is_rfc_4180() {
     let text = "a,\"b, c\",\"say \"\"hi\"\"\"\r\n1,\"two\nlines\",\n";
-    let flow = Flow::of(&["read: {csv: {paths: [a.csv]}}", "map: {lua: 'function(a, b, c) return a, #b, c end'}", "write: {stdout: {}}"]);
+    let flow = Flow::of(&[
+        "read: {csv: {paths: [a.csv]}}",
+        "map: {lua: 'function(a, b, c) return a, #b, c end'}",
+        "write: {stdout: {}}",
+    ]);
     flow.file("a.csv", text).prints(&["a\t4\tsay \"hi\"", "1\t9\t"]);
     read("csv: {paths: [a.csv], delimiter: \";\", quote: \"'\"}", &[("a.csv", "a;'b;c';'it''s'\n")]).prints(&["a\tb;c\tit's"]);
 }
@@ -146,9 +156,11 @@ fn inline_lines_and_rows() {
 
 #[test]
 fn paths_may_come_from_rows() {
-    let flow = Flow::of(&["read: {inline: {lines: [in/a.txt, in/b.txt]}}", "read: {text: {pathsFrom: s1}}", "write: {stdout: {}}"]);
+    let flow =
+        Flow::of(&["read: {inline: {lines: [in/a.txt, in/b.txt]}}", "read: {text: {pathsFrom: s1}}", "write: {stdout: {}}"]);
     flow.file("in/a.txt", "a1\na2\n").file("in/b.txt", "b1\n").prints(&["a1", "a2", "b1"]);
-    Flow::of(&["read: {inline: {lines: [in/no.txt]}}", "read: {text: {pathsFrom: s1}}", "write: {stdout: {}}"]).fails(&["\"s2\"", "in/no.txt"]);
+    Flow::of(&["read: {inline: {lines: [in/no.txt]}}", "read: {text: {pathsFrom: s1}}", "write: {stdout: {}}"])
+        .fails(&["\"s2\"", "in/no.txt"]);
 }
 
 #[test]
@@ -168,7 +180,8 @@ fn parquet_keeps_names_and_types() {
         flow.output_lines("out"),
         [r#"{"n":-7,"s":"b","f":0.5,"b":false,"maybe":"x"}"#, r#"{"n":1,"s":"a","f":2.5,"b":true,"maybe":null}"#]
     );
-    let projected = Flow::of(&[&format!("read: {{parquet: {{paths: [\"{}\"], columns: [f, n]}}}}", folder.display()), "write: {stdout: {}}"]);
+    let projected =
+        Flow::of(&[&format!("read: {{parquet: {{paths: [\"{}\"], columns: [f, n]}}}}", folder.display()), "write: {stdout: {}}"]);
     projected.prints(&["2.5\t1", "0.5\t-7"]);
     let damaged = read("parquet: {paths: [a.parquet]}", &[("a.parquet", "no parquet at all")]);
     assert_ne!(damaged.run(&[]).code, 0);

@@ -65,7 +65,9 @@ fn names_of_join_values_live_on_where_they_are_unique() {
         "sort: {by: [{field: id}, {field: color}, {field: size}]}",
         "write: {stdout: {}}",
     ]);
-    flow.file("a.csv", "id,size\n1,s\n2,m\n").file("b.csv", "id,color\n2,red\n1,blue\n").prints_in_order(&["1\ts\tblue", "2\tm\tred"]);
+    flow.file("a.csv", "id,size\n1,s\n2,m\n")
+        .file("b.csv", "id,color\n2,red\n1,blue\n")
+        .prints_in_order(&["1\ts\tblue", "2\tm\tred"]);
 }
 
 #[test]
@@ -105,7 +107,21 @@ fn numbers_that_lua_returns_are_integers_where_they_can_be() {
 fn one_total_order_for_all_values() {
     let rows = r#"[[{"a": 1}], [[2]], [[]], [[1, 0]], [[1]], ["b"], ["B"], [""], [2.5], [-9223372036854775808], [9223372036854775807], [2], [true], [false], [null]]"#;
     one_step(rows, "sort: {by: [{field: 1}]}").prints_in_order(&[
-        "", "false", "true", "-9223372036854775808", "2", "2.5", "9223372036854775807", "", "B", "b", "[]", "[1]", "[1,0]", "[2]", "{\"a\":1}",
+        "",
+        "false",
+        "true",
+        "-9223372036854775808",
+        "2",
+        "2.5",
+        "9223372036854775807",
+        "",
+        "B",
+        "b",
+        "[]",
+        "[1]",
+        "[1,0]",
+        "[2]",
+        "{\"a\":1}",
     ]);
     one_step(rows, "top: {n: 2, by: [{field: 1, order: desc}]}").prints_in_order(&["{\"a\":1}", "[2]"]);
 }
@@ -113,8 +129,16 @@ fn one_total_order_for_all_values() {
 #[test]
 fn integers_beyond_what_a_float_holds_are_not_rounded() {
     let rows = "[[9007199254740993], [9007199254740992], [-9223372036854775807]]";
-    one_step(rows, "sort: {by: [{field: 1, order: desc}]}").prints_in_order(&["9007199254740993", "9007199254740992", "-9223372036854775807"]);
-    one_step(rows, "map: {lua: 'function(x) return x end'}").prints(&["9007199254740993", "9007199254740992", "-9223372036854775807"]);
+    one_step(rows, "sort: {by: [{field: 1, order: desc}]}").prints_in_order(&[
+        "9007199254740993",
+        "9007199254740992",
+        "-9223372036854775807",
+    ]);
+    one_step(rows, "map: {lua: 'function(x) return x end'}").prints(&[
+        "9007199254740993",
+        "9007199254740992",
+        "-9223372036854775807",
+    ]);
     one_step("[[9007199254740993]]", "map: {lua: 'function(x) return x + 1, x == 9007199254740993LL, x * 2 end'}")
         .prints(&["9007199254740994\ttrue\t18014398509481986"]);
     one_step(rows, "distinct: {}").prints(&["9007199254740993", "9007199254740992", "-9223372036854775807"]);
@@ -140,7 +164,13 @@ fn four_and_four_point_zero_are_one_key_and_the_integer_shows() {
         flow.file("a.csv", "4.0,float\n4.0,again\n-0.0,zero\n0.0,zero\n")
     };
     flow("count: {key: [1]}\nfrom: [s3]").prints(&["4\t3", "-0.0\t2"]);
-    flow("sort: {by: [{field: 1}]}\nfrom: [s3]").prints_in_order(&["-0.0\tzero", "0.0\tzero", "4.0\tagain", "4.0\tfloat", "4\tint"]);
+    flow("sort: {by: [{field: 1}]}\nfrom: [s3]").prints_in_order(&[
+        "-0.0\tzero",
+        "0.0\tzero",
+        "4.0\tagain",
+        "4.0\tfloat",
+        "4\tint",
+    ]);
     flow("join: {key: [1]}\nfrom: [s1, s2]").prints(&["4\tfloat\tint", "4\tagain\tint"]);
 }
 
@@ -175,7 +205,13 @@ fn ties_are_broken_by_the_whole_row_ascending_behind_desc_too() {
 
 #[test]
 fn limit_without_an_order_keeps_exactly_so_many() {
-    for (step, count) in [("limit: {n: 10}", 10), ("limit: {n: 0}", 0), ("limit: {n: 500}", 100), ("limit: {n: 30, offset: 90}", 10), ("limit: {n: 3, offset: 200}", 0)] {
+    for (step, count) in [
+        ("limit: {n: 10}", 10),
+        ("limit: {n: 0}", 0),
+        ("limit: {n: 500}", 100),
+        ("limit: {n: 30, offset: 90}", 10),
+        ("limit: {n: 3, offset: 200}", 0),
+    ] {
         let flow = Flow::of(&["read: {range: {to: 100}}", "roundRobin: {}\npartitions: 5", step, "write: {stdout: {}}"]);
         for partitions in crate::flow::PARTITIONS {
             let mut lines = flow.run(&["--partitions", partitions]).expect(0, &[]).lines();
@@ -188,8 +224,11 @@ fn limit_without_an_order_keeps_exactly_so_many() {
 
 #[test]
 fn text_of_values() {
-    one_step(r#"[[null, true, false, 9223372036854775807, -5, 0.1, 1.5, "s p", [1, null, "x"], {"k": [true]}]]"#, "filter: {lua: 'function() return true end'}")
-        .prints(&["\ttrue\tfalse\t9223372036854775807\t-5\t0.1\t1.5\ts p\t[1,null,\"x\"]\t{\"k\":[true]}"]);
+    one_step(
+        r#"[[null, true, false, 9223372036854775807, -5, 0.1, 1.5, "s p", [1, null, "x"], {"k": [true]}]]"#,
+        "filter: {lua: 'function() return true end'}",
+    )
+    .prints(&["\ttrue\tfalse\t9223372036854775807\t-5\t0.1\t1.5\ts p\t[1,null,\"x\"]\t{\"k\":[true]}"]);
 }
 
 #[test]

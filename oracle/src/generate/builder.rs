@@ -1,5 +1,6 @@
 //! The flow under construction: its YAML text, and what is known of each collection.
 
+use super::GeneratedFlow;
 use super::shape::Shape;
 use crate::Random;
 
@@ -18,6 +19,7 @@ pub(super) struct Builder {
     steps: Vec<String>,
     made: Vec<Made>,
     files: Vec<(String, String)>,
+    headers: Vec<(String, Vec<String>)>,
     /// The step that `from` may leave out: the one before, if it has one output.
     previous: Option<String>,
     pub(super) has_prelude: bool,
@@ -31,7 +33,16 @@ pub(super) type Extras = Vec<String>;
 impl Builder {
     pub(super) fn new(mut random: Random) -> Builder {
         let has_prelude = random.chance(40);
-        Builder { random, steps: Vec::new(), made: Vec::new(), files: Vec::new(), previous: None, has_prelude, work: 60_000 }
+        Builder {
+            random,
+            steps: Vec::new(),
+            made: Vec::new(),
+            files: Vec::new(),
+            headers: Vec::new(),
+            previous: None,
+            has_prelude,
+            work: 60_000,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,7 +96,8 @@ impl Builder {
     pub(super) fn add_named(&mut self, name: &str, from: &[&str], operator: &str, extras: &Extras) {
         let mut text = format!("    - name: {name}\n");
         let is_previous = matches!((from, &self.previous), ([only], Some(previous)) if only == previous);
-        if !from.is_empty() && !(is_previous && self.random.chance(60)) {
+        // A union has to be told its inputs.
+        if !from.is_empty() && (operator.starts_with("union") || !is_previous || self.random.chance(40)) {
             text.push_str(&format!("      from: [{}]\n", from.join(", ")));
         }
         text.push_str(&format!("      {operator}\n"));
@@ -116,6 +128,11 @@ impl Builder {
         let path = format!("in/f{}.{ending}", self.files.len() + 1);
         self.files.push((path.clone(), content));
         path
+    }
+
+    /// The header of a source's files.
+    pub(super) fn header(&mut self, step: &str, names: &[String]) {
+        self.headers.push((step.to_owned(), names.to_vec()));
     }
 
     /// Maybe `partitions`, which makes the count of an output exact.
@@ -166,13 +183,13 @@ impl Builder {
         self.previous = None;
     }
 
-    /// A write of the rows that a step could not handle.
-    pub(super) fn add_dead_letters(&mut self, name: &str, of: &str) {
+    /// A write of the rows that a step could not handle: it names its reader, not the other way round.
+    pub(super) fn add_dead_letters(&mut self, name: &str) {
         let write = format!("write: {{json: {{path: out/{name}}}}}");
-        self.add_named(name, &[&format!("{of}.onError")], &write, &Vec::new());
+        self.add_named(name, &[], &write, &Vec::new());
     }
 
-    pub(super) fn finish(self) -> (String, Vec<(String, String)>) {
+    pub(super) fn finish(self, seed: u64) -> GeneratedFlow {
         let mut text = String::from("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: random}\nspec:\n");
         text.push_str("  params:\n    - {name: seven, value: \"7\"}\n");
         if self.has_prelude {
@@ -180,6 +197,6 @@ impl Builder {
         }
         text.push_str("  steps:\n");
         text.extend(self.steps);
-        (text, self.files)
+        GeneratedFlow { seed, yaml: text, files: self.files, headers: self.headers }
     }
 }

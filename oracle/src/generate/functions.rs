@@ -21,7 +21,13 @@ pub(super) fn function(params: &str, body: &str) -> String {
 /// An expression over one row, and what it gives.
 pub(super) fn expression(random: &mut Random, shape: &Shape, prelude: bool) -> (String, Kind) {
     if shape.width() == 0 || random.chance(6) {
-        let constants = [("7", Kind::Int(7)), ("\"k\"", Kind::Text), ("nil", Kind::Scalar), ("true", Kind::Scalar), ("0.25", Kind::Number(1))];
+        let constants = [
+            ("7", Kind::Int(7)),
+            ("\"k\"", Kind::Text),
+            ("nil", Kind::Scalar),
+            ("true", Kind::Scalar),
+            ("0.25", Kind::Number(1)),
+        ];
         let (text, kind) = *random.pick(&constants);
         return (text.to_owned(), kind);
     }
@@ -92,9 +98,13 @@ pub(super) fn condition(random: &mut Random, shape: &Shape) -> String {
     let at = random.below(shape.width());
     let name = format!("a{}", at + 1);
     let conditions = match shape.columns[at] {
-        Kind::Int(_) => vec![format!("{name} % 3 ~= 0"), format!("{name} > 4"), format!("{name} <= 12"), format!("not ({name} == 2)")],
+        Kind::Int(_) => {
+            vec![format!("{name} % 3 ~= 0"), format!("{name} > 4"), format!("{name} <= 12"), format!("not ({name} == 2)")]
+        }
         Kind::Number(_) => vec![format!("{name} >= 1"), format!("{name} * 2 ~= 3")],
-        Kind::Text => vec![format!("{name} ~= \"\""), format!("#{name} > 2"), format!("{name}:find(\"a\")"), format!("{name} < \"c\"")],
+        Kind::Text => {
+            vec![format!("{name} ~= \"\""), format!("#{name} > 2"), format!("{name}:find(\"a\")"), format!("{name} < \"c\"")]
+        }
         Kind::Scalar | Kind::Any => vec![format!("{name} ~= nil"), name.clone(), format!("type({name}) ~= \"boolean\"")],
     };
     let found = random.pick(&conditions).clone();

@@ -127,11 +127,11 @@ fn parallel_do(builder: &mut Builder) -> Option<()> {
     let (left, left_kinds) = values(builder, &made.shape, 1);
     let (right, right_kinds) = values(builder, &made.shape, 2);
     let test = condition(&mut builder.random, &made.shape);
-    let body = format!("if {test} then emit.yes({left}) else emit.no({right}) emit.no({right}) end");
+    let body = format!("if {test} then emit.kept({left}) else emit.other({right}) emit.other({right}) end");
     let name = builder.fresh();
-    let text = format!("parallelDo: {{outputs: [yes, no], lua: '{}'}}", function(&params(&made.shape), &body));
+    let text = format!("parallelDo: {{outputs: [kept, other], lua: '{}'}}", function(&params(&made.shape), &body));
     builder.add_named(&name, &[&made.name], &text, &Vec::new());
-    for (output, kinds, times) in [("yes", left_kinds, 1), ("no", right_kinds, 2)] {
+    for (output, kinds, times) in [("kept", left_kinds, 1), ("other", right_kinds, 2)] {
         let mut shape = made.shape.mapped(kinds);
         shape.rows *= times;
         shape.ordered = false;
@@ -202,11 +202,15 @@ fn looking_up(builder: &mut Builder) -> Option<()> {
             (side, "value", "lookup + 1".to_owned(), Kind::Int(10))
         }
         1 => {
-            let side = builder.choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 5000)?;
+            let side = builder.choose(|shape| {
+                shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 5000
+            })?;
             (side.name, "list", "#lookup".to_owned(), Kind::Int(MOST_ROWS))
         }
         _ => {
-            let keyed = |shape: &Shape| shape.exact && shape.unique && shape.width() == 2 && shape.columns.iter().all(|kind| kind.plain());
+            let keyed = |shape: &Shape| {
+                shape.exact && shape.unique && shape.width() == 2 && shape.columns.iter().all(|kind| kind.plain())
+            };
             let side = builder.choose(keyed)?;
             let kind = side.shape.columns[1].or_nil();
             let key = if width > 0 && made.shape.columns[0].plain() { "a1" } else { "1" };
@@ -223,7 +227,8 @@ fn looking_up(builder: &mut Builder) -> Option<()> {
 }
 
 fn operate(builder: &mut Builder) -> Option<()> {
-    let side = builder.choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 2000)?;
+    let side = builder
+        .choose(|shape| shape.exact && shape.width() == 1 && matches!(shape.columns[0], Kind::Int(_)) && shape.rows <= 2000)?;
     builder.mark_read(&side.name);
     let body = "local sum = 0 for _, x in ipairs(all) do sum = (sum + x) % 1000 end emit(sum, #all) emit(#all, 1)";
     let extras = vec![format!("sideInputs: [{{name: all, from: {}, as: list}}]", side.name)];
@@ -248,7 +253,7 @@ fn set_aside(builder: &mut Builder) -> Option<()> {
     let name = builder.fresh();
     let letters = format!("{name}x");
     builder.add_named(&name, &[&made.name], &text, &vec![format!("onError: {{policy: DeadLetter, to: {letters}}}")]);
-    builder.add_dead_letters(&letters, &name);
+    builder.add_dead_letters(&letters);
     builder.register(&name, shape);
     Some(())
 }

@@ -129,7 +129,13 @@ fn group_by(builder: &mut Builder) -> Option<()> {
     } else {
         format!("return {params}, type(items)")
     };
-    let made_columns = if sums { vec![Kind::Int(997), Kind::Int(MOST_ROWS)] } else if plain { vec![Kind::Int(MOST_ROWS)] } else { vec![Kind::Text] };
+    let made_columns = if sums {
+        vec![Kind::Int(997), Kind::Int(MOST_ROWS)]
+    } else if plain {
+        vec![Kind::Int(MOST_ROWS)]
+    } else {
+        vec![Kind::Text]
+    };
     let shape = made.shape.mapped([keys, made_columns].concat()).shuffled();
     builder.add(&[&group], &operator("map", &format!("{params}, items"), &body), &Vec::new(), shape);
     Some(())
@@ -164,7 +170,9 @@ fn key_kinds(legs: &[Made], key: &[usize]) -> Vec<Kind> {
 }
 
 fn co_group(builder: &mut Builder) -> Option<()> {
-    let (legs, key) = legs(builder, |shape| shape.exact && shape.width() >= 1 && shape.columns.iter().all(|kind| kind.plain()) && shape.rows <= 3000)?;
+    let (legs, key) = legs(builder, |shape| {
+        shape.exact && shape.width() >= 1 && shape.columns.iter().all(|kind| kind.plain()) && shape.rows <= 3000
+    })?;
     let extras = marks(builder);
     let group = builder.add_hidden(&names(&legs), &format!("coGroup: {{key: {}}}", positions(&key)), &extras);
     let keys: Vec<String> = (1..=key.len()).map(|at| format!("k{at}")).collect();
@@ -185,7 +193,8 @@ fn join(builder: &mut Builder) -> Option<()> {
     }
     let kind = *builder.random.pick(&["", "inner", "left", "right", "full"]);
     let mut options = if kind.is_empty() { String::new() } else { format!(", kind: {kind}") };
-    let broadcasts: &[&str] = if matches!(kind, "" | "inner" | "left") { &["auto", "always", "never"] } else { &["auto", "never"] };
+    let broadcasts: &[&str] =
+        if matches!(kind, "" | "inner" | "left") { &["auto", "always", "never"] } else { &["auto", "never"] };
     if builder.random.chance(40) {
         options.push_str(&format!(", broadcast: {}", builder.random.pick(broadcasts)));
     }
@@ -209,7 +218,11 @@ fn join(builder: &mut Builder) -> Option<()> {
 fn union(builder: &mut Builder) -> Option<()> {
     let mut inputs = vec![builder.choose(|shape| shape.rows <= MOST_ROWS / 2)?];
     for _ in 0..builder.random.below(3) {
-        inputs.push(if builder.random.chance(25) { inputs[0].clone() } else { builder.choose(|shape| shape.rows <= MOST_ROWS / 4)? });
+        inputs.push(if builder.random.chance(25) {
+            inputs[0].clone()
+        } else {
+            builder.choose(|shape| shape.rows <= MOST_ROWS / 4)?
+        });
     }
     let shape = inputs.iter().map(|made| made.shape.clone()).reduce(|a, b| a.or(&b))?;
     if shape.rows > MOST_ROWS {
@@ -283,7 +296,7 @@ fn limit(builder: &mut Builder) -> Option<()> {
     let made = builder.choose(|_| true)?;
     let n = *builder.random.pick(&[0, 1, 4, 30]);
     let offset = *builder.random.pick(&[0, 0, 2, 50]);
-    let text = if offset == 0 { format!("limit: {{n: {n}}}") } else { format!("limit: {{n: {n}, offset: {offset}}}") };
+    let text = if offset == 0 { format!("limit: {{\"n\": {n}}}") } else { format!("limit: {{n: {n}, offset: {offset}}}") };
     if made.shape.ordered {
         let shape = Shape { rows: made.shape.rows.min(n), ..made.shape };
         builder.add(&[&made.name], &text, &Vec::new(), shape);

@@ -97,7 +97,11 @@ fn separated(builder: &mut Builder, rows: u64, format: &str, delimiter: char) {
     } else {
         ("{\"2\": integer, \"3\": float}", "")
     };
-    builder.add(&[], &format!("read: {{{format}: {{paths: [{path}]{head}, types: {types}}}}}"), &Vec::new(), shape);
+    let names = shape.names.clone();
+    let step = builder.add(&[], &format!("read: {{{format}: {{paths: [{path}]{head}, types: {types}}}}}"), &Vec::new(), shape);
+    if let Some(names) = names {
+        builder.header(&step, &names);
+    }
 }
 
 fn json(builder: &mut Builder, rows: u64) {

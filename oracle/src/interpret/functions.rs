@@ -56,7 +56,12 @@ struct Converter {
 
 impl Machine {
     /// Compiles a function behind the prelude. `outputs` are those of a parallelDo; without, `emit` is a function.
-    pub(super) fn new(prelude: &str, source: &str, outputs: &[String], sides: &[(&SideInput, &[Row])]) -> Result<Machine, String> {
+    pub(super) fn new(
+        prelude: &str,
+        source: &str,
+        outputs: &[String],
+        sides: &[(&SideInput, &[Row])],
+    ) -> Result<Machine, String> {
         Machine::build(prelude, source, outputs, sides).map_err(|error| error.to_string())
     }
 

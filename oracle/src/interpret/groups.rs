@@ -74,7 +74,9 @@ fn one_group(group: &[(Row, &Row)], key: &Key, values: Values, by: &[Order]) -> 
 
 /// Of equal keys, field by field the form that shows.
 pub(super) fn shown<'a>(keys: impl Iterator<Item = &'a Row>) -> Row {
-    let least = |a: &Value, b: &Value| if order_exactly(std::slice::from_ref(a), std::slice::from_ref(b)).is_le() { a.clone() } else { b.clone() };
+    let least = |a: &Value, b: &Value| {
+        if order_exactly(std::slice::from_ref(a), std::slice::from_ref(b)).is_le() { a.clone() } else { b.clone() }
+    };
     let folded = keys.fold(None, |shown: Option<Row>, key| match shown {
         None => Some(key.clone()),
         Some(shown) => Some(shown.iter().zip(key).map(|(a, b)| least(a, b)).collect()),
