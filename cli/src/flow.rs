@@ -84,7 +84,7 @@ impl Flow {
             ..CheckOptions::default()
         };
         let base = Path::new(&directory).join(file).parent().unwrap_or(Path::new("/")).to_owned();
-        check(&document, &values, options, (&base, look)).map_err(|problems| told(&problems, &document))
+        check(&document, &values, options, &base, look).map_err(|problems| told(&problems, &document))
     }
 
     /// Whether all was seen that a run needs.
@@ -139,22 +139,27 @@ fn check(
     document: &Document,
     values: &ParamValues,
     options: CheckOptions<'_>,
-    (base, look): (&Path, Look),
+    base: &Path,
+    look: Look,
 ) -> Result<Flow, Vec<FlowProblem>> {
     let stores = Stores::from_environment();
     let (mut facts, mut unseen) = (planner::Facts::new(), Vec::new());
-    // Problems of parameters are found again, with all others, by the check.
-    for (step, source) in planner::sources_with(&document.flow, values, &options).unwrap_or_default() {
+    let sources = planner::sources_with(&document.flow, values, &options);
+    // What is wrong with parameters keeps us from looking; the check finds it again, with all other problems.
+    let lenient = sources.is_err();
+    for (step, source) in sources.unwrap_or_default() {
         if look == Look::AtLocalFiles && is_remote(&source) {
             unseen.push(Unseen { step, why: None });
             continue;
         }
         match source::inspect(&source, base, &stores) {
-            Ok(seen) => drop(facts.insert(step, SourceFacts { fields: seen.fields, bytes: seen.bytes })),
+            Ok(seen) => {
+                facts.insert(step, SourceFacts { fields: seen.fields, bytes: seen.bytes });
+            }
             Err(error) => unseen.push(Unseen { step, why: Some(error) }),
         }
     }
-    let options = CheckOptions { lenient: !unseen.is_empty(), ..options };
+    let options = CheckOptions { lenient: lenient || !unseen.is_empty(), ..options };
     let checked = planner::check_with(&document.flow, &facts, values, &options)?;
     if checked.certain {
         // Nothing hung on them. If they are needed at all, the run will say what is wrong with them.
