@@ -20,6 +20,7 @@ pub mod report;
 pub mod row;
 pub mod run;
 pub mod sink;
+pub mod source;
 pub mod store;
 pub mod task;
 pub mod text;

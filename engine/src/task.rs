@@ -52,17 +52,35 @@ pub struct TaskContext {
 }
 
 /// Where in its input a task stands. Cheap to set per row; turned into text only for an error.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Origin {
     file: RefCell<Option<Arc<str>>>,
     line: Cell<Option<u64>>,
+    offset: Cell<u64>,
+    count_lines: RefCell<Option<Box<LinesBefore>>>,
 }
+
+/// How many lines end before an offset of the file that was entered; `None` if it cannot be told any more.
+pub type LinesBefore = dyn Fn(u64) -> Option<u64>;
 
 impl Origin {
     /// A new file begins.
     pub fn enter(&self, file: Option<Arc<str>>) {
         *self.file.borrow_mut() = file;
         self.line.set(None);
+        *self.count_lines.borrow_mut() = None;
+    }
+
+    /// A new file begins whose rows are told apart by their offset; lines are counted only for an error.
+    pub fn enter_by_offset(&self, file: Arc<str>, count_lines: Box<LinesBefore>) {
+        *self.file.borrow_mut() = Some(file);
+        *self.count_lines.borrow_mut() = Some(count_lines);
+    }
+
+    /// The offset in the file at which the row now pushed begins.
+    #[inline]
+    pub fn set_offset(&self, offset: u64) {
+        self.offset.set(offset);
     }
 
     /// The 1-based line (or record) now pushed.
@@ -75,7 +93,20 @@ impl Origin {
     pub fn describe(&self) -> Option<String> {
         let file = self.file.borrow();
         let file = file.as_ref()?;
-        Some(self.line.get().map_or_else(|| file.to_string(), |line| format!("{file}:{line}")))
+        let line = match &*self.count_lines.borrow() {
+            Some(count_lines) => match count_lines(self.offset.get()) {
+                Some(before) => Some(before + 1),
+                None => return Some(format!("{file} (byte {})", self.offset.get())),
+            },
+            None => self.line.get(),
+        };
+        Some(line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}")))
+    }
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").field("file", &self.file).field("line", &self.line).field("offset", &self.offset).finish()
     }
 }
 
