@@ -106,3 +106,6 @@ impl Staging {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,10 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        self.release(&mut lock());
+        // An empty claim is dropped inside `directory`, which holds the lock.
+        if !self.0.is_empty() {
+            self.release(&mut lock());
+        }
     }
 }
 

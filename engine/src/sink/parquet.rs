@@ -171,10 +171,9 @@ impl<'a> TableFile<'a> {
         if self.rows > 0 {
             self.flush()?;
         }
-        self.writer.finish().map_err(|source| self.broken(source))?;
-        self.shared.count(self.writer.bytes_written());
         let (shared, name) = (self.shared, self.name);
         let part = self.writer.into_inner().map_err(|source| shared.fail(SinkError::Parquet { name, source }))?;
+        shared.count(part.len().map_err(|error| shared.fail(error))?);
         part.finish().map_err(|error| shared.fail(error))
     }
 

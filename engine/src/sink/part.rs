@@ -39,6 +39,7 @@ pub(super) struct Upload {
     /// From the first part on.
     id: Option<String>,
     tags: Vec<String>,
+    bytes: usize,
 }
 
 impl Part {
@@ -55,7 +56,7 @@ impl Part {
     }
 
     pub(super) fn upload(location: Location) -> Part {
-        Part::Upload { upload: Upload { location, id: None, tags: Vec::new() }, block: Vec::new() }
+        Part::Upload { upload: Upload { location, id: None, tags: Vec::new(), bytes: 0 }, block: Vec::new() }
     }
 
     /// What the file is called in messages.
@@ -63,6 +64,14 @@ impl Part {
         match self {
             Part::File { path, .. } => path.display().to_string(),
             Part::Upload { upload, .. } => upload.location.url().to_string(),
+        }
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> Result<usize, SinkError> {
+        match self {
+            Part::File { file, path } => file.metadata().map(|file| file.len() as usize).map_err(on("look at", path)),
+            Part::Upload { upload, block } => Ok(upload.bytes + block.len()),
         }
     }
 
@@ -127,6 +136,7 @@ impl Upload {
             Some(id) => id,
             None => self.id.insert(self.location.create_upload()?),
         };
+        self.bytes += block.len();
         self.tags.push(self.location.put_part(id, self.tags.len(), Bytes::from(block))?);
         Ok(())
     }

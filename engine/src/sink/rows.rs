@@ -218,3 +218,6 @@ fn json_object(out: &mut Vec<u8>, row: &[Val<'_>], names: &[Vec<u8>]) -> Result<
 fn json_field(out: &mut Vec<u8>, at: usize, value: Val<'_>) -> Result<(), RowError> {
     text::write_json(out, value).map_err(|source| RowError::Json { field: at + 1, source })
 }
+
+#[cfg(test)]
+mod tests;

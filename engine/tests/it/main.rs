@@ -4,6 +4,7 @@ mod http;
 mod moto;
 mod s3;
 mod server;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -92,3 +92,16 @@ pub fn make_bucket(name: &str) {
     );
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+/// How many uploads to a bucket have begun and are neither completed nor aborted.
+pub fn uploads(bucket: &str) -> usize {
+    let address = endpoint().strip_prefix("http://").expect("moto speaks http");
+    let answer = super::server::request(
+        address,
+        &format!(
+            "GET /{bucket}?uploads HTTP/1.1\r\nHost: {address}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request\r\nConnection: close\r\n\r\n"
+        ),
+    );
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.matches("<UploadId>").count()
+}
