@@ -200,6 +200,16 @@ impl Flow {
     }
 }
 
+/// A failed test shows the flow that it was about.
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = std::fs::read(self.path("flow.yaml")).unwrap_or_default();
+            eprintln!("the flow was:\n{}", String::from_utf8_lossy(&text));
+        }
+    }
+}
+
 /// Names in a directory, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("a directory");

@@ -63,7 +63,7 @@ fn inputs_must_fit_the_operator() {
         "map: {lua: 'function(x) return x end'}\nfrom: [s2]",
         SHOW,
     ])
-    .is_refused(&["cycle", "s2", "s3"]);
+    .is_refused(&["circle", "s2", "s3"]);
     Flow::of(&[READ, "map: {lua: 'function(x) return x end'}\nfrom: [s2]", SHOW]).is_refused(&["s2"]);
     Flow::of(&[READ, "parallelDo: {outputs: [a], lua: 'function(x) emit.a(x) end'}", SHOW]).is_refused(&["s2", "s2.a"]);
     Flow::of(&[READ, "parallelDo: {outputs: [a], lua: 'function(x) emit.a(x) end'}", "write: {stdout: {}}\nfrom: [s2.b]"])

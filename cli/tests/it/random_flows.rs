@@ -45,12 +45,8 @@ fn random_flows_give_what_the_naive_interpreter_gives() {
 fn check(flow: &GeneratedFlow) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let base = folder.path();
-    for (path, content) in &flow.files {
-        let path = base.join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(base)).map_err(|error| error.to_string())?;
-        std::fs::write(path, content).map_err(|error| error.to_string())?;
-    }
-    let checked = checked(flow)?;
+    flow.write_files(base).map_err(|error| error.to_string())?;
+    let checked = flow.checked()?;
     let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
     for (partitions, threads, memory) in RUNS {
         let in_run = |message: String| format!("partitions {partitions:?}, {threads} threads, {memory} bytes: {message}");
@@ -83,7 +79,7 @@ fn run(
 ) -> Result<(), String> {
     let scratch = base.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-    let plan = planned(checked)?;
+    let plan = planner::plan(checked.graph.clone(), checked.prelude.clone(), &planner::Options::default());
     let stop = Arc::new(AtomicBool::new(false));
     let options = RunOptions { base: base.to_owned(), scratch: Some(scratch), threads, memory, partitions, seed: 7, stop };
     let ran = engine::run::run(&plan, &options, &Quiet);
