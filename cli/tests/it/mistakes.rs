@@ -89,8 +89,6 @@ fn missing_and_wrong_values_are_named() {
         ("map: {}", "lua"),
         ("map: 'function(x) return x end'", "map"),
         ("map: {lua: 5}", "lua"),
-        ("sort: {}", "by"),
-        ("sort: {by: []}", "by"),
         ("sort: {by: [1]}", "by"),
         ("reduceBy: {lua: 'function(x, y) return x end'}", "key"),
         ("reduceBy: {key: [], lua: 'function(x, y) return x end'}", "key"),
