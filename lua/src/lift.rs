@@ -195,9 +195,7 @@ impl Lifter {
         match values {
             [] => Ok(Returned::Values(Vec::new())),
             [Expr::Nil] => Ok(Returned::Values(vec![Code::Nil])),
-            [Expr::Table(items)] => {
-                Ok(Returned::Items(items.iter().map(|item| self.item(item)).collect::<Result<_>>()?))
-            }
+            [Expr::Table(items)] => Ok(Returned::Items(items.iter().map(|item| self.item(item)).collect::<Result<_>>()?)),
             [Expr::Paren(_)] | [_, _, ..] => Err("it returns an iterator in its parts".to_owned()),
             [call] => match self.matches(call)? {
                 Some((text, pattern)) => Ok(Returned::Matches(text, pattern)),
@@ -322,11 +320,8 @@ fn assigned(block: &Block) -> Vec<LocalId> {
                 arms.iter().map(|(_, block)| block).chain(otherwise).for_each(|block| found.extend(assigned(block)));
             }
             Statement::Do(block) | Statement::Loop(_, block) => found.extend(assigned(block)),
-            Statement::Local(..)
-            | Statement::Return(_)
-            | Statement::Call(_)
-            | Statement::Function(None, _)
-            | Statement::Jump => {}
+            Statement::Local(..) | Statement::Return(_) | Statement::Call(_) | Statement::Function(None, _) | Statement::Jump => {
+            }
         }
     }
     found
