@@ -47,6 +47,9 @@ enum Meaning {
     Library(Library),
 }
 
+/// The values for some variables; the last so many of these may come from one call.
+type Assigned = (Vec<Code>, Option<(usize, Many)>);
+
 #[derive(Debug)]
 struct Lifter {
     role: Role,
@@ -136,7 +139,7 @@ impl Lifter {
     }
 
     /// The values for `count` variables: as many expressions, and perhaps a call for the last of them.
-    fn values_for(&mut self, count: usize, values: &[Expr]) -> Result<(Vec<Code>, Option<(usize, Many)>)> {
+    fn values_for(&mut self, count: usize, values: &[Expr]) -> Result<Assigned> {
         let mut codes = Vec::new();
         for (at, value) in values.iter().enumerate() {
             let last = at + 1 == values.len() && at + 1 < count;
@@ -153,7 +156,7 @@ impl Lifter {
     /// Sets variables, all of whose values are computed before the first one changes.
     fn set(
         &mut self,
-        (mut codes, many): (Vec<Code>, Option<(usize, Many)>),
+        (mut codes, many): Assigned,
         mut slot: impl FnMut(&mut Self, usize) -> Result<usize>,
         out: &mut Vec<Action>,
     ) -> Result<()> {

@@ -19,19 +19,13 @@ use plan::{Node, OnError};
 /// # Errors
 /// An error of the step where the function or its prelude does not compile, or a side input is not what it should be.
 pub fn folder(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side]) -> Result<Box<dyn Folder>> {
-    Ok(Box::new(folder_as(node, ctx, sides, None)?))
+    Ok(Box::new(folder_as(node, ctx, sides, super::ALL_TIERS)?))
 }
 
-pub(super) fn folder_as(
-    node: &Node,
-    ctx: &Rc<TaskContext>,
-    sides: &[Side],
-    force: Option<super::Force>,
-) -> Result<FunctionFolder> {
+pub(super) fn folder_as(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side], tiers: super::Tiers) -> Result<FunctionFolder> {
     let function = fold_function(node)?;
     let step = Step { on_error: OnError::Fail, ..Step::of(node, ctx) };
-    let native = force.is_none_or(|force| force == super::Force::Native);
-    let lifted = lua::lift(&function.source, lua::Role::Fold, &ctx.run.prelude).ok().filter(|_| native);
+    let lifted = lua::lift(&function.source, lua::Role::Fold, &ctx.run.prelude).ok().filter(|_| tiers.native);
     let shortcuts = lifted.as_ref().and_then(shortcuts);
     let eager = lifted.is_none() || !ctx.run.prelude.is_empty() || !sides.is_empty();
     let mut folder = FunctionFolder {

@@ -47,6 +47,24 @@ pub(super) fn function(source: &str) -> Function {
     Function { source: source.to_owned(), place: "flow.yaml:3:5".to_owned() }
 }
 
+/// The one tier that a test runs a function in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    Native,
+    Batched,
+    PerRow,
+}
+
+impl Force {
+    fn tiers(self) -> Tiers {
+        match self {
+            Force::Native => ALL_TIERS,
+            Force::Batched => Tiers { native: false, ..ALL_TIERS },
+            Force::PerRow => Tiers { native: false, rows: 1 },
+        }
+    }
+}
+
 /// Collects rows.
 #[derive(Clone, Default)]
 pub(super) struct Rows(pub(super) Rc<RefCell<Vec<Vec<Value>>>>);
@@ -83,7 +101,7 @@ fn run_with(policy: OnError, op: Do, prelude: &str, force: Force, rows: &[Vec<Va
     let ctx = context(prelude);
     let out = Rows::default();
     let work = || {
-        let mut sink = stage_as(&node(Op::ParallelDo(op), policy), &ctx, &[], vec![Box::new(out.clone())], Some(force))?;
+        let mut sink = stage_as(&node(Op::ParallelDo(op), policy), &ctx, &[], vec![Box::new(out.clone())], force.tiers())?;
         for row in rows {
             let mut bytes = Vec::new();
             let values: Vec<(usize, usize)> = row
@@ -444,7 +462,7 @@ fn bad_rows_are_set_aside_whole_and_counted() {
             if policy == OnError::DeadLetter {
                 outs.push(Box::new(letters.clone()));
             }
-            let mut sink = stage_as(&step, &ctx, &[], outs, Some(force)).unwrap();
+            let mut sink = stage_as(&step, &ctx, &[], outs, force.tiers()).unwrap();
             for i in 1..=3 {
                 sink.push(&[Val::Int(i), Val::Float(i as f64)]).unwrap();
             }

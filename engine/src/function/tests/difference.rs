@@ -283,7 +283,7 @@ fn folds(source: &str, acc: &[Value], row: &[Value]) -> Result<(), TestCaseError
     let fold = |force: Force| {
         use crate::fold::Folder;
         let mut out = RowBuf::default();
-        let mut folder = fold::folder_as(&step, &context(""), &[], Some(force)).unwrap();
+        let mut folder = fold::folder_as(&step, &context(""), &[], force.tiers()).unwrap();
         let shortcuts = folder.shortcuts().map(<[_]>::to_vec);
         let short: Option<Vec<Val<'_>>> =
             shortcuts.and_then(|all| all.iter().enumerate().map(|(at, one)| one.apply(acc[at], row[at])).collect());

@@ -30,7 +30,7 @@ fn measure(name: &str, op: Do, force: Force, rows: usize, row: &[Val<'_>]) {
     let out = Rc::new(RefCell::new(0));
     let begun = cpu_seconds();
     let step = node(Op::ParallelDo(op), OnError::Fail);
-    let mut sink = stage_as(&step, &context(""), &[], vec![Box::new(Count(Rc::clone(&out)))], Some(force)).unwrap();
+    let mut sink = stage_as(&step, &context(""), &[], vec![Box::new(Count(Rc::clone(&out)))], force.tiers()).unwrap();
     for _ in 0..rows {
         sink.push(row).unwrap();
     }
@@ -74,5 +74,5 @@ fn of_the_tiers() {
 fn measure_start() {
     let step = node(Op::ParallelDo(Do::Map(function("function(x) return x end"))), OnError::Fail);
     let rows = Rows::default();
-    stage_as(&step, &context(""), &[], vec![Box::new(rows)], Some(Force::Batched)).unwrap().finish().unwrap();
+    stage_as(&step, &context(""), &[], vec![Box::new(rows)], Force::Batched.tiers()).unwrap().finish().unwrap();
 }
