@@ -9,7 +9,6 @@ mod sinks;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use engine::source::{Wanted, list, read};
 use engine::{MemoryPool, Result, RowSink, RunContext, Stores, TaskContext, Val};
@@ -43,7 +42,8 @@ fn run(stores: &Arc<Stores>) -> Arc<RunContext> {
         threads: 2,
         memory: MemoryPool::new(256 << 20),
         stores: Arc::clone(stores),
-        stop: AtomicBool::new(false),
+        stop: Arc::default(),
+        bytes: Default::default(),
         set_aside: BTreeMap::new(),
         spilled: BTreeMap::new(),
     })
