@@ -1,11 +1,10 @@
 //! Rows at rest: batches of encoded rows, and logs of batches that move to disk when memory is short.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Budget, Error, MemoryPool, Result, RowScratch, Val, codec};
+use crate::spill::{SpillFile, SpilledBatch};
+use crate::{Budget, MemoryPool, Result, RowScratch, Val, codec};
 
 /// About how many bytes a batch holds before it is passed on: large enough to pay for a hand-over, small enough for a cache.
 pub const BATCH_BYTES: usize = 128 << 10;
@@ -47,27 +46,13 @@ impl Batch {
 pub struct BatchLog {
     memory: Vec<Arc<Batch>>,
     budget: Budget,
-    spill: Option<Spill>,
+    /// From the pool's first refusal on; the file is gone with the log.
+    spill: Option<SpillFile>,
+    spilled: Vec<SpilledBatch>,
     open: Batch,
     rows: usize,
     bytes: usize,
     dir: PathBuf,
-}
-
-/// The part of a log that is on disk; the file is deleted when the log is dropped.
-#[derive(Debug)]
-struct Spill {
-    file: tempfile::NamedTempFile,
-    writer: BufWriter<File>,
-    batches: Vec<SpilledBatch>,
-    bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct SpilledBatch {
-    offset: u64,
-    compressed: usize,
-    rows: usize,
 }
 
 impl BatchLog {
@@ -78,6 +63,7 @@ impl BatchLog {
             memory: Vec::new(),
             budget: memory.budget(),
             spill: None,
+            spilled: Vec::new(),
             open: Batch::default(),
             rows: 0,
             bytes: 0,
@@ -103,36 +89,30 @@ impl BatchLog {
         self.keep(batch)
     }
 
-    /// Ends the open batch and flushes what is on disk; to be called once after the last `push`, before any `batch`.
+    /// Ends the open batch; to be called once after the last `push`, before any reader.
     ///
     /// # Errors
     /// As for `push`.
     pub fn seal(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.open);
-        if batch.rows > 0 {
-            self.keep(batch)?;
-        }
-        match &mut self.spill {
-            Some(spill) => spill.writer.flush().map_err(|source| spill_error("write", spill.file.path(), source)),
-            None => Ok(()),
-        }
+        if batch.rows == 0 { Ok(()) } else { self.keep(batch) }
     }
 
     fn keep(&mut self, mut batch: Batch) -> Result<()> {
         self.rows += batch.rows;
         self.bytes += batch.bytes.len();
+        if let Some(file) = &self.spill {
+            self.spilled.push(file.append(&batch)?);
+            return Ok(());
+        }
         batch.bytes.shrink_to_fit();
-        if self.spill.is_none() && self.budget.resize(self.budget.held() + batch.bytes.len()) {
+        if self.budget.resize(self.budget.held() + batch.bytes.len()) {
             self.memory.push(Arc::new(batch));
             return Ok(());
         }
-        if self.spill.is_none() {
-            self.spill = Some(Spill::create(&self.dir)?);
-        }
-        match &mut self.spill {
-            Some(spill) => spill.append(&batch),
-            None => unreachable!("created just above"),
-        }
+        let file = self.spill.insert(SpillFile::create(&self.dir)?);
+        self.spilled.push(file.append(&batch)?);
+        Ok(())
     }
 
     /// The number of rows.
@@ -150,13 +130,13 @@ impl BatchLog {
     /// Bytes written to disk.
     #[must_use]
     pub fn spilled_bytes(&self) -> u64 {
-        self.spill.as_ref().map_or(0, |spill| spill.bytes)
+        self.spill.as_ref().map_or(0, SpillFile::bytes)
     }
 
     /// The number of batches.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.memory.len() + self.spill.as_ref().map_or(0, |spill| spill.batches.len())
+        self.memory.len() + self.spilled.len()
     }
 
     /// Whether there are no batches.
@@ -174,7 +154,7 @@ impl BatchLog {
     /// A reader from batch `first` on.
     #[must_use]
     pub fn reader_from(&self, first: usize) -> BatchReader<'_> {
-        BatchReader { log: self, next: first, file: None }
+        BatchReader { log: self, next: first }
     }
 }
 
@@ -183,7 +163,6 @@ impl BatchLog {
 pub struct BatchReader<'l> {
     log: &'l BatchLog,
     next: usize,
-    file: Option<File>,
 }
 
 impl BatchReader<'_> {
@@ -197,47 +176,11 @@ impl BatchReader<'_> {
         if let Some(batch) = self.log.memory.get(at) {
             return Ok(Some(Arc::clone(batch)));
         }
-        let Some(spill) = &self.log.spill else { return Ok(None) };
-        let Some(spilled) = spill.batches.get(at - self.log.memory.len()) else { return Ok(None) };
-        let path = spill.file.path();
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => open_at(path, spilled.offset).map_err(|source| spill_error("open", path, source))?,
-        };
-        let mut compressed = vec![0; spilled.compressed];
-        file.read_exact(&mut compressed).map_err(|source| spill_error("read", path, source))?;
-        self.file = Some(file);
-        let bytes = lz4_flex::decompress_size_prepended(&compressed)
-            .map_err(|_| Error::Corrupt("a spilled batch does not decompress"))?;
-        Ok(Some(Arc::new(Batch { rows: spilled.rows, bytes })))
+        match (&self.log.spill, self.log.spilled.get(at - self.log.memory.len())) {
+            (Some(file), Some(spilled)) => Ok(Some(Arc::new(file.read(*spilled)?))),
+            _ => Ok(None),
+        }
     }
-}
-
-fn open_at(path: &Path, offset: u64) -> std::io::Result<File> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    Ok(file)
-}
-
-impl Spill {
-    fn create(dir: &Path) -> Result<Spill> {
-        let file =
-            tempfile::Builder::new().prefix("spill-").tempfile_in(dir).map_err(|source| spill_error("create", dir, source))?;
-        let handle = file.reopen().map_err(|source| spill_error("open", file.path(), source))?;
-        Ok(Spill { file, writer: BufWriter::with_capacity(BATCH_BYTES, handle), batches: Vec::new(), bytes: 0 })
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<()> {
-        let compressed = lz4_flex::compress_prepend_size(&batch.bytes);
-        self.writer.write_all(&compressed).map_err(|source| spill_error("write", self.file.path(), source))?;
-        self.batches.push(SpilledBatch { offset: self.bytes, compressed: compressed.len(), rows: batch.rows });
-        self.bytes += compressed.len() as u64;
-        Ok(())
-    }
-}
-
-fn spill_error(attempt: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::Spill { attempt, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]

@@ -10,6 +10,6 @@ pub(crate) mod sample;
 
 pub use compare::{compare, compare_exact, compare_rows, compare_rows_exact};
 pub use encode::{
-    ColumnError, column, decode_plain, encode, encode_columns, encode_descending, encode_key, encode_order, encode_row,
+    ColumnError, column, decode_plain, encode, encode_columns, encode_descending, encode_key, encode_order, encode_row, end_row,
 };
 pub use hash::hash;

@@ -74,8 +74,13 @@ pub fn encode_descending(value: Val<'_>, out: &mut Vec<u8>) {
 /// Appends a row, its width included; true if all its values are plain.
 pub fn encode_row(row: &[Val<'_>], out: &mut Vec<u8>) -> bool {
     let plain = row.iter().fold(true, |plain, value| encode(*value, out) & plain);
-    out.push(END);
+    end_row(out);
     plain
+}
+
+/// Ends a row whose values have been appended one by one.
+pub fn end_row(out: &mut Vec<u8>) {
+    out.push(END);
 }
 
 /// Appends some columns of a row; true if all are plain.

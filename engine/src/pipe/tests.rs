@@ -40,8 +40,9 @@ fn run_in(base: &Path) -> Arc<RunContext> {
         threads: 1,
         memory: MemoryPool::new(1 << 20),
         stores: Stores::new([]),
-        stop: AtomicBool::new(false),
+        stop: Arc::default(),
         set_aside: Default::default(),
+        bytes: Default::default(),
         spilled: Default::default(),
     })
 }

@@ -1,0 +1,371 @@
+//! A marked tree against the model: every problem at once, the value as the API server would keep it, and all places.
+
+mod help;
+
+use serde_json::{Map, Number, Value};
+
+use super::SourceMap;
+use super::problem::{Place, Problem};
+use super::scalar::{Doubt, Reading, read};
+use super::tree::{Content, Entry, Node, Position, Style};
+use crate::nearest::did_you_mean;
+use crate::schema::{AT_MOST_ONE, INT_OR_STRING, ONE_OF, PRESERVE, TEXT, one_of_parts, strings, text_kind};
+
+/// The outcome of a check.
+pub(super) struct Checked {
+    /// The object, without what had problems.
+    pub(super) value: Value,
+    pub(super) places: SourceMap,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Checks a whole file.
+pub(super) fn check(root: &Node, model: &Value, file: &str) -> Checked {
+    let step = &model["properties"]["spec"]["properties"]["steps"]["items"];
+    let mut checker = Checker { file, step, places: SourceMap::new(file), problems: Vec::new() };
+    let mut value = if help::is_other_kind(root) {
+        checker.other_kind(root);
+        Value::Null
+    } else {
+        checker.value(root, model, &At::root())
+    };
+    checker.name(root);
+    if let Some(object) = value.as_object_mut() {
+        object.remove("status");
+    }
+    Checked { value, places: checker.places, problems: checker.problems }
+}
+
+/// Where in the object the check is.
+#[derive(Clone, Debug)]
+struct At {
+    path: String,
+    step: Option<String>,
+}
+
+impl At {
+    fn root() -> Self {
+        Self { path: String::new(), step: None }
+    }
+
+    fn field(&self, name: &str) -> Self {
+        let path = if self.path.is_empty() || self.path == "spec" { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Self { path, step: self.step.clone() }
+    }
+
+    fn item(&self, index: usize, item: &Node) -> Self {
+        let step = if self.path == "steps" { step_name(item) } else { self.step.clone() };
+        Self { path: format!("{}[{index}]", self.path), step }
+    }
+
+    /// The last part of the path, for messages.
+    fn name(&self) -> &str {
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        if name.is_empty() { "the flow" } else { name }
+    }
+}
+
+fn step_name(item: &Node) -> Option<String> {
+    let Content::Map(entries) = &item.content else { return None };
+    let name = entries.iter().find(|entry| entry.key == "name")?;
+    match &name.value.content {
+        Content::Scalar { text, .. } if !text.is_empty() => Some(text.clone()),
+        Content::Scalar { .. } | Content::List(_) | Content::Map(_) => None,
+    }
+}
+
+struct Checker<'a> {
+    file: &'a str,
+    /// The model of a step.
+    step: &'a Value,
+    places: SourceMap,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn value(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+        if at.path.is_empty() {
+            self.places.insert("", None, node.position, node.style());
+        }
+        match schema["type"].as_str() {
+            Some("object") => self.object(node, schema, at),
+            Some("array") => self.list(node, schema, at),
+            Some("string") => self.string(node, schema, at),
+            Some("boolean") => self.boolean(node, at),
+            Some("integer") => self.number(node, schema, at, true),
+            Some("number") => self.number(node, schema, at, false),
+            Some(_) | None if schema[INT_OR_STRING] == true => self.int_or_string(node, at),
+            Some(_) | None => self.any(node, at),
+        }
+    }
+
+    fn object(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+        let Content::Map(entries) = &node.content else {
+            let help = help::instead_of_mapping(node, schema, at.name());
+            return self.wrong(node, at, "fields", help);
+        };
+        let mut object = Map::new();
+        let mut unknown = false;
+        for entry in entries {
+            let at = at.field(&entry.key);
+            self.places.insert(&at.path, Some(entry.position), entry.value.position, entry.value.style());
+            match field_schema(schema, &entry.key) {
+                Some(field) => {
+                    let value = self.value(&entry.value, field, &at);
+                    object.insert(entry.key.clone(), value);
+                }
+                None if schema[PRESERVE] == true => {
+                    let value = self.any(&entry.value, &at);
+                    object.insert(entry.key.clone(), value);
+                }
+                None => {
+                    unknown = true;
+                    self.unknown_field(entry, entries, schema, &at);
+                }
+            }
+        }
+        self.required(node, schema, at, unknown);
+        Value::Object(object)
+    }
+
+    fn unknown_field(&mut self, entry: &Entry, siblings: &[Entry], schema: &Value, at: &At) {
+        let help = help::for_unknown_field(&entry.key, siblings, schema, self.step);
+        let message = format!("unknown field {:?}", entry.key);
+        self.report(entry.position, at, message, Some(help));
+    }
+
+    /// Fields that must be there, of which exactly one must be, or at most one may be.
+    fn required(&mut self, node: &Node, schema: &Value, at: &At, unknown: bool) {
+        let Content::Map(entries) = &node.content else { return };
+        let has = |name: &&str| entries.iter().any(|entry| entry.key == **name);
+        for name in strings(&schema["required"]).into_iter().filter(|name| !has(name)) {
+            let message = if at.path.is_empty() { format!("{name:?} is missing") } else { format!("{:?} needs {name:?}", at.name()) };
+            let message = if at.path.ends_with(']') { format!("{name:?} is missing") } else { message };
+            // A mistyped field is reported as such; its name would then be missed too.
+            if !unknown {
+                self.report(node.position, at, message, None);
+            }
+        }
+        if let Some(one_of) = schema.get(ONE_OF) {
+            let (noun, names) = one_of_parts(one_of);
+            let given: Vec<&str> = names.iter().copied().filter(|name| has(&name)).collect();
+            if given.is_empty() && !unknown {
+                let owner = if at.path.ends_with(']') { "the step".to_owned() } else { format!("{:?}", at.name()) };
+                let help = format!("give one of {}", names.join(", "));
+                self.report(node.position, at, format!("{owner} has no {noun}"), Some(help));
+            }
+            self.at_most_one(entries, &given, at, noun);
+        }
+        if let Some(names) = schema.get(AT_MOST_ONE) {
+            let given: Vec<&str> = strings(names).into_iter().filter(|name| has(&name)).collect();
+            self.at_most_one(entries, &given, at, "prelude");
+        }
+    }
+
+    fn at_most_one(&mut self, entries: &[Entry], given: &[&str], at: &At, noun: &str) {
+        let [first, second, ..] = given else { return };
+        let position = entries.iter().filter(|entry| given.contains(&entry.key.as_str())).nth(1).map(|entry| entry.position);
+        let more = if given.len() > 2 { ", ..." } else { "" };
+        let message = format!("only one {noun} is allowed here, and there are {}: {first:?}, {second:?}{more}", given.len());
+        let help = if noun == "operator" { Some("make a step of each".to_owned()) } else { None };
+        self.report(position.unwrap_or_default(), at, message, help);
+    }
+
+    fn list(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+        let Content::List(items) = &node.content else {
+            return self.wrong(node, at, "a list", help::instead_of_list(node, at.name()));
+        };
+        let values = items.iter().enumerate().map(|(index, item)| {
+            let at = at.item(index, item);
+            self.places.insert(&at.path, None, item.position, item.style());
+            self.value(item, &schema["items"], &at)
+        });
+        let values: Vec<Value> = values.collect();
+        let count = values.len() as u64;
+        if schema["minItems"].as_u64().is_some_and(|least| count < least) {
+            self.report(node.position, at, format!("{:?} is an empty list", at.name()), None);
+        }
+        if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
+            self.report(node.position, at, format!("{:?} has {count} items, and at most {most} are allowed", at.name()), None);
+        }
+        Value::Array(values)
+    }
+
+    fn string(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+        let Content::Scalar { text, style } = &node.content else {
+            return self.wrong(node, at, "text", None);
+        };
+        if *style == Style::Plain {
+            match read(text) {
+                Reading::Text => {}
+                Reading::Null => return self.wrong(node, at, "text", None),
+                Reading::Doubtful(doubt) => return self.doubtful(node, text, doubt, at, Wanted::Text),
+                Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) => {
+                    return self.wrong(node, at, "text", Some(format!("put it in quotes: {text:?}")));
+                }
+            }
+        }
+        self.text(node, text, schema, at);
+        Value::String(text.clone())
+    }
+
+    /// The length, form and choice of a text.
+    fn text(&mut self, node: &Node, text: &str, schema: &Value, at: &At) {
+        let length = text.chars().count() as u64;
+        if let Some(choices) = schema.get("enum").map(strings).filter(|choices| !choices.contains(&text)) {
+            let help = did_you_mean(text, choices.iter().copied()).unwrap_or_else(|| format!("write {}", choices.join(", ")));
+            self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
+        }
+        if schema["minLength"].as_u64().is_some_and(|least| length < least) {
+            self.report(node.position, at, format!("{:?} is empty", at.name()), None);
+        } else if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
+            let message = format!("{:?} has {length} characters, and at most {most} are allowed", at.name());
+            self.report(node.position, at, message, None);
+        } else if let Some(kind) = schema[TEXT].as_str().and_then(text_kind).filter(|kind| !(kind.fits)(text)) {
+            let help = format!("allowed are {}", kind.says);
+            self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
+        }
+    }
+
+    fn boolean(&mut self, node: &Node, at: &At) -> Value {
+        match reading(node) {
+            Some((_, Reading::Bool(value))) => Value::Bool(value),
+            Some((text, Reading::Doubtful(doubt @ Doubt::Word(_)))) => self.doubtful(node, text, doubt, at, Wanted::Bool),
+            Some(_) | None => self.wrong(node, at, "true or false", None),
+        }
+    }
+
+    fn number(&mut self, node: &Node, schema: &Value, at: &At, whole: bool) -> Value {
+        let wanted = if whole { "a whole number" } else { "a number" };
+        let (number, value) = match reading(node) {
+            Some((_, Reading::Integer(integer))) => (Number::from(integer), integer as f64),
+            Some((_, Reading::Float(float))) if !whole => match Number::from_f64(float) {
+                Some(number) => (number, float),
+                None => return self.wrong(node, at, wanted, None),
+            },
+            Some((text, Reading::Doubtful(doubt))) if !matches!(doubt, Doubt::Word(_)) => {
+                return self.doubtful(node, text, doubt, at, Wanted::Number);
+            }
+            Some(_) | None => return self.wrong(node, at, wanted, None),
+        };
+        if let Some(least) = schema["minimum"].as_f64().filter(|least| value < *least) {
+            self.report(node.position, at, format!("{:?} is {number}, and must be at least {least}", at.name()), None);
+        }
+        if let Some(most) = schema["maximum"].as_f64().filter(|most| value > *most) {
+            self.report(node.position, at, format!("{:?} is {number}, and must be at most {most}", at.name()), None);
+        }
+        Value::Number(number)
+    }
+
+    fn int_or_string(&mut self, node: &Node, at: &At) -> Value {
+        match reading(node) {
+            Some((_, Reading::Integer(integer))) => Value::from(integer),
+            Some((text, Reading::Text)) => Value::from(text),
+            Some((text, Reading::Doubtful(doubt))) => {
+                let wanted = if matches!(doubt, Doubt::Word(_)) { Wanted::Text } else { Wanted::Any };
+                self.doubtful(node, text, doubt, at, wanted)
+            }
+            Some(_) | None => self.wrong(node, at, "text or a whole number", None),
+        }
+    }
+
+    /// Any value: what the API server keeps of it.
+    fn any(&mut self, node: &Node, at: &At) -> Value {
+        match &node.content {
+            Content::List(items) => {
+                let items = items.iter().enumerate().map(|(index, item)| {
+                    let at = at.item(index, item);
+                    self.places.insert(&at.path, None, item.position, item.style());
+                    self.any(item, &at)
+                });
+                Value::Array(items.collect())
+            }
+            Content::Map(entries) => {
+                let entries = entries.iter().map(|entry| (entry.key.clone(), self.any(&entry.value, &at.field(&entry.key))));
+                Value::Object(entries.collect())
+            }
+            Content::Scalar { text, style: Style::Plain } => match read(text) {
+                Reading::Null => Value::Null,
+                Reading::Bool(value) => Value::Bool(value),
+                Reading::Integer(value) => Value::from(value),
+                Reading::Float(value) => Value::from(value),
+                Reading::Text => Value::from(text.as_str()),
+                Reading::Doubtful(doubt) => self.doubtful(node, text, doubt, at, Wanted::Any),
+            },
+            Content::Scalar { text, .. } => Value::from(text.as_str()),
+        }
+    }
+
+    /// A value that YAML readers do not agree on, or that the API server cannot keep.
+    fn doubtful(&mut self, node: &Node, text: &str, doubt: Doubt, at: &At, wanted: Wanted) -> Value {
+        let (message, help) = help::for_doubt(text, doubt, wanted);
+        self.report(node.position, at, message, Some(help));
+        Value::Null
+    }
+
+    fn wrong(&mut self, node: &Node, at: &At, wanted: &str, help: Option<String>) -> Value {
+        let found = help::described(node);
+        let message = if found == "nothing" {
+            format!("{:?} is empty, and should be {wanted}", at.name())
+        } else {
+            format!("{:?} should be {wanted}, not {found}", at.name())
+        };
+        self.report(node.position, at, message, help);
+        Value::Null
+    }
+
+    /// Kubernetes needs a name, and only takes certain ones.
+    fn name(&mut self, root: &Node) {
+        let Some(metadata) = help::entry(root, "metadata") else { return };
+        let Content::Map(entries) = &metadata.value.content else { return };
+        let at = At::root().field("metadata");
+        match entries.iter().find(|entry| entry.key == "name") {
+            None if entries.iter().any(|entry| entry.key == "generateName") => {}
+            None => self.report(metadata.value.position, &at, "the flow has no name", Some("give \"name\" in metadata".to_owned())),
+            Some(name) => {
+                let Content::Scalar { text, .. } = &name.value.content else { return };
+                let kind = text_kind("label").filter(|kind| !text.split('.').all(|label| (kind.fits)(label)));
+                if let Some(kind) = kind.filter(|_| !text.is_empty()) {
+                    let help = format!("allowed are {}", kind.says);
+                    self.report(name.value.position, &at, format!("a flow cannot be named {text:?}"), Some(help));
+                }
+            }
+        }
+    }
+
+    /// A file that is about something else: one problem, not one for each of its fields.
+    fn other_kind(&mut self, root: &Node) {
+        let kind = help::entry(root, "kind").map(|entry| &entry.value);
+        let (position, found) = kind.map_or((root.position, "no kind".to_owned()), |node| (node.position, help::described(node)));
+        let help = "a flow file begins with \"apiVersion: gleamflow.io/v1alpha1\" and \"kind: GleamFlow\"".to_owned();
+        self.report(position, &At::root(), format!("this is no GleamFlow: it is {found}"), Some(help));
+    }
+
+    fn report(&mut self, position: Position, at: &At, message: impl Into<String>, help: Option<String>) {
+        let place = Place::new(self.file, position.line, position.column);
+        self.problems.push(Problem::new(place, message).help(help).step(at.step.as_deref()));
+    }
+}
+
+/// What a value is wanted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Text,
+    Bool,
+    Number,
+    Any,
+}
+
+/// The text of a scalar and what it is.
+fn reading(node: &Node) -> Option<(&str, Reading)> {
+    match &node.content {
+        Content::Scalar { text, style: Style::Plain } => Some((text, read(text))),
+        Content::Scalar { text, .. } => Some((text, Reading::Text)),
+        Content::List(_) | Content::Map(_) => None,
+    }
+}
+
+fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    let field = schema["properties"].get(name);
+    field.or_else(|| schema.get("additionalProperties").filter(|other| other.is_object()))
+}

@@ -1,0 +1,334 @@
+//! YAML text to a tree of marked nodes. Aliases are replaced by what they stand for; what only some readers know is refused.
+
+use std::collections::BTreeMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::problem::{Place, Problem};
+use super::scalar::{Reading, read};
+
+/// Deeper nesting than any flow needs, shallow enough to walk by recursion.
+const MAX_DEPTH: usize = 64;
+/// More nodes than any flow needs, aliases expanded.
+const MAX_NODES: usize = 1_000_000;
+
+/// Line and column in characters, both counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Quoted,
+    /// A `|` or `>` block, its text from the next line on, indented.
+    Block {
+        indent: usize,
+    },
+    /// A list or mapping.
+    Nested,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) position: Position,
+    pub(super) content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Scalar { text: String, style: Style },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) position: Position,
+    pub(super) value: Node,
+}
+
+impl Node {
+    pub(super) fn style(&self) -> Style {
+        match &self.content {
+            Content::Scalar { style, .. } => *style,
+            Content::List(_) | Content::Map(_) => Style::Nested,
+        }
+    }
+
+    fn count(&self) -> usize {
+        match &self.content {
+            Content::Scalar { .. } => 1,
+            Content::List(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
+            Content::Map(entries) => 1 + entries.iter().map(|entry| entry.value.count()).sum::<usize>(),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(&self.content, Content::Scalar { text, style: Style::Plain } if text.is_empty())
+    }
+}
+
+/// The outcome: a tree as far as there is one, and what is wrong with the YAML itself.
+pub(super) struct Parsed {
+    pub(super) root: Option<Node>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Parses a file that must hold exactly one document.
+pub(super) fn parse(text: &str, file: &str) -> Parsed {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder { file, text, problems: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, roots: Vec::new() };
+    builder.check_text();
+    let root = match builder.read_events() {
+        Ok(()) => builder.only_root(),
+        Err(problem) => {
+            builder.problems.push(*problem);
+            None
+        }
+    };
+    Parsed { root, problems: builder.problems }
+}
+
+struct Builder<'a> {
+    file: &'a str,
+    text: &'a str,
+    problems: Vec<Problem>,
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Node>,
+    nodes: usize,
+    roots: Vec<Node>,
+}
+
+/// A list or mapping whose end has not come yet.
+struct Open {
+    position: Position,
+    anchor: usize,
+    content: Content,
+    /// In a mapping: the key whose value comes next; `None` inside for a key that was refused.
+    key: Option<(Option<String>, Position)>,
+}
+
+type Step = Result<(), Box<Problem>>;
+
+impl Builder<'_> {
+    fn read_events(&mut self) -> Step {
+        let mut parser = Parser::new_from_str(self.text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| self.not_yaml(&error))?;
+            self.event(event, span)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, span: Span) -> Step {
+        let position = position(span.start);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let (position, style) = self.style(&text, style, tag.as_deref(), position);
+                self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style } }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_tag(tag.as_deref(), "seq", position);
+                self.begin(position, anchor, Content::List(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_tag(tag.as_deref(), "map", position);
+                self.begin(position, anchor, Content::Map(Vec::new()))
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(open) = self.open.pop() else { return Ok(()) };
+                self.add(Node { position: open.position, content: open.content }, open.anchor)
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => self.add(Node { position, ..node }, 0),
+                None => Err(Box::new(self.problem(position, "an alias stands inside what it stands for"))),
+            },
+            Event::DocumentStart(_) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, position: Position, anchor: usize, content: Content) -> Step {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(Box::new(self.problem(position, format!("values are nested deeper than {MAX_DEPTH} levels"))));
+        }
+        self.open.push(Open { position, anchor, content, key: None });
+        Ok(())
+    }
+
+    /// A node is complete: it becomes an item, a key, a value or a document.
+    fn add(&mut self, node: Node, anchor: usize) -> Step {
+        self.nodes += if anchor == 0 { node.count() } else { 1 };
+        if self.nodes > MAX_NODES {
+            return Err(Box::new(self.problem(node.position, format!("the file has more than {MAX_NODES} values, aliases counted"))));
+        }
+        if anchor != 0 {
+            self.nodes += node.count();
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.roots.push(node);
+            return Ok(());
+        };
+        match &mut open.content {
+            Content::List(items) => items.push(node),
+            Content::Map(_) if open.key.is_none() => {
+                let key = self.key(&node);
+                if let Some(open) = self.open.last_mut() {
+                    open.key = Some((key, node.position));
+                }
+            }
+            Content::Map(entries) => {
+                if let Some((Some(key), position)) = open.key.take() {
+                    entries.push(Entry { key, position, value: node });
+                }
+            }
+            Content::Scalar { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The text of a key; `None`, and a problem, where it is none or given twice.
+    fn key(&mut self, node: &Node) -> Option<String> {
+        let Content::Scalar { text, style } = &node.content else {
+            self.report(node.position, "a key must be text", "write \"key: value\"");
+            return None;
+        };
+        if *style == Style::Plain {
+            let quote = format!("put the key in quotes: {text:?}");
+            match read(text) {
+                Reading::Text if text == "<<" => {
+                    let help = "write the fields out, or use an alias for the whole mapping";
+                    self.report(node.position, "merge keys (<<) are known to some YAML readers only", help);
+                    return None;
+                }
+                Reading::Integer(number) if number.to_string() == *text => {}
+                Reading::Text => {}
+                // `top` and `limit` have a field of this name, and nobody who writes it means false.
+                _ if text == "n" => {}
+                Reading::Null => {
+                    self.report(node.position, "a key is missing before \":\"", "write \"key: value\"");
+                    return None;
+                }
+                Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) | Reading::Doubtful(_) => {
+                    self.report(node.position, format!("YAML readers do not agree on the key {text}"), quote);
+                    return None;
+                }
+            }
+        }
+        let open = self.open.last()?;
+        let Content::Map(entries) = &open.content else { return None };
+        if let Some(first) = entries.iter().find(|entry| entry.key == *text) {
+            let line = first.position.line;
+            self.report(node.position, format!("field {text:?} is given twice"), format!("it was given on line {line} before"));
+            return None;
+        }
+        Some(text.clone())
+    }
+
+    fn style(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, position: Position) -> (Position, Style) {
+        let forced = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+        if !forced {
+            self.refuse_tag(tag, "", position);
+        }
+        match style {
+            ScalarStyle::Plain if forced => (position, Style::Quoted),
+            ScalarStyle::Plain => (position, Style::Plain),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (position, Style::Quoted),
+            ScalarStyle::Literal | ScalarStyle::Folded => {
+                (self.block_start(text, position), Style::Block { indent: position.column.saturating_sub(1) })
+            }
+        }
+    }
+
+    /// The place of a block's `|` or `>`: on the line before its text, whose first line that is not blank the parser marks.
+    fn block_start(&self, text: &str, marked: Position) -> Position {
+        let blank = text.bytes().take_while(|byte| *byte == b'\n').count();
+        let line = marked.line.saturating_sub(blank + 1).max(1);
+        let written = self.text.lines().nth(line - 1).unwrap_or_default();
+        let written = written.split(" #").next().unwrap_or_default();
+        let column = written.rfind(['|', '>']).map_or(0, |at| written[..at].chars().count());
+        Position { line, column: column + 1 }
+    }
+
+    fn refuse_tag(&mut self, tag: Option<&Tag>, allowed: &str, position: Position) {
+        let Some(tag) = tag else { return };
+        if !tag.is_yaml_core_schema() || tag.suffix != allowed {
+            self.report(position, format!("the YAML tag {} is not understood", shown(tag)), "leave it out");
+        }
+    }
+
+    /// What divides YAML readers whatever stands around it.
+    fn check_text(&mut self) {
+        for (index, line) in self.text.lines().enumerate() {
+            let found = line.chars().position(|letter| matches!(letter, '\u{85}' | '\u{2028}' | '\u{2029}'));
+            if let Some(column) = found {
+                let letter = line.chars().nth(column).unwrap_or_default();
+                let escape = format!("\\u{:04X}", u32::from(letter));
+                let position = Position { line: index + 1, column: column + 1 };
+                let message = format!("the character U+{} ends a line for some YAML readers", &escape[2..]);
+                self.report(position, message, format!("write \"{escape}\" in double quotes"));
+            }
+        }
+        let begins = self.text.lines().take_while(|line| *line != "---" && (line.is_empty() || line.starts_with(['#', '%'])));
+        let directive = begins.enumerate().find(|(_, line)| line.starts_with('%')).map(|(index, _)| index);
+        if let Some(index) = directive {
+            let position = Position { line: index + 1, column: 1 };
+            self.report(position, "YAML directives divide readers", "leave the line out");
+        }
+    }
+
+    /// The one document of the file; empty ones do not count, as for kubectl.
+    fn only_root(&mut self) -> Option<Node> {
+        let mut roots = std::mem::take(&mut self.roots).into_iter().filter(|root| !root.is_nothing());
+        let Some(root) = roots.next() else {
+            self.problems.push(Problem::of_file(self.file, "the file is empty: it holds no flow"));
+            return None;
+        };
+        if let Some(second) = roots.next() {
+            let help = "put each flow into a file of its own";
+            self.report(second.position, "a flow file holds one document, and a second one begins here", help);
+        }
+        Some(root)
+    }
+
+    fn not_yaml(&self, error: &ScanError) -> Box<Problem> {
+        let position = position(*error.marker());
+        let line = self.text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let help = if indent.contains('\t') {
+            Some("YAML is indented with spaces, not with tabs".to_owned())
+        } else if line.contains("lua:") || line.contains("command:") {
+            Some("put the text in single quotes, or on lines of its own after \"|\"".to_owned())
+        } else {
+            None
+        };
+        Box::new(self.problem(position, format!("this is not YAML: {}", error.info())).help(help))
+    }
+
+    fn problem(&self, position: Position, message: impl Into<String>) -> Problem {
+        Problem::new(Place::new(self.file, position.line, position.column), message)
+    }
+
+    fn report(&mut self, position: Position, message: impl Into<String>, help: impl Into<String>) {
+        let problem = self.problem(position, message).help(help.into());
+        self.problems.push(problem);
+    }
+}
+
+fn position(marker: Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
+}
+
+/// A tag as it is written.
+fn shown(tag: &Tag) -> String {
+    if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { format!("{}{}", tag.handle, tag.suffix) }
+}

@@ -1,0 +1,248 @@
+//! The shuffle of one group: each map task deals rows into buckets, each reduce task takes some buckets, in task order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::batch::BATCH_BYTES;
+use crate::spill::{SpillFile, SpilledBatch};
+use crate::{Batch, Budget, MemoryPool, Result, Val};
+
+/// Which map task wrote something; their order is the order in which reduce tasks read (channel, read collection, split).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MapTask {
+    pub channel: usize,
+    pub read: usize,
+    pub split: usize,
+}
+
+/// What all map tasks of a stage wrote for one group.
+#[derive(Debug)]
+pub struct Shuffle {
+    buckets: usize,
+    outputs: Mutex<BTreeMap<MapTask, Vec<Vec<Kept>>>>,
+    /// Rows and bytes per bucket, once written.
+    sizes: Mutex<Vec<BucketSize>>,
+    /// The widest row of each leg of a join, in value fields.
+    widths: Mutex<Vec<usize>>,
+    memory: Arc<MemoryPool>,
+    dir: PathBuf,
+}
+
+/// How much a bucket holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BucketSize {
+    pub rows: u64,
+    pub bytes: u64,
+    /// Of `bytes`, those that went to disk.
+    pub spilled: u64,
+}
+
+/// A batch of a bucket: in memory with its share of the pool, or in its task's file.
+#[derive(Debug)]
+pub enum Kept {
+    Memory { batch: Batch, held: Budget },
+    Disk { at: SpilledBatch, file: Arc<SpillFile> },
+}
+
+impl Kept {
+    /// The batch; what it held of the pool is given back.
+    ///
+    /// # Errors
+    /// [`crate::Error::Spill`] and [`crate::Error::Corrupt`] for a bad file.
+    pub fn load(self) -> Result<Batch> {
+        match self {
+            Kept::Memory { batch, held } => {
+                drop(held);
+                Ok(batch)
+            }
+            Kept::Disk { at, file } => file.read(at),
+        }
+    }
+}
+
+impl Shuffle {
+    /// An empty shuffle of `buckets` buckets.
+    #[must_use]
+    pub fn new(buckets: usize, memory: &Arc<MemoryPool>, dir: &Path) -> Shuffle {
+        Shuffle {
+            buckets,
+            outputs: Mutex::default(),
+            sizes: Mutex::new(vec![BucketSize::default(); buckets]),
+            widths: Mutex::default(),
+            memory: Arc::clone(memory),
+            dir: dir.to_path_buf(),
+        }
+    }
+
+    /// The number of buckets.
+    #[must_use]
+    pub fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    /// How much each bucket holds.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<BucketSize> {
+        lock(&self.sizes).clone()
+    }
+
+    /// Takes all batches of a bucket, in the order of the map tasks. A bucket can be taken once.
+    #[must_use]
+    pub fn take(&self, bucket: usize) -> Vec<Kept> {
+        lock(&self.outputs).values_mut().flat_map(|task| std::mem::take(&mut task[bucket])).collect()
+    }
+
+    /// Notes the width (in value fields) of the widest row of a join's leg that a task saw.
+    pub fn note_widths(&self, seen: &[usize]) {
+        let mut widths = lock(&self.widths);
+        if widths.len() < seen.len() {
+            widths.resize(seen.len(), 0);
+        }
+        for (width, seen) in widths.iter_mut().zip(seen) {
+            *width = (*width).max(*seen);
+        }
+    }
+
+    /// The widest row of a leg in the whole run, in value fields.
+    #[must_use]
+    pub fn width(&self, leg: usize) -> usize {
+        lock(&self.widths).get(leg).copied().unwrap_or(0)
+    }
+}
+
+/// The buckets that one map task fills. What it wrote is visible only after `finish`.
+#[derive(Debug)]
+pub struct BucketWriter {
+    shuffle: Arc<Shuffle>,
+    task: MapTask,
+    open: Vec<Batch>,
+    kept: Vec<Vec<Kept>>,
+    sizes: Vec<BucketSize>,
+    file: Option<Arc<SpillFile>>,
+    batch_bytes: usize,
+}
+
+/// Open batches of one writer together hold about this much, however many buckets there are.
+const OPEN_BYTES: usize = 2 << 20;
+
+impl BucketWriter {
+    /// A writer for a task.
+    #[must_use]
+    pub fn new(shuffle: Arc<Shuffle>, task: MapTask) -> BucketWriter {
+        let buckets = shuffle.buckets;
+        BucketWriter {
+            task,
+            open: vec![Batch::default(); buckets],
+            kept: (0..buckets).map(|_| Vec::new()).collect(),
+            sizes: vec![BucketSize::default(); buckets],
+            file: None,
+            batch_bytes: (OPEN_BYTES / buckets.max(1)).clamp(1 << 10, BATCH_BYTES),
+            shuffle,
+        }
+    }
+
+    /// The bucket of a key's hash.
+    #[must_use]
+    pub fn bucket(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.open.len() as u128) >> 64) as usize
+    }
+
+    /// The number of buckets.
+    #[must_use]
+    pub fn buckets(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Adds a row to a bucket.
+    ///
+    /// # Errors
+    /// [`crate::Error::Spill`] if it had to spill and could not.
+    pub fn push(&mut self, bucket: usize, row: &[Val<'_>]) -> Result<()> {
+        self.open[bucket].push(row);
+        if self.open[bucket].bytes.len() >= self.batch_bytes { self.keep(bucket) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, bucket: usize) -> Result<()> {
+        let mut batch = std::mem::take(&mut self.open[bucket]);
+        let size = &mut self.sizes[bucket];
+        size.rows += batch.rows as u64;
+        size.bytes += batch.bytes.len() as u64;
+        let mut held = self.shuffle.memory.budget();
+        let kept = if held.resize(batch.bytes.len()) {
+            batch.bytes.shrink_to_fit();
+            Kept::Memory { batch, held }
+        } else {
+            size.spilled += batch.bytes.len() as u64;
+            let file = match &self.file {
+                Some(file) => Arc::clone(file),
+                None => Arc::clone(self.file.insert(Arc::new(SpillFile::create(&self.shuffle.dir)?))),
+            };
+            Kept::Disk { at: file.append(&batch)?, file }
+        };
+        self.kept[bucket].push(kept);
+        Ok(())
+    }
+
+    /// Hands everything over to the shuffle.
+    ///
+    /// # Errors
+    /// As for `push`.
+    pub fn finish(&mut self) -> Result<()> {
+        for bucket in 0..self.open.len() {
+            if self.open[bucket].rows > 0 {
+                self.keep(bucket)?;
+            }
+        }
+        for (total, size) in lock(&self.shuffle.sizes).iter_mut().zip(&self.sizes) {
+            total.rows += size.rows;
+            total.bytes += size.bytes;
+            total.spilled += size.spilled;
+        }
+        lock(&self.shuffle.outputs).insert(self.task, std::mem::take(&mut self.kept));
+        Ok(())
+    }
+}
+
+/// A lock whose holder cannot leave the data half-changed; a panic elsewhere is reported by the worker that had it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RowScratch;
+
+    #[test]
+    fn every_row_lands_in_its_bucket_in_task_order_whether_it_spilled_or_not() {
+        for limit in [0, 64 << 10, 64 << 20] {
+            let dir = tempfile::tempdir().unwrap();
+            let memory = MemoryPool::new(limit);
+            let shuffle = Arc::new(Shuffle::new(3, &memory, dir.path()));
+            for split in [1, 0] {
+                let mut writer = BucketWriter::new(Arc::clone(&shuffle), MapTask { channel: 0, read: 0, split });
+                for i in 0..50_000 {
+                    writer.push(i as usize % 3, &[Val::Int(split as i64), Val::Int(i)]).unwrap();
+                }
+                writer.finish().unwrap();
+            }
+            for bucket in 0..3 {
+                let mut seen = Vec::new();
+                for kept in shuffle.take(bucket) {
+                    let read = |row: &[Val<'_>]| match row {
+                        [Val::Int(split), Val::Int(i)] => {
+                            seen.push((*split, *i));
+                            Ok(())
+                        }
+                        _ => panic!("not what was written"),
+                    };
+                    kept.load().unwrap().for_each(&mut RowScratch::default(), read).unwrap();
+                }
+                let of = |split| (0..50_000).filter(|i| i % 3 == bucket as i64).map(move |i| (split, i));
+                assert!(seen.into_iter().eq(of(0).chain(of(1))));
+            }
+            assert_eq!(memory.used(), 0);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Batches on disk: one append-only file of LZ4-compressed batches, deleted when the last holder lets go.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Batch, Error, Result};
+
+/// A file of batches. Appending and reading go by offset, so any thread may do either through a shared reference.
+#[derive(Debug)]
+pub struct SpillFile {
+    /// Unlinked as soon as it is open: a killed process leaves nothing.
+    file: File,
+    /// For messages; the name is gone from the directory.
+    path: PathBuf,
+    end: AtomicU64,
+}
+
+/// Where a batch stands in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct SpilledBatch {
+    offset: u64,
+    compressed: usize,
+    /// The number of rows.
+    pub rows: usize,
+}
+
+impl SpillFile {
+    /// An empty file in a directory.
+    ///
+    /// # Errors
+    /// [`Error::Spill`] if the directory takes no file.
+    pub fn create(dir: &Path) -> Result<SpillFile> {
+        let file =
+            tempfile::tempfile_in(dir).map_err(|source| Error::Spill { attempt: "create", path: dir.to_path_buf(), source })?;
+        Ok(SpillFile { file, path: dir.join("(unnamed)"), end: AtomicU64::new(0) })
+    }
+
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// [`Error::Spill`], for example on a full disk.
+    pub fn append(&self, batch: &Batch) -> Result<SpilledBatch> {
+        let compressed = lz4_flex::compress_prepend_size(&batch.bytes);
+        let offset = self.end.fetch_add(compressed.len() as u64, Ordering::Relaxed);
+        self.file.write_all_at(&compressed, offset).map_err(|source| self.error("write", source))?;
+        Ok(SpilledBatch { offset, compressed: compressed.len(), rows: batch.rows })
+    }
+
+    /// Reads a batch back.
+    ///
+    /// # Errors
+    /// [`Error::Spill`] if the file cannot be read, [`Error::Corrupt`] if it was damaged.
+    pub fn read(&self, at: SpilledBatch) -> Result<Batch> {
+        let mut compressed = vec![0; at.compressed];
+        self.file.read_exact_at(&mut compressed, at.offset).map_err(|source| self.error("read", source))?;
+        let bytes = lz4_flex::decompress_size_prepended(&compressed)
+            .map_err(|_| Error::Corrupt("a spilled batch does not decompress"))?;
+        Ok(Batch { rows: at.rows, bytes })
+    }
+
+    /// Bytes written.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    fn error(&self, attempt: &'static str, source: io::Error) -> Error {
+        Error::Spill { attempt, path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,105 @@
+//! From a draft to stages: which fused ParallelDos and groups run in one map-shuffle-combine-reduce pass.
+//!
+//! 1. groups of equal shuffle depth that share an input, or inputs made by one fused ParallelDo, are one stage;
+//! 2. a fused ParallelDo that feeds a stage's group joins it as a mapper (the earliest one, where there are several);
+//! 3. one that reads a group joins that group's stage as its reducer;
+//! 4. what else reads a collection that a stage reads anyway goes along in that pass;
+//! 5. everything left is a stage of its own.
+//!
+//! Every joining is tried on the graph of stages first, which must stay without cycles.
+
+mod channels;
+mod joining;
+mod units;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+};
+
+use plan::{After, CollectionId, Decision, Mscr, MscrId, NodeId, OperateStage};
+
+use crate::{Draft, Options};
+use joining::Joined;
+use units::{Unit, Units};
+
+/// The stages of a draft.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    pub(crate) mscrs: Vec<Mscr>,
+    pub(crate) operates: Vec<OperateStage>,
+    pub(crate) materialized: BTreeSet<CollectionId>,
+    pub(crate) decisions: Vec<Decision>,
+}
+
+/// Builds the stages of a draft whose ids are canonical.
+pub(crate) fn build(draft: &Draft, options: &Options) -> Stages {
+    let units = Units::of(draft);
+    let Joined { quotient, decisions } = joining::join(draft, &units, options);
+    let mut blocks: BTreeSet<usize> = (0..units.list.len()).map(|unit| quotient.block(unit)).collect();
+    let order = in_order(&units, &quotient, &mut blocks);
+    let materialized = channels::stored(draft, &units, &quotient, &order);
+    let mut stages = Stages { mscrs: Vec::new(), operates: Vec::new(), materialized, decisions };
+    let mut known: BTreeMap<usize, (After, BTreeSet<After>)> = BTreeMap::new();
+    for block in order {
+        let after = waits(&quotient, block, &known);
+        let list: Vec<After> = after.iter().copied().collect();
+        let own = if let Unit::Operate(node) = units.list[quotient.members(block)[0]] {
+            stages.operates.push(OperateStage { node, after: list });
+            After::Operate(node)
+        } else {
+            let id = MscrId(u32::try_from(stages.mscrs.len() + 1).unwrap_or(u32::MAX));
+            let (inputs, outputs) = channels::channels(draft, &units, &quotient, block, &stages.materialized);
+            stages.mscrs.push(Mscr { id, after: list, inputs, outputs });
+            After::Mscr(id)
+        };
+        known.insert(block, (own, after));
+    }
+    stages
+}
+
+/// What a block waits for: the stages it reads from, and what the operates among them wait for.
+fn waits(
+    quotient: &crate::quotient::Quotient,
+    block: usize,
+    known: &BTreeMap<usize, (After, BTreeSet<After>)>,
+) -> BTreeSet<After> {
+    let mut found = BTreeSet::new();
+    for (own, after) in quotient.before(block).filter_map(|before| known.get(&before)) {
+        found.insert(*own);
+        if matches!(own, After::Operate(_)) {
+            found.extend(after);
+        }
+    }
+    found
+}
+
+/// Blocks, producers first; among those that are ready the one with the smallest node.
+fn in_order(units: &Units, quotient: &crate::quotient::Quotient, blocks: &mut BTreeSet<usize>) -> Vec<usize> {
+    let before: BTreeMap<usize, BTreeSet<usize>> =
+        blocks.iter().map(|block| (*block, quotient.before(*block).collect())).collect();
+    let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (block, needs) in &before {
+        for need in needs {
+            readers.entry(*need).or_default().push(*block);
+        }
+    }
+    let mut missing: BTreeMap<usize, usize> = before.iter().map(|(block, needs)| (*block, needs.len())).collect();
+    let first = |block: usize| -> Option<NodeId> { quotient.members(block).iter().map(|unit| units.node(*unit)).min() };
+    let ready = missing.iter().filter(|(_, count)| **count == 0);
+    let mut ready: BinaryHeap<Reverse<(Option<NodeId>, usize)>> =
+        ready.map(|(block, _)| Reverse((first(*block), *block))).collect();
+    let mut order = Vec::with_capacity(blocks.len());
+    while let Some(Reverse((_, block))) = ready.pop() {
+        order.push(block);
+        for reader in readers.get(&block).into_iter().flatten() {
+            let count = missing.entry(*reader).or_default();
+            *count -= 1;
+            if *count == 0 {
+                ready.push(Reverse((first(*reader), *reader)));
+            }
+        }
+    }
+    assert_eq!(order.len(), blocks.len(), "joining leaves the graph of stages without cycles");
+    order
+}

@@ -1,0 +1,157 @@
+//! A flow, checked and expanded: every problem at once. Never reads a file, a clock or the environment.
+//!
+//! ```text
+//! GleamFlow --params--> steps --wiring--> edges --expand--> plan::Graph      (problems of all of these together)
+//! ```
+
+mod cluster;
+pub(crate) mod format;
+mod functions;
+mod problem;
+pub(crate) mod source;
+pub(crate) mod wiring;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crds::{GleamFlow, GleamFlowSpec, Operator, SourceMap, Step};
+
+pub use problem::{FlowProblem, locate};
+
+use crate::expand::expand;
+use crate::params::substitute;
+use crate::Facts;
+
+/// Values of parameters, by name.
+pub type ParamValues = BTreeMap<String, String>;
+
+/// How to check a flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckOptions<'a> {
+    /// Takes names of fields on trust where the files that have them were not looked at. The graph is then not for running.
+    pub lenient: bool,
+    /// What `luaFrom` refers to; without it, a flow with `luaFrom` is refused.
+    pub lua_from: Option<&'a str>,
+    /// Where the flow's fields stand in its file, for the places of functions.
+    pub places: Option<&'a SourceMap>,
+    /// Where relative paths that `--param` gives resolve; without it, where the file's own do.
+    pub working_directory: Option<&'a str>,
+}
+
+/// A flow without problems.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub graph: plan::Graph,
+    /// Lua that stands before every function.
+    pub prelude: String,
+    pub warnings: Vec<FlowProblem>,
+    /// False where [`CheckOptions::lenient`] took a name on trust: the graph is then not for running.
+    pub certain: bool,
+}
+
+/// Checks a flow and expands it.
+///
+/// # Errors
+/// Every problem of the flow.
+pub fn check(flow: &GleamFlow, facts: &Facts, params: &ParamValues) -> Result<Checked, Vec<FlowProblem>> {
+    check_with(flow, facts, params, &CheckOptions::default())
+}
+
+/// Checks a flow and expands it, with options.
+///
+/// # Errors
+/// Every problem of the flow.
+pub fn check_with(
+    flow: &GleamFlow,
+    facts: &Facts,
+    params: &ParamValues,
+    options: &CheckOptions<'_>,
+) -> Result<Checked, Vec<FlowProblem>> {
+    let (steps, mut problems) = substitute(&flow.spec, params, options.working_directory);
+    problems.extend(cluster::check(&flow.spec));
+    let prelude = prelude(&flow.spec, options.lua_from, &mut problems);
+    let Some(operators) = operators(&steps, &mut problems) else { return Err(problems) };
+    for (index, (step, operator)) in steps.iter().zip(&operators).enumerate() {
+        let path = format!("steps[{index}]");
+        problems.extend(functions::function(step, operator, &prelude, &path));
+        problems.extend(functions::side_inputs(step, operator, &path));
+    }
+    let (wiring, found) = wiring::connect(&steps, &operators);
+    problems.extend(found);
+    let expanded = expand(&steps, &operators, &wiring, facts, options);
+    problems.extend(expanded.problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let warnings = steps.iter().enumerate().filter(|(index, _)| !wiring.kept[*index]).map(|(index, step)| unread(index, step));
+    Ok(Checked { graph: expanded.graph, prelude, warnings: warnings.collect(), certain: expanded.certain })
+}
+
+/// The file sources with listed paths, by step: what there is to look at before the check.
+///
+/// # Errors
+/// Problems of parameters.
+pub fn sources(flow: &GleamFlow, params: &ParamValues) -> Result<Vec<(String, plan::Source)>, Vec<FlowProblem>> {
+    sources_with(flow, params, &CheckOptions::default())
+}
+
+/// The file sources with listed paths, by step, with options.
+///
+/// # Errors
+/// Problems of parameters.
+pub fn sources_with(
+    flow: &GleamFlow,
+    params: &ParamValues,
+    options: &CheckOptions<'_>,
+) -> Result<Vec<(String, plan::Source)>, Vec<FlowProblem>> {
+    let (steps, problems) = substitute(&flow.spec, params, options.working_directory);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let source = |step: &Step| Some((step.name.clone(), source::unseen(step.read.as_ref()?)?));
+    Ok(steps.iter().filter_map(source).collect())
+}
+
+/// The operator of each step; `None`, and problems, where a step has not exactly one.
+fn operators<'a>(steps: &'a [Step], problems: &mut Vec<FlowProblem>) -> Option<Vec<Operator<'a>>> {
+    let mut operators = Vec::with_capacity(steps.len());
+    for (index, step) in steps.iter().enumerate() {
+        match step.operators().as_slice() {
+            [operator] => operators.push(*operator),
+            found => {
+                let message = format!("a step has exactly one operator, and this one has {}", found.len());
+                problems.push(FlowProblem::new(format!("steps[{index}]"), message).step(&step.name));
+            }
+        }
+    }
+    (operators.len() == steps.len()).then_some(operators)
+}
+
+/// The prelude, compiled for its problems.
+fn prelude(spec: &GleamFlowSpec, lua_from: Option<&str>, problems: &mut Vec<FlowProblem>) -> String {
+    let (source, path) = match (&spec.lua, &spec.lua_from, lua_from) {
+        (Some(_), Some(_), _) => {
+            problems.push(FlowProblem::new("luaFrom", "\"lua\" and \"luaFrom\" cannot both be given"));
+            return String::new();
+        }
+        (Some(lua), None, _) => (lua.as_str(), "lua"),
+        (None, Some(_), Some(lua)) => (lua, "luaFrom"),
+        (None, Some(from), None) => {
+            let from = &from.config_map_key_ref;
+            let message = format!("\"luaFrom\" names key {:?} of ConfigMap {:?}, which is on a cluster", from.key, from.name);
+            let help = "for a local run, put the functions into \"lua\"".to_owned();
+            problems.push(FlowProblem::new("luaFrom", message).help(help));
+            return String::new();
+        }
+        (None, None, _) => return String::new(),
+    };
+    problems.extend(functions::prelude(source, path));
+    source.to_owned()
+}
+
+fn unread(index: usize, step: &Step) -> FlowProblem {
+    let problem = FlowProblem::new(format!("steps[{index}]"), "the step is dropped: what it makes reaches no write");
+    problem.step(&step.name).help("read it in a step that does, or leave it out".to_owned())
+}

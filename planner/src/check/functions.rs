@@ -1,0 +1,69 @@
+//! Lua: whether functions and prelude compile, and whether side inputs can have their names.
+
+use crds::{Operator, Step};
+
+use super::FlowProblem;
+
+/// Globals of LuaJIT and of the engine, and the words of the language: no side input can take their names.
+const TAKEN: [&str; 69] = [
+    "_G", "_VERSION", "assert", "bit", "collectgarbage", "coroutine", "debug", "dofile", "emit", "error", "ffi", "gcinfo",
+    "getfenv", "getmetatable", "io", "ipairs", "jit", "load", "loadfile", "loadstring", "math", "module", "newproxy", "next", "os",
+    "package", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen", "rawset", "require", "select", "setfenv",
+    "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack", "utf8", "xpcall", "arg", "gleamflow", "and",
+    "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil", "not", "or", "repeat",
+    "return", "then", "true", "until", "while",
+];
+
+/// The prelude of a flow.
+pub(super) fn prelude(source: &str, path: &str) -> Option<FlowProblem> {
+    let error = lua::parse_prelude(source).err()?;
+    Some(FlowProblem::new(path, format!("the Lua does not compile: {}", error.message)).line(error.line))
+}
+
+/// The function of a step.
+pub(super) fn function(step: &Step, operator: &Operator<'_>, prelude: &str, path: &str) -> Option<FlowProblem> {
+    let path = format!("{path}.{}.lua", operator.name());
+    let problem = |message: String| FlowProblem::new(path.clone(), message).step(&step.name);
+    let function = match lua::parse_behind(prelude, operator.lua()?) {
+        Ok(function) => function,
+        Err(error) => {
+            let help = "a function looks like: function(x) return x end".to_owned();
+            let help = Some(help).filter(|_| !operator.lua().unwrap_or_default().contains("function"));
+            return Some(problem(format!("the Lua does not compile: {}", error.message)).line(error.line).help(help));
+        }
+    };
+    let count = function.params.len();
+    match operator {
+        Operator::Reduce(_) | Operator::Combine(_) | Operator::ReduceBy(_) if !function.vararg && (count == 0 || count % 2 != 0) => {
+            let message = format!("a function that folds takes two rows' values, function(x1..xn, y1..yn), and this one has {count}");
+            Some(problem(message + if count == 1 { " parameter" } else { " parameters" }))
+        }
+        Operator::Operate(_) if count > 0 || function.vararg => {
+            Some(problem("the function of an operate takes no parameters".to_owned()).help("use \"sideInputs\"".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The side inputs of a step.
+pub(super) fn side_inputs(step: &Step, operator: &Operator<'_>, path: &str) -> Vec<FlowProblem> {
+    let mut problems = Vec::new();
+    let mut report = |path: String, message: String, help: &str| {
+        let help = Some(help.to_owned()).filter(|help| !help.is_empty());
+        problems.push(FlowProblem::new(path, message).step(&step.name).help(help));
+    };
+    if operator.lua().is_none() && !step.side_inputs.is_empty() {
+        let message = format!("{:?} has no function that could use side inputs", operator.name());
+        report(format!("{path}.sideInputs"), message, "give them to a step with \"lua\"");
+    }
+    for (index, side) in step.side_inputs.iter().enumerate() {
+        let path = format!("{path}.sideInputs[{index}].name");
+        if TAKEN.contains(&side.name.as_str()) {
+            let message = format!("a side input cannot be named {:?}: that is a name of Lua or of the engine", side.name);
+            report(path, message, "choose another name");
+        } else if step.side_inputs[..index].iter().any(|other| other.name == side.name) {
+            report(path, format!("two side inputs are named {:?}", side.name), "");
+        }
+    }
+    problems
+}

@@ -1,0 +1,136 @@
+//! `write`: options checked and resolved to a sink of the plan.
+
+use crds::write::{CsvSink, Stdout, Write, WriteMode};
+use plan::{Do, Mode, Op, Sink, SinkFormat};
+
+use super::{Current, Expansion};
+use crate::check::format::verbs;
+use crate::names::{Names, Rest};
+
+impl Expansion<'_> {
+    /// Adds the node of a write step.
+    pub(super) fn write(&mut self, current: &Current<'_>, write: &Write) {
+        let mut names = current.input().names;
+        if let Some(fields) = &current.step.fields {
+            self.check_fields(current, fields, &names);
+            names = Names::named(fields.iter().cloned());
+        }
+        let sink = if let Some(stdout) = &write.stdout {
+            self.stdout(current, stdout, &names)
+        } else {
+            self.files(current, write, &names)
+        };
+        self.node(current, Op::ParallelDo(Do::Write(sink)), current.ids(), &[]);
+    }
+
+    fn stdout(&mut self, current: &Current<'_>, stdout: &Stdout, names: &Names) -> Sink {
+        let path = current.option("stdout.format");
+        match stdout.format.as_deref().map(verbs) {
+            Some(Err((message, help))) => self.report(current, path, message, help),
+            Some(Ok(count)) => {
+                if let Some(width) = names.width().filter(|width| *width != count) {
+                    let label = current.input().label;
+                    let message = format!("the format takes {count} fields, and rows of {label:?} have {width}");
+                    self.report(current, path, message, None);
+                }
+            }
+            None => {}
+        }
+        Sink::Stdout { format: stdout.format.clone() }
+    }
+
+    fn files(&mut self, current: &Current<'_>, write: &Write, names: &Names) -> Sink {
+        let mut header = false;
+        let (kind, path, mode, format) = if let Some(sink) = &write.text {
+            ("text", &sink.path, sink.mode, SinkFormat::Text)
+        } else if let Some(sink) = &write.csv {
+            header = sink.header;
+            ("csv", &sink.path, sink.mode, self.csv(current, sink))
+        } else if let Some(sink) = &write.tsv {
+            header = sink.header;
+            ("tsv", &sink.path, sink.mode, SinkFormat::Tsv { header })
+        } else if let Some(sink) = &write.json {
+            ("json", &sink.path, sink.mode, SinkFormat::Json)
+        } else {
+            let sink = write.parquet.clone().unwrap_or_default();
+            return self.parquet(current, &sink.path, sink.mode, names);
+        };
+        if header {
+            self.check_header(current, kind, names);
+        }
+        self.check_path(current, kind, path);
+        Sink::Files { format, path: path.clone(), mode: plan_mode(mode), fields: names.complete() }
+    }
+
+    /// Parquet names every column; one without a name gets its position.
+    fn parquet(&mut self, current: &Current<'_>, path: &str, mode: WriteMode, names: &Names) -> Sink {
+        self.check_path(current, "parquet", path);
+        let name = |(index, name): (usize, &Option<String>)| name.clone().unwrap_or_else(|| format!("_{}", index + 1));
+        let fields = names.width().map(|_| names.fields.iter().enumerate().map(name).collect());
+        Sink::Files { format: SinkFormat::Parquet, path: path.to_owned(), mode: plan_mode(mode), fields }
+    }
+
+    fn csv(&mut self, current: &Current<'_>, sink: &CsvSink) -> SinkFormat {
+        let delimiter = self.byte(current, sink.delimiter.as_deref(), b',', "delimiter");
+        let quote = self.byte(current, sink.quote.as_deref(), b'"', "quote");
+        if delimiter == quote {
+            self.report(current, current.option("csv.delimiter"), "delimiter and quote are the same".to_owned(), None);
+        }
+        SinkFormat::Csv { header: sink.header, delimiter, quote }
+    }
+
+    fn byte(&mut self, current: &Current<'_>, text: Option<&str>, default: u8, field: &str) -> u8 {
+        match text.map(str::as_bytes) {
+            None => default,
+            Some([byte]) if !matches!(byte, b'\n' | b'\r') => *byte,
+            Some(_) => {
+                let message = format!("{field} must be one byte other than a line end, not {:?}", text.unwrap_or_default());
+                self.report(current, current.option(&format!("csv.{field}")), message, None);
+                default
+            }
+        }
+    }
+
+    fn check_header(&mut self, current: &Current<'_>, kind: &str, names: &Names) {
+        let path = current.option(&format!("{kind}.header"));
+        match names.rest {
+            Rest::Nothing | Rest::Unnamed if names.complete().is_none() => {
+                let message = "the header needs names, and not all fields have one".to_owned();
+                self.report(current, path, message, Some("give \"fields\" to this step or the one before".to_owned()));
+            }
+            Rest::Unread if self.options.lenient => self.certain = false,
+            Rest::Unread => {
+                let message = "the header needs names, and the files that have them were not looked at".to_owned();
+                self.report(current, path, message, Some("give \"fields\" to this step or the one before".to_owned()));
+            }
+            Rest::Nothing | Rest::Unnamed | Rest::NoRows | Rest::Broken => {}
+        }
+    }
+
+    /// Two sinks on one path would overwrite each other.
+    fn check_path(&mut self, current: &Current<'_>, kind: &str, path: &str) {
+        let plain = normal(path);
+        let other = self.sinks.iter().find(|(other, _)| *other == plain).map(|(_, step)| step.clone());
+        if let Some(other) = other {
+            let message = format!("step {other:?} writes to {path:?} already");
+            self.report(current, current.option(&format!("{kind}.path")), message, Some("choose another path".to_owned()));
+        }
+        self.sinks.push((plain, current.step.name.clone()));
+    }
+}
+
+/// The path without what does not change where it leads.
+fn normal(path: &str) -> String {
+    let (scheme, rest) = path.split_once("://").map_or(("", path), |(scheme, rest)| (scheme, rest));
+    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let root = if rest.starts_with('/') { "/" } else { "" };
+    format!("{scheme}:{root}{}", parts.join("/"))
+}
+
+fn plan_mode(mode: WriteMode) -> Mode {
+    match mode {
+        WriteMode::Fail => Mode::Fail,
+        WriteMode::Replace => Mode::Replace,
+        WriteMode::Append => Mode::Append,
+    }
+}
