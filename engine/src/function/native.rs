@@ -24,7 +24,6 @@ pub(super) struct Native {
     lifted: Lifted,
     kind: Kind,
     outs: SharedOutputs,
-    arena: Bump,
     scratch: Scratches,
     lua: Fallback,
     rows: u64,
@@ -33,8 +32,20 @@ pub(super) struct Native {
 /// Reused allocations.
 #[derive(Default)]
 struct Scratches {
+    /// Strings that a row's expressions make.
+    arena: Bump,
     slots: RowScratch,
     row: RowScratch,
+}
+
+impl Scratches {
+    /// Forgets the strings.
+    #[inline]
+    fn reset(&mut self) {
+        if self.arena.allocated_bytes() > 0 {
+            self.arena.reset();
+        }
+    }
 }
 
 /// The same function in Lua, loaded when a row first needs it.
@@ -69,8 +80,7 @@ impl Native {
             rows: 0,
             takes_all: false,
         };
-        let mut native =
-            Native { lifted, kind: plan.kind, outs, arena: Bump::new(), scratch: Scratches::default(), lua, rows: 0 };
+        let mut native = Native { lifted, kind: plan.kind, outs, scratch: Scratches::default(), lua, rows: 0 };
         if eager {
             native.lua.load(&native.outs)?;
         }
@@ -111,13 +121,11 @@ impl RowSink for Native {
         }
         self.rows += 1;
         let mut outs = self.outs.borrow_mut();
-        let outcome = apply(&self.lifted, self.kind, row, &self.arena, &mut self.scratch, &mut *outs[0])?;
+        let outcome = apply(&self.lifted, self.kind, row, &mut self.scratch, &mut *outs[0])?;
         drop(outs);
         match outcome {
             Outcome::Done => {
-                if self.arena.allocated_bytes() > 0 {
-                    self.arena.reset();
-                }
+                self.scratch.reset();
                 Ok(())
             }
             Outcome::Uncovered => self.fall_back(row),
@@ -138,20 +146,13 @@ impl RowSink for Native {
 
 /// Runs a lifted function over one row, whose results go to `out`.
 #[inline]
-fn apply(
-    lifted: &Lifted,
-    kind: Kind,
-    row: &[Val<'_>],
-    arena: &Bump,
-    scratch: &mut Scratches,
-    out: &mut dyn RowSink,
-) -> Result<Outcome> {
+fn apply(lifted: &Lifted, kind: Kind, row: &[Val<'_>], scratch: &mut Scratches, out: &mut dyn RowSink) -> Result<Outcome> {
     if lifted.slots == 0 {
-        return apply_in(lifted, kind, &Frame::new(row, &mut [], arena), &mut scratch.row, out);
+        return apply_in(lifted, kind, &Frame::new(row, &mut [], &scratch.arena), &mut scratch.row, out);
     }
     let mut slots = scratch.slots.take();
     slots.resize(lifted.slots, Val::Nil);
-    let outcome = apply_in(lifted, kind, &Frame::new(row, &mut slots, arena), &mut scratch.row, out);
+    let outcome = apply_in(lifted, kind, &Frame::new(row, &mut slots, &scratch.arena), &mut scratch.row, out);
     scratch.slots.give(slots);
     outcome
 }
@@ -316,20 +317,19 @@ fn list<'a>(items: &'a [Vec<Code>], frame: &Frame<'a, '_>, scratch: &mut RowScra
 /// Runs lifted folds.
 pub(super) struct NativeFold {
     pub(super) lifted: Lifted,
-    arena: Bump,
     scratch: Scratches,
 }
 
 impl NativeFold {
     pub(super) fn new(lifted: Lifted) -> NativeFold {
-        NativeFold { lifted, arena: Bump::new(), scratch: Scratches::default() }
+        NativeFold { lifted, scratch: Scratches::default() }
     }
 
     /// Folds two rows that stand side by side; false, and nothing written, where Lua must.
     pub(super) fn fold(&mut self, both: &[Val<'_>], width: usize, out: &mut crate::RowBuf) -> bool {
         let (mut slots, mut row) = (self.scratch.slots.take(), self.scratch.row.take());
         slots.resize(self.lifted.slots, Val::Nil);
-        let frame = Frame::new(both, &mut slots, &self.arena);
+        let frame = Frame::new(both, &mut slots, &self.scratch.arena);
         let covered = match run(&self.lifted.body, &frame) {
             Exit::Return(Some(returned)) => frame.fields(returned, &mut row).is_some() && row.len() == width,
             Exit::Return(None) | Exit::Uncovered => false,
@@ -339,9 +339,7 @@ impl NativeFold {
         }
         self.scratch.row.give(row);
         self.scratch.slots.give(slots);
-        if self.arena.allocated_bytes() > 0 {
-            self.arena.reset();
-        }
+        self.scratch.reset();
         covered
     }
 }

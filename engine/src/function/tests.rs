@@ -22,6 +22,7 @@ pub(super) fn context(prelude: &str) -> Rc<TaskContext> {
         stop: AtomicBool::new(false).into(),
         set_aside: [("f".to_owned(), AtomicU64::new(0))].into(),
         spilled: Default::default(),
+        bytes: Default::default(),
     };
     Rc::new(TaskContext::new(Arc::new(run), 0))
 }

@@ -39,9 +39,10 @@ pub(super) fn run_in(base: &Path) -> Arc<RunContext> {
         threads: 2,
         memory: MemoryPool::new(256 << 20),
         stores: Stores::new([]),
-        stop: AtomicBool::new(false),
+        stop: AtomicBool::new(false).into(),
         set_aside: BTreeMap::from([("step".to_owned(), AtomicU64::new(0))]),
         spilled: BTreeMap::new(),
+        bytes: Default::default(),
     })
 }
 

@@ -25,8 +25,8 @@ fn check(chunk: &str) -> Result<(), TestCaseError> {
 }
 
 /// Pieces that programs are made of, and some that belong nowhere.
-fn piece() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec![
+#[rustfmt::skip]
+const PIECES: [&str; 86] = [
         "a",
         "b",
         "x",
@@ -112,8 +112,10 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "local const c = 1",
         "const k = 2",
         "k = 3",
-        "@",
-    ])
+        "@",];
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(PIECES.to_vec())
 }
 
 /// Programs that compile, to be damaged.
@@ -141,7 +143,7 @@ proptest! {
         let mut words: Vec<&str> = program.split(' ').collect();
         for (at, piece) in cuts {
             let at = at % words.len();
-            if at % 2 == 0 { words[at] = piece } else { words.insert(at, piece) }
+            if at.is_multiple_of(2) { words[at] = piece } else { words.insert(at, piece) }
         }
         check(&words.join(" "))?;
     }

@@ -4,76 +4,27 @@ use proptest::prelude::*;
 
 use super::*;
 
+const EXACT: i64 = 1 << 53;
+#[rustfmt::skip]
+const INTS: [i64; 21] = [
+    0, 1, -1, 2, 3, 7, -8, 10, 255, 4096, 99_999_999_999_999, 100_000_000_000_000, EXACT - 1, EXACT, EXACT + 1, -EXACT, -EXACT - 1, i64::MAX, i64::MIN, i32::MAX as i64, i32::MIN as i64,
+];
+
+#[rustfmt::skip]
+const FLOATS: [f64; 19] = [
+    0.5, -0.5, 4.0, -0.0, 0.1, 1e15, 1e300, -1e300, 9007199254740992.0, 9007199254740994.0, 9223372036854775808.0, 5e-324, 123456.789, 1e-5, 0.0001, 2.5e14, f64::NAN, f64::INFINITY, f64::NEG_INFINITY,
+];
+
+#[rustfmt::skip]
+const TEXTS: [&str; 21] = [
+    "", "a", "abc def", "x=1, y = 22", "10", " 10 ", "0x10", "-3.5", "1e3", "nan", "12abc", "a\0b", "\u{fc}\u{df} MiXed", "  pad  ", "...", "key=value=more", "007", "-0", ".5", "5.", "aaaaaaaaab",
+];
+
 /// Values at the edges of what Lua does with them.
 fn value() -> impl Strategy<Value = Value> {
-    let exact = 1_i64 << 53;
-    let ints = prop::sample::select(vec![
-        0,
-        1,
-        -1,
-        2,
-        3,
-        7,
-        -8,
-        10,
-        255,
-        4096,
-        99_999_999_999_999,
-        100_000_000_000_000,
-        exact - 1,
-        exact,
-        exact + 1,
-        -exact,
-        -exact - 1,
-        i64::MAX,
-        i64::MIN,
-        i64::from(i32::MAX),
-        i64::from(i32::MIN),
-    ]);
-    let floats = prop::sample::select(vec![
-        0.5,
-        -0.5,
-        4.0,
-        -0.0,
-        0.1,
-        1e15,
-        1e300,
-        -1e300,
-        9007199254740992.0,
-        9007199254740994.0,
-        9223372036854775808.0,
-        5e-324,
-        123456.789,
-        1e-5,
-        0.0001,
-        2.5e14,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-    ]);
-    let texts = prop::sample::select(vec![
-        "",
-        "a",
-        "abc def",
-        "x=1, y = 22",
-        "10",
-        " 10 ",
-        "0x10",
-        "-3.5",
-        "1e3",
-        "nan",
-        "12abc",
-        "a\0b",
-        "\u{fc}\u{df} MiXed",
-        "  pad  ",
-        "...",
-        "key=value=more",
-        "007",
-        "-0",
-        ".5",
-        "5.",
-        "aaaaaaaaab",
-    ]);
+    let ints = prop::sample::select(INTS.to_vec());
+    let floats = prop::sample::select(FLOATS.to_vec());
+    let texts = prop::sample::select(TEXTS.to_vec());
     prop_oneof![
         1 => Just(Value::Nil),
         1 => any::<bool>().prop_map(Value::Bool),
