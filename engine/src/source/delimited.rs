@@ -124,7 +124,7 @@ impl Records<'_> {
 
     fn sound_records(&mut self, mut start: usize, reading: &mut Reading<'_, '_>) -> Result<Progress> {
         let (bytes, offset) = (self.blocks.bytes(), self.blocks.offset);
-        let (ends, quotes) = (self.index.ends(), self.index.has_quotes());
+        let (ends, quotes) = (self.index.ends(), self.index.quotes());
         let mut first = 0;
         for &last in self.index.records() {
             let last = last as usize;

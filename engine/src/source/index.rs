@@ -34,6 +34,18 @@ pub(super) struct Index {
     fault: Option<Fault>,
     /// Behind the last block that has a quote; 0 if none is in the buffer.
     quoted_upto: usize,
+    /// Behind the last block that has a doubled quote; 0 if none is in the buffer.
+    doubled_upto: usize,
+}
+
+/// What quotes some records have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Quotes {
+    None,
+    /// Around fields only.
+    Single,
+    /// Perhaps also doubled ones within fields.
+    Doubled,
 }
 
 /// What the next block must know of the bytes before it.
@@ -69,7 +81,7 @@ pub(super) enum FaultKind {
 impl Index {
     pub(super) fn new(syntax: Syntax) -> Index {
         let (ends, records) = (Vec::new(), Vec::new());
-        Index { syntax, ends, len: 0, records, start: 0, upto: 0, state: FRESH, fault: None, quoted_upto: 0 }
+        Index { syntax, ends, len: 0, records, start: 0, upto: 0, state: FRESH, fault: None, quoted_upto: 0, doubled_upto: 0 }
     }
 
     /// An index of bytes from the middle of a file, supposing that they begin inside a quoted field, or outside and, if
@@ -93,14 +105,19 @@ impl Index {
         self.fault
     }
 
-    /// Whether quotes were met in what is indexed now.
-    pub(super) fn has_quotes(&self) -> bool {
-        self.quoted_upto > 0 || self.state.inside
+    /// What quotes there are in what is indexed now.
+    pub(super) fn quotes(&self) -> Quotes {
+        match (self.quoted_upto > 0, self.doubled_upto > 0) {
+            (_, true) => Quotes::Doubled,
+            (true, false) => Quotes::Single,
+            (false, false) => Quotes::None,
+        }
     }
 
     /// Begins anew at a record's start, at a position of the buffer.
     pub(super) fn restart(&mut self, at: usize) {
-        (self.len, self.start, self.upto, self.state, self.fault, self.quoted_upto) = (0, at, at, FRESH, None, 0);
+        (self.len, self.start, self.upto, self.state, self.fault) = (0, at, at, FRESH, None);
+        (self.quoted_upto, self.doubled_upto) = (0, 0);
         self.records.clear();
     }
 
@@ -116,6 +133,7 @@ impl Index {
         self.start = self.start.saturating_sub(bytes);
         self.upto -= bytes;
         self.quoted_upto = self.quoted_upto.saturating_sub(bytes);
+        self.doubled_upto = self.doubled_upto.saturating_sub(bytes);
     }
 
     /// Indexes the buffer; `last` if nothing follows it: its end then ends a record that is still open.
@@ -191,6 +209,9 @@ impl Index {
         let last = 63 - masks.valid.leading_zeros();
         let at_last = |mask: u64| mask >> last & 1 == 1;
         self.quoted_upto = self.upto + 64;
+        if opening & behind != 0 {
+            self.doubled_upto = self.upto + 64;
+        }
         self.state = State {
             inside: at_last(inside),
             may_open: at_last(ends | closing),

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::super::SourceError;
 use super::super::file::SourceFile;
+use super::super::index::Quotes;
 use crate::Val;
 
 /// A record in a block.
@@ -17,8 +18,8 @@ pub(super) struct Record<'b> {
     pub(super) start: usize,
     /// Where its fields end.
     pub(super) ends: &'b [u32],
-    /// Whether there may be quotes in it.
-    pub(super) quotes: bool,
+    /// What quotes there may be in it.
+    pub(super) quotes: Quotes,
 }
 
 /// Why a record is no row.
@@ -83,15 +84,20 @@ impl<'a> Picker<'a> {
             return Err(Problem::Width { found, expected });
         }
         let Picker { options, types, text, spans, .. } = self;
-        match options.quote.filter(|_| record.quotes) {
-            Some(quote) => {
-                find_spans(options.columns.as_deref(), record, quote, (text, spans))?;
+        let columns = options.columns.as_deref();
+        match (options.quote, record.quotes) {
+            (None, _) | (_, Quotes::None) => pick_plain(columns, record, row)?,
+            (Some(quote), Quotes::Single) => {
+                pick_plain(columns, record, row)?;
+                row.iter_mut().for_each(|field| strip(field, quote));
+            }
+            (Some(quote), Quotes::Doubled) => {
+                find_spans(columns, record, quote, (text, spans))?;
                 let (text, spans) = (&*text, &*spans);
                 row.extend(spans.iter().map(|span| span.of(record.bytes, text)));
             }
-            None => pick_plain(options.columns.as_deref(), record, row)?,
         }
-        if types.is_empty() { Ok(()) } else { convert(options.columns.as_deref(), types, row) }
+        if types.is_empty() { Ok(()) } else { convert(columns, types, row) }
     }
 }
 
@@ -121,6 +127,17 @@ fn convert(columns: Option<&[u32]>, types: &[Option<ValueType>], row: &mut [Val<
         }
     }
     Ok(())
+}
+
+/// Takes the quotes off a field that has no others.
+#[inline]
+fn strip(field: &mut Val<'_>, quote: u8) {
+    if let Val::Str(text) = field
+        && let [first, inner @ .., _] = *text
+        && *first == quote
+    {
+        *text = inner;
+    }
 }
 
 #[inline]

@@ -86,7 +86,7 @@ impl Parser {
     /// Puts the line's value into an empty row.
     pub(super) fn value<'b>(&'b mut self, line: &'b [u8], row: &mut Vec<Val<'b>>) -> Result<(), Problem> {
         self.clear();
-        let mut cursor = Cursor { line, at: 0 };
+        let mut cursor = Cursor::new(line)?;
         let item = self.item(&mut cursor, codec::MAX_DEPTH)?;
         cursor.end()?;
         row.push(item.val(line, &self.made));
@@ -97,7 +97,7 @@ impl Parser {
     pub(super) fn members<'b>(&'b mut self, line: &'b [u8], names: &[&[u8]], row: &mut Vec<Val<'b>>) -> Result<(), Problem> {
         self.clear();
         self.wanted.resize(names.len(), Item::Nil);
-        let mut cursor = Cursor { line, at: 0 };
+        let mut cursor = Cursor::new(line)?;
         if cursor.peek()? != b'{' {
             self.item(&mut cursor, codec::MAX_DEPTH)?;
             return Err(Problem::NoObject);
@@ -157,7 +157,6 @@ impl Parser {
         let plain = text::plain_len(&cursor.line[start..]).ok_or(Problem::Ends)?;
         if cursor.line[start + plain] == b'"' {
             cursor.at = start + plain + 1;
-            std::str::from_utf8(&cursor.line[start..start + plain]).map_err(|_| problem(start))?;
             return Ok(Item::Borrowed(start..start + plain));
         }
         let made = self.made.len();
@@ -173,11 +172,19 @@ impl Parser {
             self.encoded(cursor, depth)?;
             count += 1;
         }
-        let body = self.made.len();
-        codec::write_array_header(&mut self.made, count);
-        let header = self.made.len() - body;
-        self.made[start..].rotate_right(header);
+        self.put_before(start, |out| codec::write_array_header(out, count));
         Ok(Item::List(start..self.made.len()))
+    }
+
+    /// Writes a header before what is in `made` from `start` on.
+    fn put_before(&mut self, start: usize, header: impl FnOnce(&mut Vec<u8>)) {
+        let body = self.made.len();
+        header(&mut self.made);
+        let len = self.made.len() - body;
+        let mut kept = [0; 5];
+        kept[..len].copy_from_slice(&self.made[body..]);
+        self.made.copy_within(start..body, start + len);
+        self.made[start..start + len].copy_from_slice(&kept[..len]);
     }
 
     fn map(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Result<Item, Problem> {
@@ -201,6 +208,11 @@ impl Parser {
     fn sort_members(&mut self, start: usize, own: usize) {
         let made = &self.made;
         let members = &mut self.members[own..];
+        if members.is_sorted_by(|a, b| made[a.key.clone()] < made[b.key.clone()]) {
+            let count = members.len();
+            self.members.truncate(own);
+            return self.put_before(start, |out| codec::write_map_header(out, count));
+        }
         // Stable: of equal keys the last one stays last.
         members.sort_by(|a, b| made[a.key.clone()].cmp(&made[b.key.clone()]));
         let last = |at: usize| members.get(at + 1).is_none_or(|next| made[next.key.clone()] != made[members[at].key.clone()]);
@@ -240,6 +252,15 @@ impl Parser {
     }
 }
 
+/// So many digits, with a sign among them or not, are surely less than 2^63.
+const SHORT: usize = 18;
+
+fn short_integer(text: &[u8]) -> i64 {
+    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    let number = digits.iter().fold(0, |number, digit| 10 * number + i64::from(digit - b'0'));
+    if negative { -number } else { number }
+}
+
 /// The bytes of a key.
 fn length(key: &Item) -> usize {
     match key {
@@ -254,8 +275,15 @@ struct Cursor<'b> {
     at: usize,
 }
 
-impl Cursor<'_> {
+impl<'b> Cursor<'b> {
+    /// Checks once for the whole line that it is text.
+    fn new(line: &'b [u8]) -> Result<Cursor<'b>, Problem> {
+        std::str::from_utf8(line).map_err(|error| Problem::Text { at: error.valid_up_to() + 1 })?;
+        Ok(Cursor { line, at: 0 })
+    }
+
     /// The next byte that is not white space.
+    #[inline]
     fn peek(&mut self) -> Result<u8, Problem> {
         while let Some(&byte) = self.line.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
@@ -329,6 +357,9 @@ impl Cursor<'_> {
         let text = std::str::from_utf8(&self.line[start..self.at]).expect("digits and signs are ASCII");
         let (number, at) = (|| text.chars().take(60).collect::<String>(), start + 1);
         if integer {
+            if text.len() <= SHORT {
+                return Ok(Item::Int(short_integer(text.as_bytes())));
+            }
             return text.parse().map(Item::Int).map_err(|_| Problem::Integer { number: number(), at });
         }
         let float: f64 = text.parse().map_err(|_| Problem::Text { at })?;

@@ -3,12 +3,24 @@
 /// How many bytes come before the closing quote, an escape or a byte that may not be there; `None` if none of them comes.
 #[inline]
 pub(super) fn plain_len(text: &[u8]) -> Option<usize> {
-    text.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)
+    text.iter().position(|&byte| ENDS_PLAIN[byte as usize])
 }
+
+/// Bytes that are not plain text.
+const ENDS_PLAIN: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        ends[byte] = true;
+        byte += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
 
 /// Appends the text up to the closing quote; how many bytes that were, the quote included, or where it is not valid.
 pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<usize, usize> {
-    let start = out.len();
     let mut at = 0;
     loop {
         let plain = plain_len(&text[at..]).ok_or(text.len())?;
@@ -20,7 +32,6 @@ pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<usize, usize> {
             _ => return Err(at),
         }
     }
-    std::str::from_utf8(&out[start..]).map_err(|_| 0_usize)?;
     Ok(at + 1)
 }
 
