@@ -111,7 +111,8 @@ mod tests {
             row: Some("(nil)".to_owned()),
             source: Box::new(cause),
         };
-        let expected = "error: step \"words\" failed at books/a.txt:3 on row (nil)\n  attempt to index a nil value\n  at line 2\n";
+        let expected =
+            "error: step \"words\" failed at books/a.txt:3 on row (nil)\n  attempt to index a nil value\n  at line 2\n";
         assert_eq!(Failure::from(error).explanation(), expected);
     }
 

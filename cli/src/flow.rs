@@ -78,11 +78,8 @@ impl Flow {
         let values = params::by_name(params.given.clone()).map_err(Failure::Request)?;
         let document = parse(file)?;
         let directory = working_directory().map_err(Failure::System)?;
-        let options = CheckOptions {
-            places: Some(&document.places),
-            working_directory: Some(&directory),
-            ..CheckOptions::default()
-        };
+        let options =
+            CheckOptions { places: Some(&document.places), working_directory: Some(&directory), ..CheckOptions::default() };
         let base = Path::new(&directory).join(file).parent().unwrap_or(Path::new("/")).to_owned();
         check(&document, &values, options, &base, look).map_err(|problems| told(&problems, &document))
     }

@@ -74,7 +74,8 @@ impl Observer for Progress {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:32!} {msg:6} [{bar:30}] {pos}/{len} tasks {elapsed}").expect("the template is well formed")
+    ProgressStyle::with_template("{prefix:32!} {msg:6} [{bar:30}] {pos}/{len} tasks {elapsed}")
+        .expect("the template is well formed")
 }
 
 /// The stage's id and the steps of its first channel to its last group, as far as they fit.

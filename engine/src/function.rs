@@ -41,13 +41,15 @@ pub struct Side {
     pub rows: Arc<BatchLog>,
 }
 
-/// How a function must run, for tests that compare the tiers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Force {
-    Native,
-    Batched,
-    PerRow,
+/// Which tiers a function may run in; tests compare them.
+#[derive(Clone, Copy, Debug)]
+struct Tiers {
+    native: bool,
+    /// Rows that are crossed over at once.
+    rows: usize,
 }
+
+const ALL_TIERS: Tiers = Tiers { native: true, rows: batched::ROWS };
 
 /// The sink that runs a node's function over the rows pushed, and pushes the results to `outs`: those of the node in their
 /// order, dead letters last where it has them.
@@ -55,15 +57,15 @@ pub(crate) enum Force {
 /// # Errors
 /// An error of the step where the function or its prelude does not compile, or a side input is not what it should be.
 pub fn stage(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side], outs: Vec<Box<dyn RowSink>>) -> Result<Box<dyn RowSink>> {
-    stage_as(node, ctx, sides, outs, None)
+    stage_as(node, ctx, sides, outs, ALL_TIERS)
 }
 
-pub(crate) fn stage_as(
+fn stage_as(
     node: &Node,
     ctx: &Rc<TaskContext>,
     sides: &[Side],
     outs: Vec<Box<dyn RowSink>>,
-    force: Option<Force>,
+    tiers: Tiers,
 ) -> Result<Box<dyn RowSink>> {
     let no_names: &[String] = &[];
     let (function, kind, names, emits) = match &node.op {
@@ -77,13 +79,12 @@ pub(crate) fn stage_as(
     let step = Step::of(node, ctx);
     let plan = Plan { function, kind, names, emits, sides };
     let outs = Rc::new(RefCell::new(outs));
-    if force.is_none_or(|force| force == Force::Native)
+    if tiers.native
         && let Ok(lifted) = lua::lift(&function.source, role(kind), &ctx.run.prelude)
     {
         return Ok(Box::new(Native::new(lifted, step, &plan, outs)?));
     }
-    let rows = if force == Some(Force::PerRow) { 1 } else { batched::ROWS };
-    Ok(Box::new(Batched::new(step, &plan, outs, rows)?))
+    Ok(Box::new(Batched::new(step, &plan, outs, tiers.rows)?))
 }
 
 fn role(kind: Kind) -> lua::Role {

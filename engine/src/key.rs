@@ -9,7 +9,9 @@ mod hash;
 pub(crate) mod sample;
 
 pub use compare::{compare, compare_exact, compare_rows, compare_rows_exact};
+pub(crate) use encode::encode_short;
 pub use encode::{
-    ColumnError, column, decode_plain, encode, encode_columns, encode_descending, encode_key, encode_order, encode_row, end_row,
+    ColumnError, column, decode_plain, encode, encode_columns, encode_descending, encode_key, encode_order, encode_row,
 };
 pub use hash::hash;
+pub(crate) use hash::{hash_words, words};

@@ -9,7 +9,7 @@ mod location;
 mod open;
 mod reader;
 
-pub use error::StoreError;
+pub use error::{Cause, StoreError};
 pub use location::{Location, Object};
 pub use reader::ObjectReader;
 

@@ -162,5 +162,68 @@ pub fn tier(function: &str, role: Role, prelude: &str) -> Tier {
     }
 }
 
+/// Globals that Lua or the engine gives to functions: no side input may be called like one.
+const GLOBALS: [&str; 46] = [
+    "_G",
+    "_VERSION",
+    "assert",
+    "bit",
+    "collectgarbage",
+    "coroutine",
+    "debug",
+    "dofile",
+    "emit",
+    "error",
+    "ffi",
+    "gcinfo",
+    "getfenv",
+    "getmetatable",
+    "io",
+    "ipairs",
+    "jit",
+    "load",
+    "loadfile",
+    "loadstring",
+    "math",
+    "module",
+    "newproxy",
+    "next",
+    "os",
+    "package",
+    "pairs",
+    "pcall",
+    "print",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "require",
+    "select",
+    "setfenv",
+    "setmetatable",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "unpack",
+    "utf8",
+    "xpcall",
+    "__gleamflow_key",
+];
+
+/// Whether a name is taken by Lua or the engine, so that a side input must not have it.
+#[must_use]
+pub fn is_global(name: &str) -> bool {
+    GLOBALS.contains(&name)
+}
+
+/// Whether a name can be written as a global in Lua at all.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let mut lexer = lex::Lexer::new(name);
+    matches!(lexer.next(), Ok(lex::Token::Name(found)) if *found == *name)
+}
+
 #[cfg(test)]
 mod tests;

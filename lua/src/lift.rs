@@ -47,6 +47,9 @@ enum Meaning {
     Library(Library),
 }
 
+/// The values for some variables; the last so many of these may come from one call.
+type Assigned = (Vec<Code>, Option<(usize, Many)>);
+
 #[derive(Debug)]
 struct Lifter {
     role: Role,
@@ -136,7 +139,7 @@ impl Lifter {
     }
 
     /// The values for `count` variables: as many expressions, and perhaps a call for the last of them.
-    fn values_for(&mut self, count: usize, values: &[Expr]) -> Result<(Vec<Code>, Option<(usize, Many)>)> {
+    fn values_for(&mut self, count: usize, values: &[Expr]) -> Result<Assigned> {
         let mut codes = Vec::new();
         for (at, value) in values.iter().enumerate() {
             let last = at + 1 == values.len() && at + 1 < count;
@@ -153,7 +156,7 @@ impl Lifter {
     /// Sets variables, all of whose values are computed before the first one changes.
     fn set(
         &mut self,
-        (mut codes, many): (Vec<Code>, Option<(usize, Many)>),
+        (mut codes, many): Assigned,
         mut slot: impl FnMut(&mut Self, usize) -> Result<usize>,
         out: &mut Vec<Action>,
     ) -> Result<()> {
@@ -195,9 +198,7 @@ impl Lifter {
         match values {
             [] => Ok(Returned::Values(Vec::new())),
             [Expr::Nil] => Ok(Returned::Values(vec![Code::Nil])),
-            [Expr::Table(items)] => {
-                Ok(Returned::Items(items.iter().map(|item| self.item(item)).collect::<Result<_>>()?))
-            }
+            [Expr::Table(items)] => Ok(Returned::Items(items.iter().map(|item| self.item(item)).collect::<Result<_>>()?)),
             [Expr::Paren(_)] | [_, _, ..] => Err("it returns an iterator in its parts".to_owned()),
             [call] => match self.matches(call)? {
                 Some((text, pattern)) => Ok(Returned::Matches(text, pattern)),
@@ -322,11 +323,8 @@ fn assigned(block: &Block) -> Vec<LocalId> {
                 arms.iter().map(|(_, block)| block).chain(otherwise).for_each(|block| found.extend(assigned(block)));
             }
             Statement::Do(block) | Statement::Loop(_, block) => found.extend(assigned(block)),
-            Statement::Local(..)
-            | Statement::Return(_)
-            | Statement::Call(_)
-            | Statement::Function(None, _)
-            | Statement::Jump => {}
+            Statement::Local(..) | Statement::Return(_) | Statement::Call(_) | Statement::Function(None, _) | Statement::Jump => {
+            }
         }
     }
     found

@@ -1,3 +1,5 @@
+//! Flow files as texts, and the problems that are found in them.
+
 use insta::assert_snapshot;
 use proptest::prelude::*;
 

@@ -91,9 +91,7 @@ impl Input {
             Val::Nil => Cell::NIL,
             Val::Bool(false) => Cell { tag: tag::FALSE, len: 0, bits: 0 },
             Val::Bool(true) => Cell { tag: tag::TRUE, len: 0, bits: 0 },
-            Val::Int(i) if i.unsigned_abs() <= MAX_EXACT as u64 => {
-                Cell { tag: tag::NUMBER, len: 1, bits: (i as f64).to_bits() }
-            }
+            Val::Int(i) if i.unsigned_abs() <= MAX_EXACT as u64 => Cell { tag: tag::NUMBER, len: 1, bits: (i as f64).to_bits() },
             Val::Int(i) => Cell { tag: tag::INT64, len: 0, bits: i as u64 },
             // One bit pattern for NaN: another one could look like something else inside LuaJIT.
             Val::Float(f) => Cell { tag: tag::NUMBER, len: 0, bits: (if f.is_nan() { f64::NAN } else { f }).to_bits() },

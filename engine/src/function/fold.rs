@@ -3,16 +3,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bumpalo::Bump;
 use lua::native::{Action, Arithmetic, Builtin, Code, Lifted, Returned};
 
 use super::batched::load;
-use super::native;
+use super::native::NativeFold;
 use super::port::Port;
 use super::vm::{Kind, Vm};
 use super::{FunctionError, Plan, Side, Step, fold_function};
 use crate::fold::{Folder, Shortcut};
-use crate::{Result, RowBuf, RowSink, TaskContext, Val};
+use crate::{Result, RowBuf, RowScratch, RowSink, TaskContext, Val};
 use plan::{Node, OnError};
 
 /// The folder of a combine node with a function.
@@ -20,28 +19,22 @@ use plan::{Node, OnError};
 /// # Errors
 /// An error of the step where the function or its prelude does not compile, or a side input is not what it should be.
 pub fn folder(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side]) -> Result<Box<dyn Folder>> {
-    Ok(Box::new(folder_as(node, ctx, sides, None)?))
+    Ok(Box::new(folder_as(node, ctx, sides, super::ALL_TIERS)?))
 }
 
-pub(super) fn folder_as(
-    node: &Node,
-    ctx: &Rc<TaskContext>,
-    sides: &[Side],
-    force: Option<super::Force>,
-) -> Result<FunctionFolder> {
+pub(super) fn folder_as(node: &Node, ctx: &Rc<TaskContext>, sides: &[Side], tiers: super::Tiers) -> Result<FunctionFolder> {
     let function = fold_function(node)?;
     let step = Step { on_error: OnError::Fail, ..Step::of(node, ctx) };
-    let native = force.is_none_or(|force| force == super::Force::Native);
-    let lifted = lua::lift(&function.source, lua::Role::Fold, &ctx.run.prelude).ok().filter(|_| native);
+    let lifted = lua::lift(&function.source, lua::Role::Fold, &ctx.run.prelude).ok().filter(|_| tiers.native);
     let shortcuts = lifted.as_ref().and_then(shortcuts);
     let eager = lifted.is_none() || !ctx.run.prelude.is_empty() || !sides.is_empty();
     let mut folder = FunctionFolder {
         step,
         function: function.clone(),
         sides: sides.to_vec(),
-        lifted,
+        native: lifted.map(NativeFold::new),
         shortcuts,
-        arena: Bump::new(),
+        scratch: RowScratch::default(),
         lua: None,
     };
     if eager {
@@ -55,9 +48,9 @@ pub(super) struct FunctionFolder {
     step: Step,
     function: plan::Function,
     sides: Vec<Side>,
-    lifted: Option<Lifted>,
+    native: Option<NativeFold>,
     shortcuts: Option<Vec<Shortcut>>,
-    arena: Bump,
+    scratch: RowScratch,
     lua: Option<Called>,
 }
 
@@ -77,15 +70,13 @@ impl FunctionFolder {
 impl Folder for FunctionFolder {
     fn fold(&mut self, acc: &[Val<'_>], row: &[Val<'_>], out: &mut RowBuf) -> Result<()> {
         out.clear();
-        let mut both = Vec::with_capacity(acc.len() + row.len());
+        let mut both = self.scratch.take();
         both.extend_from_slice(acc);
         both.extend_from_slice(row);
-        if let Some(lifted) = &self.lifted
-            && native::fold(lifted, &both, &mut self.arena, out)
-        {
-            return Ok(());
-        }
-        self.load()?.call(&both, acc.len(), out)
+        let covered = self.native.as_mut().is_some_and(|native| native.fold(&both, acc.len(), out));
+        let result = if covered { Ok(()) } else { self.load()?.call(&both, acc.len(), out) };
+        self.scratch.give(both);
+        result
     }
 
     fn shortcuts(&self) -> Option<&[Shortcut]> {

@@ -14,8 +14,7 @@ use super::port::SharedOutputs;
 use super::vm::Kind;
 use super::{Plan, Step};
 use crate::{Result, RowScratch, RowSink, Val};
-use eval::Frame;
-pub(super) use eval::{Exit, run};
+use eval::{Exit, Frame, run};
 
 /// Fallbacks before it is asked whether there are too many.
 const PATIENCE: u64 = 256;
@@ -70,15 +69,8 @@ impl Native {
             rows: 0,
             takes_all: false,
         };
-        let mut native = Native {
-            lifted,
-            kind: plan.kind,
-            outs,
-            arena: Bump::new(),
-            scratch: Scratches::default(),
-            lua,
-            rows: 0,
-        };
+        let mut native =
+            Native { lifted, kind: plan.kind, outs, arena: Bump::new(), scratch: Scratches::default(), lua, rows: 0 };
         if eager {
             native.lua.load(&native.outs)?;
         }
@@ -154,21 +146,34 @@ fn apply(
     scratch: &mut Scratches,
     out: &mut dyn RowSink,
 ) -> Result<Outcome> {
+    if lifted.slots == 0 {
+        return apply_in(lifted, kind, &Frame::new(row, &mut [], arena), &mut scratch.row, out);
+    }
     let mut slots = scratch.slots.take();
     slots.resize(lifted.slots, Val::Nil);
-    let frame = Frame::new(row, &mut slots, arena);
-    let outcome = match run(&lifted.body, &frame) {
+    let outcome = apply_in(lifted, kind, &Frame::new(row, &mut slots, arena), &mut scratch.row, out);
+    scratch.slots.give(slots);
+    outcome
+}
+
+#[inline]
+fn apply_in<'a>(
+    lifted: &'a Lifted,
+    kind: Kind,
+    frame: &Frame<'a, '_>,
+    scratch: &mut RowScratch,
+    out: &mut dyn RowSink,
+) -> Result<Outcome> {
+    match run(&lifted.body, frame) {
         Exit::Uncovered => Ok(Outcome::Uncovered),
         Exit::Return(None) => Ok(Outcome::Done),
         Exit::Return(Some(returned)) => match kind {
-            Kind::Map => map(returned, &frame, &mut scratch.row, out),
-            Kind::Filter => filter(returned, &frame, out),
-            Kind::FlatMap => flat_map(returned, &frame, &mut scratch.row, out),
+            Kind::Map => map(returned, frame, scratch, out),
+            Kind::Filter => filter(returned, frame, out),
+            Kind::FlatMap => flat_map(returned, frame, scratch, out),
             Kind::Emit => Ok(Outcome::Uncovered),
         },
-    };
-    scratch.slots.give(slots);
-    outcome
+    }
 }
 
 /// Passes a value on, or leaves the row to Lua.
@@ -290,12 +295,7 @@ fn captured(text: &[u8], capture: Capture) -> Val<'_> {
 }
 
 /// The items of a list; none is passed on before all are computed. A nil would end the list, or make it none: Lua knows.
-fn list<'a>(
-    items: &'a [Vec<Code>],
-    frame: &Frame<'a, '_>,
-    scratch: &mut RowScratch,
-    out: &mut dyn RowSink,
-) -> Result<Outcome> {
+fn list<'a>(items: &'a [Vec<Code>], frame: &Frame<'a, '_>, scratch: &mut RowScratch, out: &mut dyn RowSink) -> Result<Outcome> {
     let mut values = scratch.take();
     for code in items.iter().flatten() {
         match frame.field(code) {
@@ -313,20 +313,37 @@ fn list<'a>(
     Ok(Outcome::Done)
 }
 
-/// Runs a lifted fold over both rows side by side; false where Lua must.
-pub(super) fn fold(lifted: &Lifted, both: &[Val<'_>], arena: &mut Bump, out: &mut crate::RowBuf) -> bool {
-    let mut slots = vec![Val::Nil; lifted.slots];
-    let frame = Frame::new(both, &mut slots, arena);
-    let mut row = Vec::new();
-    let covered = match run(&lifted.body, &frame) {
-        Exit::Return(Some(returned)) => frame.fields(returned, &mut row).is_some() && row.len() * 2 == both.len(),
-        Exit::Return(None) | Exit::Uncovered => false,
-    };
-    if covered {
-        out.extend(&row);
+/// Runs lifted folds.
+pub(super) struct NativeFold {
+    pub(super) lifted: Lifted,
+    arena: Bump,
+    scratch: Scratches,
+}
+
+impl NativeFold {
+    pub(super) fn new(lifted: Lifted) -> NativeFold {
+        NativeFold { lifted, arena: Bump::new(), scratch: Scratches::default() }
     }
-    arena.reset();
-    covered
+
+    /// Folds two rows that stand side by side; false, and nothing written, where Lua must.
+    pub(super) fn fold(&mut self, both: &[Val<'_>], width: usize, out: &mut crate::RowBuf) -> bool {
+        let (mut slots, mut row) = (self.scratch.slots.take(), self.scratch.row.take());
+        slots.resize(self.lifted.slots, Val::Nil);
+        let frame = Frame::new(both, &mut slots, &self.arena);
+        let covered = match run(&self.lifted.body, &frame) {
+            Exit::Return(Some(returned)) => frame.fields(returned, &mut row).is_some() && row.len() == width,
+            Exit::Return(None) | Exit::Uncovered => false,
+        };
+        if covered {
+            out.extend(&row);
+        }
+        self.scratch.row.give(row);
+        self.scratch.slots.give(slots);
+        if self.arena.allocated_bytes() > 0 {
+            self.arena.reset();
+        }
+        covered
+    }
 }
 
 impl std::fmt::Debug for Native {

@@ -47,6 +47,24 @@ pub(super) fn function(source: &str) -> Function {
     Function { source: source.to_owned(), place: "flow.yaml:3:5".to_owned() }
 }
 
+/// The one tier that a test runs a function in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    Native,
+    Batched,
+    PerRow,
+}
+
+impl Force {
+    fn tiers(self) -> Tiers {
+        match self {
+            Force::Native => ALL_TIERS,
+            Force::Batched => Tiers { native: false, ..ALL_TIERS },
+            Force::PerRow => Tiers { native: false, rows: 1 },
+        }
+    }
+}
+
 /// Collects rows.
 #[derive(Clone, Default)]
 pub(super) struct Rows(pub(super) Rc<RefCell<Vec<Vec<Value>>>>);
@@ -76,10 +94,14 @@ pub(super) fn chain(error: &Error) -> String {
 
 /// Runs a step over rows.
 pub(super) fn run(op: Do, prelude: &str, force: Force, rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, String> {
+    run_with(OnError::Fail, op, prelude, force, rows)
+}
+
+fn run_with(policy: OnError, op: Do, prelude: &str, force: Force, rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, String> {
     let ctx = context(prelude);
     let out = Rows::default();
     let work = || {
-        let mut sink = stage_as(&node(Op::ParallelDo(op), OnError::Fail), &ctx, &[], vec![Box::new(out.clone())], Some(force))?;
+        let mut sink = stage_as(&node(Op::ParallelDo(op), policy), &ctx, &[], vec![Box::new(out.clone())], force.tiers())?;
         for row in rows {
             let mut bytes = Vec::new();
             let values: Vec<(usize, usize)> = row
@@ -156,6 +178,7 @@ fn flat_map(source: &str, expected: &str) {
 
 mod agreement;
 mod difference;
+mod speed;
 
 const BIG: i64 = (1 << 53) + 1;
 
@@ -198,9 +221,21 @@ fn rows_are_what_is_returned() {
     map("function(x, y) return y, x end", &[s("a")], "(nil,\"a\")");
     map("function(x) return x, true, false end", &[s("a\0b"), s("not asked for")], "(\"a\\0b\",true,false)");
     map("function(...) return select('#', ...), ... end", &[Value::Nil, s("b"), Value::Nil], "(3,nil,\"b\",nil)");
-    map("function(x) return {}, {1, 2}, {a = 1}, {1, nil, 3}, {[2] = 1} end", &[Value::Nil], "([],[1,2],{\"a\":1},{1:1,3:3},{2:1})");
-    map("function(x) return x, #x, x[2] end", &[Value::List(vec![Value::Int(1), Value::List(vec![s("x")])])], "([1,[\"x\"]],2,[\"x\"])");
-    map("function(x) return x.a, x[true] end", &[Value::Map(vec![(Value::Bool(true), Value::Int(2)), (s("a"), Value::Int(1))])], "(1,2)");
+    map(
+        "function(x) return {}, {1, 2}, {a = 1}, {1, nil, 3}, {[2] = 1} end",
+        &[Value::Nil],
+        "([],[1,2],{\"a\":1},{1:1,3:3},{2:1})",
+    );
+    map(
+        "function(x) return x, #x, x[2] end",
+        &[Value::List(vec![Value::Int(1), Value::List(vec![s("x")])])],
+        "([1,[\"x\"]],2,[\"x\"])",
+    );
+    map(
+        "function(x) return x.a, x[true] end",
+        &[Value::Map(vec![(Value::Bool(true), Value::Int(2)), (s("a"), Value::Int(1))])],
+        "(1,2)",
+    );
     map("function(x) return {b = {c = {}}, a = 1} end", &[Value::Nil], "({\"a\":1,\"b\":{\"c\":[]}})");
     map("function() return unpack({}, 1, 300) end", &[], &format!("({})", ["nil"; 300].join(",")));
 }
@@ -213,7 +248,10 @@ fn what_cannot_be_a_field_fails_by_its_kind() {
         ("io.stderr", "a userdata cannot be a field"),
         ("ffi.new('int[3]')", "a C value (ctype<int [3]>) cannot be a field"),
         ("18446744073709551615ULL", "an unsigned integer above 2^63-1 cannot be a field"),
-        ("(function() local t = {} t[1] = t return t end)()", "a table that contains itself, or nests more than 128 deep, cannot be a field"),
+        (
+            "(function() local t = {} t[1] = t return t end)()",
+            "a table that contains itself, or nests more than 128 deep, cannot be a field",
+        ),
         ("{[1LL] = 2}", "attempt to use an integer beyond 2^53 as the key of a table"),
     ] {
         let error = text(run(Do::Map(function(&format!("function(x) return {value} end"))), "", Force::Batched, &[vec![s("r")]]));
@@ -227,8 +265,14 @@ fn flat_map_takes_iterators_and_lists() {
     flat_map("function(x) return x:gmatch('%w+') end", "(\"a\") (\"b\")");
     flat_map("function(x) return ipairs({7, 8}) end", "(1,7) (2,8)");
     flat_map("function(x) return pairs({7}) end", "(1,7)");
-    flat_map("function(x) local i = 0 return function() i = i + 1 if i < 3 then return i, x end end end", "(1,\"a b\") (2,\"a b\")");
-    flat_map("function(x) return coroutine.wrap(function() coroutine.yield(1) coroutine.yield(nil) coroutine.yield(2) end) end", "(1)");
+    flat_map(
+        "function(x) local i = 0 return function() i = i + 1 if i < 3 then return i, x end end end",
+        "(1,\"a b\") (2,\"a b\")",
+    );
+    flat_map(
+        "function(x) return coroutine.wrap(function() coroutine.yield(1) coroutine.yield(nil) coroutine.yield(2) end) end",
+        "(1)",
+    );
     flat_map("function(x) return coroutine.wrap(function() coroutine.yield(false) end) end", "(false)");
     flat_map("function(x) return setmetatable({}, {__call = function(self, s, c) if not c then return 5 end end}) end", "(5)");
     flat_map("function(x) return {1, x, {2, 3}, {}, {a = 1}, {{4}}} end", "(1) (\"a b\") (2,3) ({\"a\":1}) ([4])");
@@ -241,7 +285,10 @@ fn flat_map_takes_iterators_and_lists() {
         ("'a'", "a flatMap must return an iterator or a list, not a string"),
         ("{a = 1}", "a flatMap must return an iterator or a list, not a map"),
         ("{1}, 2", "a flatMap must return an iterator or one list, not a list and a number"),
-        ("coroutine.create(print)", "a flatMap must return an iterator or a list, not a thread (coroutine.wrap makes an iterator of a coroutine)"),
+        (
+            "coroutine.create(print)",
+            "a flatMap must return an iterator or a list, not a thread (coroutine.wrap makes an iterator of a coroutine)",
+        ),
     ] {
         let source = format!("function(x) return {value} end");
         flat_map(&source, &format!("step \"f\" failed on row (\"a b\"): the function at flow.yaml:3:5 failed: {why}"));
@@ -282,7 +329,13 @@ fn filter_keeps_rows_as_they_are() {
 #[test]
 fn for_each_and_split_emit() {
     let rows = [vec![Value::Int(1)], vec![Value::Int(2)]];
-    check_with("", Do::ForEach, "function(x) emit(x, 'a') if x == 2 then emit(nil) emit() end return 5 end", &rows, "(1,\"a\") (2,\"a\") (nil)");
+    check_with(
+        "",
+        Do::ForEach,
+        "function(x) emit(x, 'a') if x == 2 then emit(nil) emit() end return 5 end",
+        &rows,
+        "(1,\"a\") (2,\"a\") (nil)",
+    );
     let split = |source: &str| {
         let (ctx, a, b) = (context(""), Rows::default(), Rows::default());
         let op = Do::Split { function: function(source), outputs: vec!["a".to_owned(), "b".to_owned()] };
@@ -307,19 +360,43 @@ fn errors_say_where_in_which_text() {
     let row = [vec![s("r")]];
     let fails = |prelude: &str, source: &str| text(run(Do::Map(function(source)), prelude, Force::Batched, &row));
     let at = "step \"f\" failed on row (\"r\"): ";
-    assert_eq!(fails("", "function(x)\n  error('bad ' .. x)\nend"), format!("{at}the function at flow.yaml:3:5, line 2, failed: bad r"));
-    assert_eq!(fails("-- one\n-- two", "function(x)\n  error('bad', 0)\nend"), format!("{at}the function at flow.yaml:3:5, line 2, failed: bad"));
-    assert_eq!(fails("\nfunction help(x) error('no') end", "function(x)\n  help(x)\nend"), format!("{at}spec.lua, line 2, failed: no"));
-    assert_eq!(fails("", "function(x) error({why = {1}, code = 3}) end"), format!("{at}the function at flow.yaml:3:5, line 1, failed: {{code = 3, why = {{[1] = 1}}}}"));
-    assert_eq!(fails("", "function(x) error(setmetatable({}, {__tostring = function() return 'mine' end})) end"), format!("{at}the function at flow.yaml:3:5, line 1, failed: mine"));
+    assert_eq!(
+        fails("", "function(x)\n  error('bad ' .. x)\nend"),
+        format!("{at}the function at flow.yaml:3:5, line 2, failed: bad r")
+    );
+    assert_eq!(
+        fails("-- one\n-- two", "function(x)\n  error('bad', 0)\nend"),
+        format!("{at}the function at flow.yaml:3:5, line 2, failed: bad")
+    );
+    assert_eq!(
+        fails("\nfunction help(x) error('no') end", "function(x)\n  help(x)\nend"),
+        format!("{at}spec.lua, line 2, failed: no")
+    );
+    assert_eq!(
+        fails("", "function(x) error({why = {1}, code = 3}) end"),
+        format!("{at}the function at flow.yaml:3:5, line 1, failed: {{code = 3, why = {{[1] = 1}}}}")
+    );
+    assert_eq!(
+        fails("", "function(x) error(setmetatable({}, {__tostring = function() return 'mine' end})) end"),
+        format!("{at}the function at flow.yaml:3:5, line 1, failed: mine")
+    );
     assert!(fails("", "function(x) error() end").ends_with("line 1, failed: nil"));
     assert!(fails("", "function(x) return x.y.z end").contains("line 1, failed: attempt to index field 'y' (a nil value)"));
     assert!(fails("x = 1\nerror('early')", "function(x) end").ends_with("spec.lua, line 2, failed: early"));
     assert!(fails("x = = 1", "function(x) end").contains("spec.lua, line 1, does not compile: unexpected symbol near '='"));
-    assert_eq!(fails("", "function(x)\n x = = 1 end"), "step \"f\" failed: the function at flow.yaml:3:5, line 2, does not compile: unexpected symbol near '='");
-    assert!(fails("", "function(x)\n os.exit(0) end").ends_with("line 2, failed: os.exit is not for functions: raise an error instead"));
+    assert_eq!(
+        fails("", "function(x)\n x = = 1 end"),
+        "step \"f\" failed: the function at flow.yaml:3:5, line 2, does not compile: unexpected symbol near '='"
+    );
+    assert!(
+        fails("", "function(x)\n os.exit(0) end")
+            .ends_with("line 2, failed: os.exit is not for functions: raise an error instead")
+    );
     assert!(fails("", "function(x) local function f() return f() + 1 end return f() end").contains("stack overflow"));
-    assert!(fails("", "function(x) local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000000) .. i end end").contains("not enough memory"));
+    assert!(
+        fails("", "function(x) local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000000) .. i end end")
+            .contains("not enough memory")
+    );
     assert!(fails("", "function(x) return pcall(error, 'caught') end").contains("(false,\"caught\")"));
     assert!(fails("emit_early = 1 emit(1)", "function(x) end").contains("attempt to call global 'emit' (a nil value)"));
 }
@@ -328,18 +405,43 @@ fn errors_say_where_in_which_text() {
 fn what_is_loaded_is_whole_and_apart() {
     let row = [vec![s("r")], vec![s("q")]];
     check_with("", Do::Map, "function(x) n = (n or 0) + 1 return x, n end", &row, "(\"r\",1) (\"q\",2)");
-    check_with("local up = string.upper\nfunction twice(x) return x .. x end", Do::Map, "function(x) return up(twice(x)) end", &row, "(\"RR\") (\"QQ\")");
-    check_with("function string.lower() return 'mine' end", Do::Map, "function(x) return x:lower() end", &row, "(\"mine\") (\"mine\")");
+    check_with(
+        "local up = string.upper\nfunction twice(x) return x .. x end",
+        Do::Map,
+        "function(x) return up(twice(x)) end",
+        &row,
+        "(\"RR\") (\"QQ\")",
+    );
+    check_with(
+        "function string.lower() return 'mine' end",
+        Do::Map,
+        "function(x) return x:lower() end",
+        &row,
+        "(\"mine\") (\"mine\")",
+    );
     check_with("", Do::Map, "function(x) return x:lower() end", &row, "(\"r\") (\"q\")");
-    check_with("", Do::Map, "function(x) return bit.band(7, 2), ffi.sizeof('int'), require('ffi') == ffi, type(jit.version) end", &row[..1], "(2,4,true,\"string\")");
-    check_with("", Do::Map, "function(x) print('to the log') io.write('too\\n') io.stdout:write('and this\\n') return x end", &row[..1], "(\"r\")");
+    check_with(
+        "",
+        Do::Map,
+        "function(x) return bit.band(7, 2), ffi.sizeof('int'), require('ffi') == ffi, type(jit.version) end",
+        &row[..1],
+        "(2,4,true,\"string\")",
+    );
+    check_with(
+        "",
+        Do::Map,
+        "function(x) print('to the log') io.write('too\\n') io.stdout:write('and this\\n') return x end",
+        &row[..1],
+        "(\"r\")",
+    );
     check_with("#!/usr/bin/luajit\nk = 3 --", Do::Map, "function(x) return k end --", &row[..1], "(3)");
     check_with("", Do::Map, "|x| -> x .. '!'", &row[..1], "(\"r!\")");
     let random = |partition: usize| {
         let mut ctx = context("");
         Rc::get_mut(&mut ctx).unwrap().partition = partition;
         let out = Rows::default();
-        let step = node(Op::ParallelDo(Do::Map(function("function() return math.random(), math.random(1000) end"))), OnError::Fail);
+        let step =
+            node(Op::ParallelDo(Do::Map(function("function() return math.random(), math.random(1000) end"))), OnError::Fail);
         let mut sink = stage(&step, &ctx, &[], vec![Box::new(out.clone())]).unwrap();
         sink.push(&[]).unwrap();
         sink.finish().unwrap();
@@ -360,7 +462,7 @@ fn bad_rows_are_set_aside_whole_and_counted() {
             if policy == OnError::DeadLetter {
                 outs.push(Box::new(letters.clone()));
             }
-            let mut sink = stage_as(&step, &ctx, &[], outs, Some(force)).unwrap();
+            let mut sink = stage_as(&step, &ctx, &[], outs, force.tiers()).unwrap();
             for i in 1..=3 {
                 sink.push(&[Val::Int(i), Val::Float(i as f64)]).unwrap();
             }
@@ -396,15 +498,34 @@ fn side_inputs_are_plain_tables() {
     let (one, two) = (Val::Int(1), Val::Str(b"two"));
     assert_eq!(check(List, &[&[one], &[one, two], &[]], "function() return side, seen == side end"), "([1,[1,\"two\"],[]],true)");
     assert_eq!(check(List, &[], "function() return side end"), "([])");
-    assert_eq!(check(Map, &[&[two, one], &[one, one, two], &[Val::Bool(true)]], "function(x) return side.two, side[x], side[true] end"), "(1,[1,\"two\"],[])");
+    assert_eq!(
+        check(Map, &[&[two, one], &[one, one, two], &[Val::Bool(true)]], "function(x) return side.two, side[x], side[true] end"),
+        "(1,[1,\"two\"],[])"
+    );
     assert_eq!(check(Value, &[&[one, two]], "function() return side end"), "([1,\"two\"])");
     assert_eq!(check(Value, &[&[two]], "function() return side end"), "(\"two\")");
     let wrong = |shape, rows: &[&[Val<'_>]]| check(shape, rows, "function() return 1 end");
     assert_eq!(wrong(Value, &[]), "step \"f\" failed: the side input \"side\" must have one row, but has none");
     assert_eq!(wrong(Value, &[&[one], &[one]]), "step \"f\" failed: the side input \"side\" must have one row, but has more");
     assert_eq!(wrong(Map, &[&[one, one], &[Val::Float(1.0)]]), "step \"f\" failed: the side input \"side\" has the key 1 twice");
-    assert_eq!(wrong(Map, &[&[Val::Nil]]), "step \"f\" failed: the side input \"side\" has a key that a table cannot be searched for: nil");
+    assert_eq!(
+        wrong(Map, &[&[Val::Nil]]),
+        "step \"f\" failed: the side input \"side\" has a key that a table cannot be searched for: nil"
+    );
     assert_eq!(wrong(Map, &[&[Val::Int(BIG)]]), "step \"f\" failed: the side input \"side\" has an integer beyond 2^53 as a key");
+}
+
+#[test]
+fn every_global_of_a_fresh_vm_is_known_as_one() {
+    let names = run(Do::FlatMap(function("function() return pairs(_G) end")), "", Force::Batched, &[vec![]]).unwrap_err();
+    assert!(names.contains("cannot be a field") || names.contains("contains itself"), "{names}");
+    let source = "function() local names = {} for name in pairs(_G) do names[#names + 1] = name end return names end";
+    for name in run(Do::FlatMap(function(source)), "", Force::Batched, &[vec![]]).unwrap() {
+        let [Value::Str(name)] = name.as_slice() else { panic!("{name:?}") };
+        let name = String::from_utf8(name.clone()).unwrap();
+        assert!(lua::is_global(&name) && lua::is_name(&name), "{name}");
+    }
+    assert!(!lua::is_name("end") && !lua::is_name("a b") && !lua::is_name("") && lua::is_name("größe"));
 }
 
 #[test]
@@ -431,7 +552,9 @@ fn folds_give_as_many_values_as_they_take() {
     assert_eq!(fold("function(x, y) return x + y end", &[one], &[half]), "(1.5)");
     assert_eq!(fold("function(x1, x2, y1, y2) return x1 + y1, x2 .. y2 end", &[one, text], &[half, text]), "(1.5,\"tt\")");
     assert_eq!(fold("function(x, y) return {x, y} end", &[one], &[text]), "([1,\"t\"])");
-    assert!(fold("function(x, y) end", &[one], &[half]).ends_with("must return 1 values, as many as each side has, but returned 0"));
+    assert!(
+        fold("function(x, y) end", &[one], &[half]).ends_with("must return 1 values, as many as each side has, but returned 0")
+    );
     assert!(fold("function(x, y) return x + y end", &[one], &[text]).contains("attempt to perform arithmetic"));
 }
 

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "functions get the whole of LuaJIT, ffi and debug included, which mlua calls unsafe")]
 
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, LightUserData, Lua, LuaOptions, LuaString, StdLib, Table};
@@ -211,7 +212,18 @@ fn open_driver(lua: &Lua, port: &Rc<Port>) -> mlua::Result<Table> {
         let _ = std::io::stderr().lock().write_all(&text.as_bytes());
         Ok(())
     })?;
-    lua.load(DRIVER).set_name("=driver").call((LightUserData(port.address()), grow, flush, log))
+    let code = driver_code(lua)?;
+    lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary).call((LightUserData(port.address()), grow, flush, log))
+}
+
+/// The driver, compiled once per process: parsing it is a good part of making a VM.
+fn driver_code(lua: &Lua) -> mlua::Result<&'static [u8]> {
+    static CODE: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(code) = CODE.get() {
+        return Ok(code);
+    }
+    let code = lua.load(DRIVER).set_name("=driver").into_function()?.dump(true);
+    Ok(CODE.get_or_init(|| code))
 }
 
 fn call_driver<R: mlua::FromLuaMulti>(driver: &Table, name: &str, arguments: impl mlua::IntoLuaMulti) -> mlua::Result<R> {
@@ -259,9 +271,8 @@ fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Resu
     while let Some(batch) = reader.next_batch().map_err(LoadError::Engine)? {
         let mut input = port.input.borrow_mut();
         input.clear();
-        let push = |row: &[crate::Val<'_>]| {
-            input.push(row, &ctx.origin).map_err(|error| crate::Error::in_step(&side.name, error))
-        };
+        let push =
+            |row: &[crate::Val<'_>]| input.push(row, &ctx.origin).map_err(|error| crate::Error::in_step(&side.name, error));
         batch.for_each(&mut scratch, push).map_err(LoadError::Engine)?;
         let rows = input.rows();
         drop(input);
@@ -272,4 +283,3 @@ fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Resu
     check(call_driver(driver, "side_end", (shape, side.name.as_str())).map_err(setup)?)?;
     Ok(())
 }
-

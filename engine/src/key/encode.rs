@@ -62,6 +62,31 @@ pub fn encode(value: Val<'_>, out: &mut Vec<u8>) -> bool {
     }
 }
 
+/// A key of one plain value in up to 15 bytes as its [`super::words`] and its length, which is what most keys are.
+#[inline]
+pub(crate) fn encode_short(value: Val<'_>) -> Option<(u64, u64, usize)> {
+    match value {
+        Val::Int(integer) if integer.unsigned_abs() < 1 << 53 => {
+            let bytes = ordered(integer as f64).swap_bytes();
+            Some((u64::from(NUMBER) | bytes << 8, bytes >> 48, 9))
+        }
+        // Bytes 0 to 7, and 7 to 12, of the string.
+        Val::Str(bytes) if bytes.len() <= 13 => {
+            let ((low, high), len) = (super::hash::words(bytes)?, bytes.len());
+            let behind = |len: usize| u64::MAX.checked_shl(8 * len as u32).unwrap_or(0);
+            let plain = has_no_escape(low | behind(len)) && has_no_escape(high | behind(len.saturating_sub(7)));
+            plain.then_some((u64::from(STRING) | low << 8, low >> 48 & 0xff | high << 8, len + 2))
+        }
+        Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Float(_) | Val::Str(_) | Val::List(_) | Val::Map(_) => None,
+    }
+}
+
+/// Whether none of eight bytes is below [`LITERAL`].
+fn has_no_escape(bytes: u64) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    bytes.wrapping_sub(EACH * LITERAL as u64) & !bytes & (EACH << 7) == 0
+}
+
 /// Appends a value such that the order is reversed.
 pub fn encode_descending(value: Val<'_>, out: &mut Vec<u8>) {
     let start = out.len();
@@ -74,13 +99,8 @@ pub fn encode_descending(value: Val<'_>, out: &mut Vec<u8>) {
 /// Appends a row, its width included; true if all its values are plain.
 pub fn encode_row(row: &[Val<'_>], out: &mut Vec<u8>) -> bool {
     let plain = row.iter().fold(true, |plain, value| encode(*value, out) & plain);
-    end_row(out);
-    plain
-}
-
-/// Ends a row whose values have been appended one by one.
-pub fn end_row(out: &mut Vec<u8>) {
     out.push(END);
+    plain
 }
 
 /// Appends some columns of a row; true if all are plain.
@@ -170,20 +190,30 @@ fn encode_float(float: f64, out: &mut Vec<u8>) -> bool {
     }
     // Adding zero makes a zero of -0.0.
     encode_number(float + 0.0, 0, out);
-    float.trunc() != float || !(-BEYOND..BEYOND).contains(&float)
+    !is_integer(float)
+}
+
+/// Whether an integer of 64 bits has this value.
+fn is_integer(float: f64) -> bool {
+    (-BEYOND..BEYOND).contains(&float) && float as i64 as f64 == float
 }
 
 /// Appends the integer `float + distance`, or the float itself.
 #[inline]
 fn encode_number(float: f64, distance: i16, out: &mut Vec<u8>) {
-    let bits = float.to_bits();
-    let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
     let mut bytes = [NUMBER; 9];
-    bytes[1..].copy_from_slice(&ordered.to_be_bytes());
+    bytes[1..].copy_from_slice(&ordered(float).to_be_bytes());
     out.extend_from_slice(&bytes);
     if (SPARSE..=BEYOND).contains(&float.abs()) {
         out.extend_from_slice(&((distance as u16) ^ 0x8000).to_be_bytes());
     }
+}
+
+/// A float's bits such that they compare as the floats do.
+#[inline]
+fn ordered(float: f64) -> u64 {
+    let bits = float.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
 fn encode_items(tag: u8, encoded: &[u8], out: &mut Vec<u8>) -> bool {
@@ -225,8 +255,8 @@ fn decode_number<'a>(bytes: &'a [u8], input: &mut &'a [u8]) -> Val<'a> {
         Some((distance, rest)) if (SPARSE..=BEYOND).contains(&float.abs()) => (u16::from_be_bytes(*distance) ^ 0x8000, rest),
         _ => (0, rest),
     };
-    let value = if float.trunc() != float || float.abs() > BEYOND {
-        Val::Float(float)
+    let value = if distance == 0 {
+        if is_integer(float) { Val::Int(float as i64) } else { Val::Float(float) }
     } else {
         i64::try_from(float as i128 + i128::from(distance as i16)).map_or(Val::Float(float), Val::Int)
     };
@@ -349,6 +379,23 @@ mod tests {
                 if compare(a, b).is_eq() {
                     prop_assert_ne!(compare_exact(a, b), Ordering::Greater);
                 }
+            }
+        }
+
+        #[test]
+        fn short_keys_are_the_same_bytes_in_two_words(a in value()) {
+            let bytes = borrowed(&a);
+            let a = codec::read_val(&mut &bytes[..]).unwrap();
+            let mut out = Vec::new();
+            let plain = encode(a, &mut out);
+            match encode_short(a) {
+                Some((low, high, len)) => {
+                    prop_assert!(plain);
+                    prop_assert_eq!((Some((low, high)), len), (crate::key::words(&out), out.len()));
+                    prop_assert_eq!(crate::key::hash_words(low, high, len), crate::key::hash(&out));
+                }
+                None if plain && out.len() <= 15 => prop_assert!(!matches!(a, Val::Str(_))),
+                None => {}
             }
         }
 

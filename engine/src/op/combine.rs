@@ -244,11 +244,12 @@ impl ReduceCombine {
         if groups.len() > 0 {
             self.runs.push(groups.spill(&self.order, allowance)?);
         }
+        groups.reset();
         let runs: Vec<&SortedRun> = self.runs.iter().collect();
         let mut last = Vec::new();
         merge::merge(&runs, &self.order, Range::default(), allowance, &mut |key, row| {
             if key != last.as_slice() {
-                if groups.bytes() >= allowance.budget / 2 {
+                if groups.is_block(allowance.budget) {
                     groups.emit_results(out)?;
                     groups.clear();
                 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plan::{Key, Order, Values};
 
 use super::gather::{Collector, Gather, KeyShape};
-use super::groups::{rest, write_columns};
+use super::groups::{rest, write_columns, write_rest};
 use super::{Allowance, Emitter};
 use crate::{Error, Result, RowSink, Val, codec, key};
 
@@ -36,21 +36,23 @@ impl Grouper {
     /// [`Error::Step`] for a row without a key or order field, [`Error::Spill`].
     pub fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let Grouper { key, values, order_by, gather, sort_key } = self;
-        let encoded = gather.chains.probe.set(|out| key::encode_key(row, key, out));
-        encoded.map_err(|error| gather.allowance.no_column(row, error))?;
+        gather.chains.probe.set_key(row, key).map_err(|error| gather.allowance.no_column(row, error))?;
         sort_key.clear();
         key::encode_order(row, order_by, sort_key).map_err(|error| gather.allowance.no_column(row, error))?;
         let fields = |out: &mut Vec<u8>| match &*key {
             Key::Row => codec::write_row(out, row),
             Key::Columns(columns) => write_columns(row, columns, out),
         };
-        let leading: &[Val<'_>] = if order_by.is_empty() { &[] } else { &[Val::Str(sort_key)] };
-        gather.chains.push(0, fields, |out| match (*values, &*key) {
-            (Values::Row, _) => write_parts(out, leading, row.len(), row.iter().copied()),
-            (Values::Rest, Key::Row) => write_parts(out, leading, 0, [].into_iter()),
-            (Values::Rest, Key::Columns(columns)) => {
-                write_parts(out, leading, rest(row, columns).count(), rest(row, columns));
+        gather.chains.push(0, fields, |out| match (&order_by[..], *values, &*key) {
+            // Ties are broken by the whole row.
+            ([_, ..], ..) => {
+                codec::write_array_header(out, 1 + row.len());
+                codec::write_val(out, Val::Str(sort_key));
+                row.iter().for_each(|value| codec::write_val(out, *value));
             }
+            ([], Values::Row, _) => codec::write_row(out, row),
+            ([], Values::Rest, Key::Row) => codec::write_row(out, &[]),
+            ([], Values::Rest, Key::Columns(columns)) => write_rest(row, columns, out),
         });
         if gather.is_full() { gather.spill() } else { Ok(()) }
     }
@@ -60,18 +62,14 @@ impl Grouper {
     /// # Errors
     /// [`Error::Step`] with [`super::OperatorError::ListTooLarge`], and what the sink returns.
     pub fn finish(self, sink: &mut dyn RowSink) -> Result<()> {
-        let mut lists = Lists::new(1, !self.order_by.is_empty(), self.gather.allowance.clone(), sink);
+        let columns = match (self.values, self.key) {
+            (Values::Row, _) => Some(Vec::new()),
+            (Values::Rest, Key::Columns(columns)) => Some(columns),
+            (Values::Rest, Key::Row) => None,
+        };
+        let ordered = (!self.order_by.is_empty()).then_some(Items { without: columns });
+        let mut lists = Lists::new(1, ordered, self.gather.allowance.clone(), sink);
         self.gather.finish(&mut lists)
-    }
-}
-
-fn write_parts<'v>(out: &mut Vec<u8>, leading: &[Val<'_>], len: usize, values: impl Iterator<Item = Val<'v>>) {
-    codec::write_array_header(out, leading.len() + len);
-    for value in leading {
-        codec::write_val(out, *value);
-    }
-    for value in values {
-        codec::write_val(out, value);
     }
 }
 
@@ -104,7 +102,7 @@ impl CoGrouper {
     /// # Errors
     /// [`Error::Step`] with [`super::OperatorError::ListTooLarge`], and what the sink returns.
     pub fn finish(self, sink: &mut dyn RowSink) -> Result<()> {
-        let mut lists = Lists::new(self.legs.legs, false, self.gather.allowance.clone(), sink);
+        let mut lists = Lists::new(self.legs.legs, None, self.gather.allowance.clone(), sink);
         self.gather.finish(&mut lists)
     }
 }
@@ -131,15 +129,10 @@ impl Legs {
     /// Adds a tagged row to the chains in memory.
     pub(super) fn push(self, row: &[Val<'_>], gather: &mut Gather) -> Result<()> {
         let (leg, fields, values) = self.split(row)?;
-        gather.chains.probe.set(|out| encode_fields(fields, out))?;
+        gather.chains.probe.set_fields(fields);
         gather.chains.push(leg, |out| codec::write_row(out, fields), |out| codec::write_row(out, values));
         Ok(())
     }
-}
-
-/// Appends the key that has these fields; whether it is plain.
-pub(super) fn encode_fields(fields: &[Val<'_>], out: &mut Vec<u8>) -> Result<bool> {
-    Ok(fields.iter().fold(true, |plain, field| key::encode(*field, out) & plain))
 }
 
 /// A tagged row of leg `leg`: its key columns, then the others. Appends to `out`, which is empty.
@@ -158,9 +151,15 @@ pub fn tag<'v>(leg: u32, columns: &[u32], row: &[Val<'v>], out: &mut Vec<Val<'v>
 /// Builds the lists of a key and pushes them.
 struct Lists<'s> {
     legs: Vec<List>,
-    ordered: bool,
+    ordered: Option<Items>,
     allowance: Allowance,
     emitter: Emitter<'s>,
+}
+
+/// What of an ordered row is its item.
+struct Items {
+    /// All but these columns, or nothing.
+    without: Option<Vec<u32>>,
 }
 
 /// The items of one leg.
@@ -179,7 +178,7 @@ struct List {
 const HEADER: usize = 5;
 
 impl<'s> Lists<'s> {
-    fn new(legs: usize, ordered: bool, allowance: Allowance, sink: &'s mut dyn RowSink) -> Lists<'s> {
+    fn new(legs: usize, ordered: Option<Items>, allowance: Allowance, sink: &'s mut dyn RowSink) -> Lists<'s> {
         let legs = (0..legs).map(|_| List::default()).collect();
         Lists { legs, ordered, allowance, emitter: Emitter::new(sink) }
     }
@@ -188,7 +187,7 @@ impl<'s> Lists<'s> {
 impl Collector for Lists<'_> {
     fn add(&mut self, leg: usize, values: &[u8]) -> Result<()> {
         let list = self.legs.get_mut(leg).ok_or(Error::Corrupt("a row of an unknown leg"))?;
-        let item = if self.ordered { values } else { item_of(values)? };
+        let item = if self.ordered.is_some() { values } else { item_of(values)? };
         list.items += 1;
         list.len += item.len();
         if list.len <= self.allowance.budget {
@@ -203,8 +202,8 @@ impl Collector for Lists<'_> {
         }
         let mut row = key.to_vec();
         for list in &mut self.legs {
-            if self.ordered {
-                list.sort()?;
+            if let Some(items) = &self.ordered {
+                list.sort(items)?;
             }
             row.push(Val::List(list.close()));
         }
@@ -230,8 +229,8 @@ impl List {
         self.rows.push(start..self.bytes.len());
     }
 
-    /// Puts ordered rows in order, ties by the values, and makes items of them.
-    fn sort(&mut self) -> Result<()> {
+    /// Puts ordered rows in order, ties by the whole row, and makes items of them.
+    fn sort(&mut self, items: &Items) -> Result<()> {
         let (mut rows, mut keyed) = (std::mem::take(&mut self.rows), Vec::new());
         for range in rows.drain(..) {
             let mut row = Vec::new();
@@ -246,10 +245,13 @@ impl List {
         });
         let mut bytes = vec![0; HEADER];
         for row in &keyed {
-            match &row[1..] {
-                [value] => codec::write_val(&mut bytes, *value),
-                values => codec::write_row(&mut bytes, values),
+            let start = bytes.len();
+            match &items.without {
+                Some(columns) => write_rest(&row[1..], columns, &mut bytes),
+                None => codec::write_row(&mut bytes, &[]),
             }
+            let header = bytes.len() - start - item_of(&bytes[start..])?.len();
+            bytes.drain(start..start + header);
         }
         self.bytes = bytes;
         Ok(())

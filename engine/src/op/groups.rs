@@ -38,6 +38,9 @@ pub(super) struct Groups {
     grown: bool,
 }
 
+/// How many groups of merged runs are handed out at once.
+const BLOCK: usize = 4096;
+
 /// What is pushed: a row's values, or accumulators in one of two forms.
 #[derive(Clone, Copy)]
 enum Input<'r> {
@@ -78,8 +81,7 @@ impl Groups {
     /// Folds a row in.
     #[inline]
     pub(super) fn push_raw(&mut self, row: &[Val<'_>], allowance: &Allowance) -> Result<()> {
-        let encoded = self.probe.set(|out| key::encode_key(row, &self.key, out));
-        encoded.map_err(|error| allowance.no_column(row, error))?;
+        self.probe.set_key(row, &self.key).map_err(|error| allowance.no_column(row, error))?;
         match (self.values, &self.key) {
             (Values::Row, Key::Columns(_)) => self.absorb(|groups, out| groups.write_key(row, out), Input::Raw(row)),
             (_, Key::Row) => {
@@ -127,14 +129,10 @@ impl Groups {
     }
 
     fn push_keyed(&mut self, fields: &[Val<'_>], input: Input<'_>) -> Result<()> {
-        let whole = self.key == Key::Row;
-        self.probe.set(|out| -> Result<bool> {
-            let plain = fields.iter().fold(true, |plain, field| key::encode(*field, out) & plain);
-            if whole {
-                key::end_row(out);
-            }
-            Ok(plain)
-        })?;
+        match self.key {
+            Key::Columns(_) => self.probe.set_fields(fields),
+            Key::Row => self.probe.set(|out| -> Result<bool> { Ok(key::encode_row(fields, out)) })?,
+        }
         self.absorb(|_, out| codec::write_row(out, fields), input)
     }
 
@@ -171,6 +169,18 @@ impl Groups {
         self.table.len()
     }
 
+    /// Whether there is as much as should be handed out at once: little, so that it stays in a cache.
+    pub(super) fn is_block(&self, budget: usize) -> bool {
+        self.table.len() >= BLOCK || self.table.key_bytes() + self.arena.rows.bytes() >= budget / 4
+    }
+
+    /// Forgets all groups and gives the memory back.
+    pub(super) fn reset(&mut self) {
+        self.table.reset();
+        self.cells = Vec::new();
+        self.arena = Arena::default();
+    }
+
     /// Forgets all groups; keeps the allocations.
     pub(super) fn clear(&mut self) {
         self.table.clear();
@@ -204,7 +214,7 @@ impl Groups {
                         groups.pack(cells, lists, row)?;
                     }
                 }
-                out(entry.hash, row)
+                out(groups.table.hash(entry), row)
             })
         })
     }
@@ -321,6 +331,12 @@ fn leads(columns: &[u32]) -> bool {
 /// The fields of a row that are not in its key.
 pub(super) fn rest<'r, 'v>(row: &'r [Val<'v>], columns: &'r [u32]) -> impl Iterator<Item = Val<'v>> + 'r {
     row.iter().enumerate().filter(|(at, _)| !columns.contains(&(*at as u32))).map(|(_, value)| *value)
+}
+
+/// Appends the fields that are not in the key as an encoded row.
+pub(super) fn write_rest(row: &[Val<'_>], columns: &[u32], out: &mut Vec<u8>) {
+    codec::write_array_header(out, rest(row, columns).count());
+    rest(row, columns).for_each(|value| codec::write_val(out, value));
 }
 
 /// Writes the key's fields of a row that has them.

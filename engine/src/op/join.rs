@@ -4,7 +4,7 @@
 use plan::JoinKind;
 
 use super::gather::{Gather, KeyShape};
-use super::group::{Legs, encode_fields};
+use super::group::Legs;
 use super::probe::{Found, Prober};
 use super::product::{Products, Shape};
 use super::table::Probe;
@@ -56,7 +56,7 @@ impl Join {
     /// Rows in the log are joined one by one: how a key is shown must not depend on the rows that come later.
     fn keep_plain(&mut self, fields: usize, row: &[Val<'_>]) -> Result<()> {
         let probe = &mut self.gather.chains.probe;
-        probe.set(|out| encode_fields(&row[1..=fields], out))?;
+        probe.set_fields(&row[1..=fields]);
         if probe.plain { Ok(()) } else { self.unlog() }
     }
 
@@ -169,7 +169,7 @@ impl<'j, 's> Probing<'j, 's> {
 
     fn probe(&mut self, row: &[Val<'_>], probe: &mut Probe) -> Result<bool> {
         let (fields, values) = row.split_at(self.join.legs.key_fields);
-        probe.set(|out| encode_fields(fields, out))?;
+        probe.set_fields(fields);
         let group = self.join.gather.chains.table.find(probe).map(|entry| entry.value);
         if let Some(group) = group {
             self.matched[group as usize] = true;

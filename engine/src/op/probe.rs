@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plan::JoinKind;
 
 use super::gather::Chains;
-use super::groups::{rest, write_columns};
+use super::groups::{rest, write_columns, write_rest};
 use super::product::{Block, BlockScratch, Shape, combine};
 use super::table::Probe;
 use super::{Allowance, Emitter, OperatorError};
@@ -47,20 +47,12 @@ impl ProbeTable {
             let (mut reader, mut scratch, columns) = (side.reader(), RowScratch::default(), &spec.keys[leg]);
             while let Some(batch) = reader.next_batch()? {
                 batch.for_each(&mut scratch, |row| {
-                    let encoded = chains.probe.set(|out| key::encode_columns(row, columns, out));
-                    encoded.map_err(|error| allowance.no_column(row, error))?;
+                    chains.probe.set_columns(row, columns).map_err(|error| allowance.no_column(row, error))?;
                     let values = rest(row, columns).count();
                     if spec.widths[leg].is_none() {
                         widths[leg] = widths[leg].max(values);
                     }
-                    chains.push(
-                        leg,
-                        |out| write_columns(row, columns, out),
-                        |out| {
-                            codec::write_array_header(out, values);
-                            rest(row, columns).for_each(|value| codec::write_val(out, value));
-                        },
-                    );
+                    chains.push(leg, |out| write_columns(row, columns, out), |out| write_rest(row, columns, out));
                     Ok(())
                 })?;
                 if chains.bytes() > allowance.budget {
@@ -117,8 +109,7 @@ impl ProbeJoin {
     pub fn push(&mut self, row: &[Val<'_>], sink: &mut dyn RowSink) -> Result<()> {
         let ProbeTable { spec, shape, chains } = &*self.table;
         let columns = &spec.keys[spec.big];
-        let encoded = self.probe.set(|out| key::encode_columns(row, columns, out));
-        encoded.map_err(|source| Error::Step {
+        self.probe.set_columns(row, columns).map_err(|source| Error::Step {
             step: self.step.clone(),
             origin: None,
             row: Some(codec::preview(row)),

@@ -2,11 +2,11 @@
 //!
 //! It remembers how a key is shown: the encoding of a plain key says it; for others the smallest representation is kept beside.
 
-use std::borrow::Cow;
-
 use hashbrown::HashTable;
+use plan::Key;
 
 use super::slots::Slots;
+use crate::key::ColumnError;
 use crate::{Result, RowScratch, Val, codec, key};
 
 /// Groups by key.
@@ -31,7 +31,6 @@ pub(super) enum Pick {
 /// A group.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
-    pub(super) hash: u64,
     key: KeyRef,
     pub(super) value: V,
 }
@@ -53,14 +52,21 @@ const SHOWN: u64 = 0xfe;
 const PLAIN: u32 = u32::MAX;
 
 /// What is looked up: an encoded key with its hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Probe {
-    /// The encoded key; behind it, zeros.
+    /// The key if it is short, else one that no entry has.
+    inline: KeyRef,
+    /// The encoded key if it is long.
     bytes: Vec<u8>,
-    len: usize,
     pub(super) hash: u64,
     /// Whether the encoded key says how the key is shown.
     pub(super) plain: bool,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe { inline: KeyRef::short(0, 0, 0), bytes: Vec::new(), hash: key::hash(&[]), plain: true }
+    }
 }
 
 impl Probe {
@@ -69,48 +75,101 @@ impl Probe {
     pub(super) fn set<E>(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>) -> Result<(), E> {
         self.bytes.clear();
         self.plain = encode(&mut self.bytes)?;
-        self.len = self.bytes.len();
         self.hash = key::hash(&self.bytes);
-        self.bytes.extend_from_slice(&[0; 16]);
+        self.inline = match key::words(&self.bytes) {
+            Some((low, high)) => KeyRef::short(low, high, self.bytes.len()),
+            None => KeyRef { head: (self.bytes.len() as u64) << 8 | LONG, tail: u64::MAX },
+        };
         Ok(())
     }
 
-    pub(super) fn key(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    /// The encoded key, perhaps in `buffer`.
+    fn key<'b>(&'b self, buffer: &'b mut [u8; 16]) -> &'b [u8] {
+        if self.inline.is_inline() { self.inline.bytes(&[], buffer) } else { &self.bytes }
     }
 
-    /// The key as an inline one; matches no entry if it is too long for that.
+    /// Sets the key to one value.
     #[inline]
-    fn inline(&self) -> KeyRef {
-        if self.len > INLINE {
-            return KeyRef { head: LONG, tail: u64::MAX };
+    pub(super) fn set_one(&mut self, value: Val<'_>) {
+        if let Some((low, high, len)) = key::encode_short(value) {
+            self.plain = true;
+            self.hash = key::hash_words(low, high, len);
+            self.inline = KeyRef::short(low, high, len);
+            return;
         }
-        let word = |at: usize| u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"));
-        KeyRef { head: word(0) << 8 | self.len as u64, tail: word(7) }
+        let set: Result<()> = self.set(|out| Ok(key::encode(value, out)));
+        set.expect("encoding a value cannot fail");
+    }
+
+    /// Sets the key to a row's.
+    #[inline]
+    pub(super) fn set_key(&mut self, row: &[Val<'_>], key: &Key) -> Result<(), ColumnError> {
+        match key {
+            Key::Columns(columns) => self.set_columns(row, columns),
+            Key::Row => self.set(|out| Ok(key::encode_row(row, out))),
+        }
+    }
+
+    /// Sets the key to some columns of a row.
+    #[inline]
+    pub(super) fn set_columns(&mut self, row: &[Val<'_>], columns: &[u32]) -> Result<(), ColumnError> {
+        if let [only] = columns {
+            self.set_one(key::column(row, *only)?);
+            return Ok(());
+        }
+        self.set(|out| key::encode_columns(row, columns, out))
+    }
+
+    /// Sets the key to these fields.
+    pub(super) fn set_fields(&mut self, fields: &[Val<'_>]) {
+        if let [only] = fields {
+            return self.set_one(*only);
+        }
+        let encode = |out: &mut Vec<u8>| Ok(fields.iter().fold(true, |plain, field| key::encode(*field, out) & plain));
+        let set: Result<()> = self.set(encode);
+        set.expect("encoding values cannot fail");
     }
 }
 
 impl KeyRef {
+    /// A key in the table, by its [`key::words`].
+    #[inline]
+    fn short(low: u64, high: u64, len: usize) -> KeyRef {
+        KeyRef { head: low << 8 | len as u64, tail: high }
+    }
+
+    #[inline]
     fn is_inline(self) -> bool {
         self.head & 0xff <= INLINE as u64
     }
 
+    /// Where a key lies in the arena.
     fn range(self) -> std::ops::Range<usize> {
         self.tail as usize..self.tail as usize + (self.head >> 8) as usize
     }
 
-    fn bytes(self, keys: &[u8]) -> Cow<'_, [u8]> {
-        if !self.is_inline() {
-            return Cow::Borrowed(&keys[self.range()]);
-        }
-        Cow::Owned(self.inlined()[..(self.head & 0xff) as usize].to_vec())
+    fn words(self) -> (u64, u64) {
+        (self.head >> 8 | self.tail << 56, self.tail)
     }
 
-    fn inlined(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&(self.head >> 8).to_le_bytes());
-        bytes[7..15].copy_from_slice(&self.tail.to_le_bytes());
-        bytes
+    #[inline]
+    fn hash(self, keys: &[u8]) -> u64 {
+        if !self.is_inline() {
+            return key::hash(&keys[self.range()]);
+        }
+        let (low, high) = self.words();
+        key::hash_words(low, high, (self.head & 0xff) as usize)
+    }
+
+    /// The encoded key, perhaps in `buffer`.
+    fn bytes<'b>(self, keys: &'b [u8], buffer: &'b mut [u8; 16]) -> &'b [u8] {
+        if !self.is_inline() {
+            return &keys[self.range()];
+        }
+        let (low, high) = self.words();
+        buffer[..8].copy_from_slice(&low.to_le_bytes());
+        buffer[7..15].copy_from_slice(&high.to_le_bytes());
+        &buffer[..(self.head & 0xff) as usize]
     }
 }
 
@@ -135,6 +194,16 @@ impl<V> KeyTable<V> {
         self.table.allocation_size() * growth + self.keys.len() + self.shown.bytes()
     }
 
+    /// Bytes held by keys outside the table.
+    pub(super) fn key_bytes(&self) -> usize {
+        self.keys.len() + self.shown.bytes()
+    }
+
+    /// Forgets all groups and gives the memory back.
+    pub(super) fn reset(&mut self) {
+        *self = KeyTable::new(self.pick);
+    }
+
     /// Forgets all groups; keeps the allocations.
     pub(super) fn clear(&mut self) {
         self.table.clear();
@@ -145,16 +214,16 @@ impl<V> KeyTable<V> {
     /// The group of a key.
     #[inline]
     pub(super) fn find(&self, probe: &Probe) -> Option<&Entry<V>> {
-        let (wanted, keys) = (probe.inline(), &self.keys);
-        self.table.find(spread(probe.hash), |entry| matches(entry, wanted, probe, keys))
+        let keys = &self.keys;
+        self.table.find(spread(probe.hash), |entry| matches(entry, probe, keys))
     }
 
     /// The value of a key's group, made by `new` if there was none, and whether there was one. `fields` appends the key's
     /// fields as an encoded row; it is asked only where the key is not plain.
     #[inline]
     pub(super) fn upsert(&mut self, probe: &Probe, fields: impl FnOnce(&mut Vec<u8>), new: impl FnOnce() -> V) -> (&mut V, bool) {
-        let (wanted, keys) = (probe.inline(), &self.keys);
-        let found = self.table.find_entry(spread(probe.hash), |entry| matches(entry, wanted, probe, keys));
+        let keys = &self.keys;
+        let found = self.table.find_entry(spread(probe.hash), |entry| matches(entry, probe, keys));
         match found {
             Ok(occupied) => {
                 let entry = occupied.into_mut();
@@ -165,9 +234,10 @@ impl<V> KeyTable<V> {
             }
             Err(absent) => {
                 let table = absent.into_table();
-                let key = keep(wanted, probe, fields, &mut self.keys, &mut self.shown);
-                let entry = Entry { hash: probe.hash, key, value: new() };
-                let occupied = table.insert_unique(spread(probe.hash), entry, |entry| spread(entry.hash));
+                let key = keep(probe, fields, &mut self.keys, &mut self.shown);
+                let keys = &self.keys;
+                let entry = Entry { key, value: new() };
+                let occupied = table.insert_unique(spread(probe.hash), entry, |entry| spread(entry.key.hash(keys)));
                 (&mut occupied.into_mut().value, false)
             }
         }
@@ -178,17 +248,26 @@ impl<V> KeyTable<V> {
         self.table.iter()
     }
 
+    /// The hash of a group's key.
+    pub(super) fn hash(&self, entry: &Entry<V>) -> u64 {
+        entry.key.hash(&self.keys)
+    }
+
     /// All groups in the order of their keys.
     pub(super) fn sorted(&self) -> Vec<&Entry<V>> {
         let mut keyed: Vec<(u64, &Entry<V>)> = self.iter().map(|entry| (self.prefix(entry), entry)).collect();
         keyed.sort_unstable_by(|(a, a_entry), (b, b_entry)| {
-            a.cmp(b).then_with(|| a_entry.key.bytes(&self.keys).cmp(&b_entry.key.bytes(&self.keys)))
+            a.cmp(b).then_with(|| self.bytes_of(a_entry, &mut [0; 16]).cmp(self.bytes_of(b_entry, &mut [0; 16])))
         });
         keyed.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    fn bytes_of<'b>(&'b self, entry: &Entry<V>, buffer: &'b mut [u8; 16]) -> &'b [u8] {
+        entry.key.bytes(&self.keys, buffer)
+    }
+
     fn prefix(&self, entry: &Entry<V>) -> u64 {
-        super::merge::prefix(&entry.key.bytes(&self.keys))
+        if entry.key.is_inline() { entry.key.words().0.swap_bytes() } else { super::merge::prefix(&self.keys[entry.key.range()]) }
     }
 
     /// Hands the fields of a group's key to `f`, as they are shown.
@@ -199,14 +278,11 @@ impl<V> KeyTable<V> {
         scratch: &mut RowScratch,
         f: impl FnOnce(&[Val<'_>]) -> Result<R>,
     ) -> Result<R> {
-        let inlined = entry.key.inlined();
+        let mut buffer = [0; 16];
         let mut fields = scratch.take();
-        if let Some(id) = self.shown_as(entry.key) {
-            codec::read_row(&mut self.shown.get(id), &mut fields)?;
-        } else {
-            let key =
-                if entry.key.is_inline() { &inlined[..(entry.key.head & 0xff) as usize] } else { &self.keys[entry.key.range()] };
-            decode_fields(key, &mut fields);
+        match self.shown_as(entry.key) {
+            Some(id) => codec::read_row(&mut self.shown.get(id), &mut fields)?,
+            None => decode_fields(entry.key.bytes(&self.keys, &mut buffer), &mut fields),
         }
         let result = f(&fields)?;
         scratch.give(fields);
@@ -226,8 +302,8 @@ fn decode_fields<'a>(mut key: &'a [u8], fields: &mut Vec<Val<'a>>) {
 }
 
 #[inline]
-fn matches<V>(entry: &Entry<V>, wanted: KeyRef, probe: &Probe, keys: &[u8]) -> bool {
-    entry.hash == probe.hash && (entry.key == wanted || (!entry.key.is_inline() && keys[entry.key.range()] == *probe.key()))
+fn matches<V>(entry: &Entry<V>, probe: &Probe, keys: &[u8]) -> bool {
+    entry.key == probe.inline || (!entry.key.is_inline() && keys[entry.key.range()] == *probe.key(&mut [0; 16]))
 }
 
 fn shown_id(key: KeyRef, keys: &[u8]) -> u32 {
@@ -236,13 +312,13 @@ fn shown_id(key: KeyRef, keys: &[u8]) -> u32 {
 
 /// Keeps a new key.
 #[inline]
-fn keep(inline: KeyRef, probe: &Probe, fields: impl FnOnce(&mut Vec<u8>), keys: &mut Vec<u8>, shown: &mut Slots) -> KeyRef {
-    if probe.plain && probe.len <= INLINE {
-        return inline;
+fn keep(probe: &Probe, fields: impl FnOnce(&mut Vec<u8>), keys: &mut Vec<u8>, shown: &mut Slots) -> KeyRef {
+    if probe.plain && probe.inline.is_inline() {
+        return probe.inline;
     }
     let tail = keys.len() as u64;
-    keys.extend_from_slice(probe.key());
-    let head = (probe.len as u64) << 8;
+    keys.extend_from_slice(probe.key(&mut [0; 16]));
+    let head = (keys.len() as u64 - tail) << 8;
     if probe.plain {
         return KeyRef { head: head | LONG, tail };
     }

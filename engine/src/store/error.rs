@@ -1,5 +1,7 @@
 //! Why a store did not do what it was asked, in words that say what to do.
 
+use std::fmt;
+
 use thiserror::Error;
 
 /// A failed attempt on an object store.
@@ -20,20 +22,20 @@ pub enum StoreError {
         url: String,
         advice: &'static str,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("{url} does not exist")]
     NotFound {
         url: String,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("failed to {attempt} {url}: its bucket does not exist; check the name, the region and the endpoint")]
     NoSuchBucket {
         attempt: &'static str,
         url: String,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("failed to {attempt} {url}: access was refused; {advice}")]
     Refused {
@@ -41,7 +43,7 @@ pub enum StoreError {
         url: String,
         advice: &'static str,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("failed to {attempt} {url}: no credentials were found; {advice}")]
     NoCredentials {
@@ -49,20 +51,20 @@ pub enum StoreError {
         url: String,
         advice: &'static str,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("{url} was changed while it was read")]
     Changed {
         url: String,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("failed to {attempt} {url}")]
     Request {
         attempt: &'static str,
         url: String,
         #[source]
-        source: object_store::Error,
+        source: Cause,
     },
     #[error("{url} ended after {got} of {expected} bytes")]
     Short { url: String, got: u64, expected: u64 },
@@ -78,6 +80,24 @@ pub enum StoreError {
     },
 }
 
+/// What the client says, which repeats its own causes already.
+#[derive(Debug)]
+pub struct Cause(object_store::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl From<object_store::Error> for Cause {
+    fn from(error: object_store::Error) -> Cause {
+        Cause(error)
+    }
+}
+
 /// What an error message needs to know of the store that refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Advice {
@@ -88,21 +108,30 @@ pub(super) struct Advice {
 }
 
 /// Sorts what the client says by what a user can do about it.
-pub(super) fn classify(attempt: &'static str, url: &str, advice: Advice, source: object_store::Error) -> StoreError {
+pub(super) fn classify(attempt: &'static str, url: &str, advice: Advice, error: object_store::Error) -> StoreError {
     use object_store::Error as Failure;
     let url = url.to_owned();
-    match source {
-        Failure::NotFound { .. } if names_missing_bucket(&source) => StoreError::NoSuchBucket { attempt, url, source },
-        Failure::NotFound { .. } => StoreError::NotFound { url, source },
+    match error {
+        Failure::NotFound { .. } if names_missing_bucket(&error) => {
+            StoreError::NoSuchBucket { attempt, url, source: error.into() }
+        }
+        Failure::NotFound { .. } => StoreError::NotFound { url, source: error.into() },
         Failure::PermissionDenied { .. } | Failure::Unauthenticated { .. } => {
-            StoreError::Refused { attempt, url, advice: advice.credentials, source }
+            StoreError::Refused { attempt, url, advice: advice.credentials, source: error.into() }
         }
-        Failure::Precondition { .. } if attempt == READ => StoreError::Changed { url, source },
-        _ if !advice.given && mentions_instance_credentials(&source) => {
-            StoreError::NoCredentials { attempt, url, advice: advice.credentials, source }
+        Failure::Precondition { .. } if attempt == READ => StoreError::Changed { url, source: error.into() },
+        _ if says_refused(&error) => StoreError::Refused { attempt, url, advice: advice.credentials, source: error.into() },
+        _ if !advice.given && mentions_instance_credentials(&error) => {
+            StoreError::NoCredentials { attempt, url, advice: advice.credentials, source: error.into() }
         }
-        _ => StoreError::Request { attempt, url, source },
+        _ => StoreError::Request { attempt, url, source: error.into() },
     }
+}
+
+/// Refused listings come without a kind of their own; only their text tells the status.
+fn says_refused(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    ["status code: 401", "status code: 403"].iter().any(|sign| text.contains(sign))
 }
 
 /// The attempt whose precondition is that the object is still the listed one.

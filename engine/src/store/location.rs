@@ -95,7 +95,14 @@ impl Location {
     /// # Errors
     /// If the store cannot be asked, refuses, or has no such bucket.
     pub fn head(&self) -> Result<Option<Object>, StoreError> {
-        match self.run("look up", self.store.store.head(&self.path)) {
+        let found = match self.run("look up", self.store.store.head(&self.path)) {
+            // Some servers behind http do not answer HEAD, but GET; its body is not read.
+            Err(StoreError::NotFound { .. } | StoreError::Request { .. }) if self.store.multipart.is_none() => {
+                self.run("look up", async { Ok(self.store.store.get(&self.path).await?.meta) })
+            }
+            found => found,
+        };
+        match found {
             Ok(meta) => Ok(Some(self.object(ObjectMeta { location: self.path.clone(), ..meta }))),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -95,8 +95,11 @@ pub(super) fn open(address: &Address, url: &str, settings: &[(String, String)]) 
         Scheme::Azure => open_azure(&address.bucket, settings).map(both),
         Scheme::Http => open_http(&address.root).map(|store| (store, None)),
     };
-    let (store, multipart) =
-        opened.map_err(|source| StoreError::Settings { url: url.to_owned(), advice: advice.credentials, source })?;
+    let (store, multipart) = opened.map_err(|source| StoreError::Settings {
+        url: url.to_owned(),
+        advice: advice.credentials,
+        source: source.into(),
+    })?;
     Ok(Opened { store, multipart: multipart.map(Multipart), root: address.root.clone(), advice })
 }
 

@@ -1,3 +1,5 @@
+//! Object stores without a network: URLs and settings.
+
 use super::*;
 
 fn stores() -> Arc<Stores> {

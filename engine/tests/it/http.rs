@@ -1,3 +1,5 @@
+//! Files over HTTP, from a server in the test.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

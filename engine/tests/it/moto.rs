@@ -14,7 +14,7 @@ fn endpoint() -> &'static str {
 }
 
 /// Stores that reach the server with any credentials.
-pub fn stores() -> Arc<Stores> {
+pub(crate) fn stores() -> Arc<Stores> {
     let settings = [
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -82,7 +82,7 @@ fn command(program: &str, arguments: &[&str]) {
 }
 
 /// Makes a bucket.
-pub fn make_bucket(name: &str) {
+pub(crate) fn make_bucket(name: &str) {
     let address = endpoint().strip_prefix("http://").expect("moto speaks http");
     let answer = super::server::request(
         address,

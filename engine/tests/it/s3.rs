@@ -1,3 +1,5 @@
+//! Object stores against an S3-compatible server that the test starts.
+
 use std::sync::Arc;
 
 use engine::Stores;

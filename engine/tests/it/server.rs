@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 /// Starts a server on the loopback; its address.
-pub fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
+pub(crate) fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
     let answer = std::sync::Arc::new(answer);
@@ -30,14 +30,14 @@ fn one(mut stream: TcpStream, answer: &dyn Fn(&str) -> Vec<u8>) {
 }
 
 /// An answer with a body; only its head for a HEAD request.
-pub fn reply(request: &str, status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn reply(request: &str, status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
     let body = if request.starts_with("HEAD") { &[] } else { body };
     [head.as_bytes(), body].concat()
 }
 
 /// Sends a request and returns the whole answer.
-pub fn request(address: &str, request: &str) -> String {
+pub(crate) fn request(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.write_all(request.as_bytes()).expect("the server takes a request");
     let mut answer = String::new();

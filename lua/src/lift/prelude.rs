@@ -17,8 +17,22 @@ pub(crate) struct Changes {
 
 /// Globals through which everything can be changed.
 const FAR_REACHING: [&str; 16] = [
-    "_G", "debug", "dofile", "ffi", "getfenv", "getmetatable", "jit", "load", "loadfile", "loadstring", "module", "package",
-    "rawset", "require", "setfenv", "setmetatable",
+    "_G",
+    "debug",
+    "dofile",
+    "ffi",
+    "getfenv",
+    "getmetatable",
+    "jit",
+    "load",
+    "loadfile",
+    "loadstring",
+    "module",
+    "package",
+    "rawset",
+    "require",
+    "setfenv",
+    "setmetatable",
 ];
 
 impl Changes {

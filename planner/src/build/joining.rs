@@ -18,6 +18,7 @@ pub(super) struct Joined {
 pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
     let mut joining = Joining {
         graph: &draft.graph,
+        blocks: &draft.blocks,
         lifted: draft.combines.values().flatten().copied().collect(),
         units,
         quotient: units.quotient(),
@@ -43,6 +44,8 @@ pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
 
 struct Joining<'a> {
     graph: &'a Graph,
+    /// Collections at which a stage ends.
+    blocks: &'a BTreeSet<CollectionId>,
     /// Combines that run before the shuffle, and so must run behind it in the same stage.
     lifted: BTreeSet<NodeId>,
     units: &'a Units,
@@ -153,7 +156,8 @@ impl Joining<'_> {
     /// The fusion that makes a collection in the pass that groups it.
     fn mapper(&self, leaf: CollectionId) -> Option<usize> {
         let maker = self.units.maker(self.graph, leaf)?;
-        (matches!(self.units.list[maker], Unit::Fusion(_)) && !self.graph.collection(leaf).persist).then_some(maker)
+        let ends_here = self.graph.collection(leaf).persist || self.blocks.contains(&leaf);
+        (matches!(self.units.list[maker], Unit::Fusion(_)) && !ends_here).then_some(maker)
     }
 
     /// Fusions that feed groups, each into the earliest stage that can take it.

@@ -125,7 +125,11 @@ impl Units {
                 }
                 Unit::Group(node) => {
                     for leaf in graph.node(*node).inputs.iter().flat_map(|input| graph.leaves(*input)) {
-                        let fused = |maker: &Unit| matches!(maker, Unit::Fusion(_) | Unit::Load(_));
+                        let fused = |maker: &Unit| match maker {
+                            Unit::Fusion(_) => !draft.blocks.contains(&leaf),
+                            Unit::Load(_) => true,
+                            Unit::Group(_) | Unit::Operate(_) => false,
+                        };
                         self.leaf(graph, (leaf, unit), fused, &mut edges);
                     }
                 }

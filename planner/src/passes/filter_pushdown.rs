@@ -15,12 +15,12 @@ use super::{
 };
 
 pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
+    let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         if !matches!(graph.node(id).op, Op::ParallelDo(Do::Filter(_))) {
             continue;
         }
         loop {
-            let readers = Readers::of(graph);
             let filter = graph.node(id);
             let step = filter.step.clone();
             let Some(way) = way(graph, &readers, filter) else { break };
@@ -31,6 +31,7 @@ pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
             }
             log.did(&step, format!("moved before `{over}`: it sees the same fields there, and fewer rows travel"));
             swap(graph, id, &way);
+            readers = Readers::of(graph);
         }
     }
 }

@@ -37,6 +37,10 @@ impl View<'_> {
     fn blocks_behind(&self, group: NodeId, log: &mut Log) -> Vec<CollectionId> {
         let mut found = Vec::new();
         for root in &self.graph.node(group).outputs {
+            if let Some(to) = self.feeds.get(root) {
+                let (from, to) = (step_of(self.graph, group), step_of(self.graph, *to));
+                log.declined(from, format!("no block: nothing lies between it and the group `{to}`"));
+            }
             let mut path = vec![Step { made: *root, size: 1.0, next: self.next(*root) }];
             while let Some(top) = path.last_mut() {
                 let size = top.size;
@@ -47,6 +51,8 @@ impl View<'_> {
                 let size = size * estimate::ratio(self.graph.producer(made), &self.inner);
                 path.push(Step { made, size, next: self.next(made) });
                 if self.graph.collection(made).persist {
+                    let step = step_of(self.graph, self.graph.collection(made).producer);
+                    log.declined(step, "no block: its result is persisted, so a stage ends here anyway");
                     path.pop();
                 } else if let Some(to) = self.feeds.get(&made) {
                     let at = smallest(&path);

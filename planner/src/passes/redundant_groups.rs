@@ -9,15 +9,16 @@ use super::{
 };
 
 pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+    let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };
-        let readers = Readers::of(graph);
         if let Some(verdict) = undone(graph, &readers, id) {
             let step = graph.node(id).step.clone();
             match verdict {
                 Ok(why) => {
                     log.did(&step, why);
                     splice::bypass(graph, id);
+                    readers = Readers::of(graph);
                     continue;
                 }
                 Err(why) => log.declined(&step, why),
@@ -29,6 +30,7 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
                 Ok(combine) => {
                     log.did(&step, "each of its groups is one row already: rows are passed on without a shuffle");
                     pass_on(graph, id, combine);
+                    readers = Readers::of(graph);
                 }
                 Err(why) => log.declined(&step, why),
             }
@@ -86,6 +88,9 @@ fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<No
     let Some(combine) = readers.sole(graph, node.outputs[0]).map(|reader| graph.node(reader)) else {
         return Some(Err("its groups are single rows, but they are read as lists".into()));
     };
+    if !matches!(combine.op, Op::Combine(_)) {
+        return Some(Err("its groups are single rows, but they are read as lists".into()));
+    }
     let as_it_was = match &combine.op {
         Op::Combine(Fold::Smallest) => *values == Values::Row,
         Op::Combine(Fold::Lua(_)) => *values == Values::Rest && matches!(key, Key::Columns(_)) && keeps_key_in_place(key, *values),

@@ -9,7 +9,7 @@ use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
 use super::{Log, splice};
 
 /// Copies stop where the graph would have more nodes than this: unions of unions of copies would double without end.
-const MOST_NODES: usize = 100_000;
+const MOST_NODES: usize = 50_000;
 
 pub(super) fn run(graph: &mut Graph, log: &mut Log) {
     let Some(order) = graph.topological() else { return };

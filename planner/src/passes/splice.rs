@@ -31,10 +31,6 @@ impl Readers {
             _ => None,
         }
     }
-
-    pub(super) fn none(&self, id: CollectionId) -> bool {
-        self.main(id).is_empty() && self.side(id).is_empty()
-    }
 }
 
 /// Makes every reader of a key read its value instead.
@@ -71,7 +67,7 @@ pub(super) fn bypass(graph: &mut Graph, id: NodeId) {
     }
 }
 
-/// How a reader of a step would call a node: `a group (step counts)` is not needed, the step is.
+/// What the user calls a node.
 pub(super) fn step_of(graph: &Graph, id: NodeId) -> &str {
     &graph.node(id).step
 }

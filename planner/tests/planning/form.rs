@@ -10,7 +10,7 @@ use plan::{
     Collection, CollectionId, CsvOptions, Do, Fold, Format, Function, Graph, Group, JoinKind, Key, Mode, Node, NodeId, OnError,
     Op, Order, OutputChannel, Paths, Plan, SideInput, SideShape, Sink, SinkFormat, Source, Values,
 };
-use planner::{Options, passes::Lua};
+use planner::{Options, PassName, passes::Lua};
 
 /// Parses the text form.
 pub(crate) fn graph(text: &str) -> Graph {
@@ -310,4 +310,35 @@ pub(crate) fn short(plan: &Plan) -> String {
         lines.push(format!("{}{after}: {}", mscr.id, parts.join("; ")));
     }
     lines.join("\n")
+}
+
+/// Plans and compares counts and stages, line by line, indentation aside.
+#[track_caller]
+pub(crate) fn check(text: &str, expected_counts: [usize; 4], expected: &str) -> Plan {
+    check_with(text, &Options::default(), expected_counts, expected)
+}
+
+/// [`check`] with options.
+#[track_caller]
+pub(crate) fn check_with(text: &str, options: &Options, expected_counts: [usize; 4], expected: &str) -> Plan {
+    let plan = planned(text, options);
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let found = short(&plan);
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines, expected, "found {:?}:\n{found}", counts(&plan));
+    assert_eq!(counts(&plan), expected_counts);
+    plan
+}
+
+/// Whether a pass said of a step that it did, or did not, for a reason with these words in it.
+#[track_caller]
+pub(crate) fn told(plan: &Plan, pass: &str, step: &str, did: bool, words: &str) {
+    let of_pass: Vec<_> = plan.decisions.iter().filter(|told| told.pass == pass).collect();
+    let found = of_pass.iter().any(|told| told.step == step && told.did == did && told.reason.contains(words));
+    assert!(found, "{pass} did not tell of {step} ({did}): {words}; it told {of_pass:#?}");
+}
+
+/// Options with some passes off.
+pub(crate) fn without(passes: &[PassName]) -> Options {
+    Options { without: passes.iter().copied().collect(), ..Options::default() }
 }

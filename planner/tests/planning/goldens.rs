@@ -1,27 +1,8 @@
 //! The figures of the FlumeJava paper, word count, and the contract's JSON.
 
 use planner::Options;
-use pretty::assert_text;
 
-use crate::form::{counts, planned, short};
-
-mod pretty {
-    /// Compares line by line, indentation of the expectation aside.
-    #[track_caller]
-    pub(crate) fn assert_text(found: &str, expected: &str) {
-        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let lines: Vec<&str> = found.lines().map(str::trim).collect();
-        assert_eq!(lines, expected, "found:\n{found}");
-    }
-}
-
-#[track_caller]
-fn check(text: &str, expected_counts: [usize; 4], expected: &str) -> plan::Plan {
-    let plan = planned(text, &Options::default());
-    assert_text(&short(&plan), expected);
-    assert_eq!(counts(&plan), expected_counts);
-    plan
-}
+use crate::form::{check, planned};
 
 pub(crate) const WORD_COUNT: &str = "l=read; s=pd Split l; o=pd One s; g=gbk Gbk o; c=cv Sum g; f=pd Fmt c; write Out f";
 

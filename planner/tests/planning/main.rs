@@ -3,3 +3,8 @@
 mod form;
 mod goldens;
 mod random;
+mod faults;
+mod others;
+mod rewrites;
+mod scale;
+mod traps;

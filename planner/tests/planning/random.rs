@@ -12,7 +12,7 @@ use planner::{
 
 use crate::form::{graph, lua, planned};
 
-const GRAPHS: u64 = 2_500;
+const GRAPHS: u64 = 2_000;
 const SEED: u64 = 20_100_605;
 
 /// SplitMix64: small, and the same everywhere.
@@ -60,7 +60,7 @@ pub(crate) fn flow(seed: u64) -> Vec<String> {
         flow.step();
     }
     for name in flow.unread.clone() {
-        if flow.random.chance(85) {
+        if flow.random.chance(80) {
             flow.steps += 1;
             let step = flow.steps;
             flow.statements.push(format!("write w{step} {name}"));
@@ -105,7 +105,7 @@ impl Flow {
         if matches!(operator, "pd" | "fi" | "fm" | "gbk" | "sort" | "join" | "read" | "fl" | "distinct") && self.random.chance(4) {
             statement.push_str(" !persist");
         }
-        if matches!(operator, "pd" | "fm" | "args" | "pipe") && self.random.chance(8) {
+        if matches!(operator, "pd" | "fm" | "args" | "pipe") && self.random.chance(18) {
             statement.push_str(" !nd");
         }
         if matches!(operator, "pd" | "fm" | "reduceby" | "gbk") && self.random.chance(20) {
@@ -119,7 +119,16 @@ impl Flow {
                 write!(statement, " {side}").unwrap();
             }
         }
-        self.statements.push(statement);
+        let twin = !matches!(operator, "read" | "op") && result == name && self.random.chance(8);
+        self.statements.push(statement.clone());
+        if twin {
+            self.steps += 1;
+            let (old, new) = (step, self.steps);
+            let statement = statement.replacen(&format!("c{old} ="), &format!("c{new} ="), 1);
+            self.statements.push(statement.replacen(&format!(" s{old} "), &format!(" s{new} "), 1));
+            self.collections.push(format!("c{new}"));
+            self.unread.insert(format!("c{new}"));
+        }
         for input in inputs {
             self.unread.remove(input);
         }
@@ -146,7 +155,8 @@ impl Flow {
         let key = self.random.pick(&["key:0", "key:0", "key:0,1", "key:1"]).to_owned();
         let parts = if self.random.chance(10) { "parts:4" } else { "" };
         match self.random.below(100) {
-            0..=9 => self.read(),
+            0..=7 => self.read(),
+            8..=9 => self.pattern(),
             10..=25 => drop(self.make(&format!("pd {function}"), &[input])),
             26..=33 => drop(self.make(&format!("fi {function}"), &[input])),
             34..=38 => drop(self.make(&format!("fm {function}"), &[input])),
@@ -181,6 +191,33 @@ impl Flow {
                 self.unread.remove(&input);
                 let step = self.steps;
                 self.statements.push(format!("write w{step} {input}"));
+            }
+        }
+    }
+
+    /// What the rewrites look for, which chance alone makes too rarely.
+    fn pattern(&mut self) {
+        let read = |flow: &mut Self| flow.make("read path:p9 format:csv fields:a,b,c,d", &[]);
+        match self.random.below(3) {
+            0 => {
+                let shuffle = self.random.pick(&["sort by:1", "reduceby key:0", "count key:0", "distinct key:1", "hash key:0"]).to_string();
+                let rows = read(self);
+                let shuffled = self.make(&shuffle, &[rows]);
+                self.make("fi as:reads:0", &[shuffled]);
+            }
+            1 => {
+                let kind = self.random.pick(&["kind:inner", "kind:left", "kind:full"]).to_string();
+                let legs = [read(self), self.input()];
+                let inner = self.make(&format!("join key:0 {kind} bc:never"), &legs);
+                let outer = [inner, self.input()];
+                let joined = self.make(&format!("join key:0 {kind} bc:never"), &outer);
+                self.make("fi as:reads:0", &[joined]);
+            }
+            _ => {
+                let rows = read(self);
+                let folded = self.make("reduceby key:0", &[rows]);
+                let kept = self.make("fi as:other", &[folded]);
+                self.make("reduceby key:0", &[kept]);
             }
         }
     }

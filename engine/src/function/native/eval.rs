@@ -25,7 +25,12 @@ pub(in crate::function) enum Exit<'c> {
 }
 
 /// Runs a function's body up to a return, whose values are still to be computed.
+#[inline]
 pub(in crate::function) fn run<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Exit<'a> {
+    // Most functions are one return.
+    if let [Action::Return(returned)] = body {
+        return Exit::Return(Some(returned));
+    }
     match actions(body, frame) {
         Some(returned) => Exit::Return(returned),
         None => Exit::Uncovered,
@@ -39,7 +44,7 @@ fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a R
             Action::Return(returned) => return Some(Some(returned)),
             Action::Set(slot, code) => frame.slots[*slot].set(frame.value(code)?),
             Action::SetMany(slots, many) => {
-                let mut values = Vec::with_capacity(slots.len());
+                let mut values = bumpalo::collections::Vec::with_capacity_in(slots.len(), frame.arena);
                 frame.many(many, &mut values)?;
                 for (at, slot) in slots.iter().enumerate() {
                     frame.slots[*slot].set(values.get(at).copied().unwrap_or(Val::Nil));
@@ -168,25 +173,32 @@ impl<'a, 's> Frame<'a, 's> {
 
     /// The first result of a call, nil where it has none.
     pub(super) fn first(&self, many: &'a Many) -> Option<Val<'a>> {
-        let mut values = Vec::new();
-        self.many(many, &mut values)?;
-        Some(values.first().copied().unwrap_or(Val::Nil))
+        Some(match many {
+            Many::Match(text, pattern) => {
+                let text = self.text(text)?;
+                pattern.find(text, 0).map_or(Val::Nil, |found| captured(text, found.captures()[0]))
+            }
+            Many::Find(text, pattern) => {
+                pattern.find(self.text(text)?, 0).map_or(Val::Nil, |found| Val::Int(found.start as i64 + 1))
+            }
+            Many::Replace(text, pattern, by) => Val::Str(library::replace(self.text(text)?, pattern, by, self.arena).0),
+        })
     }
 
     /// All results of a call.
-    fn many(&self, many: &'a Many, results: &mut Vec<Val<'a>>) -> Option<()> {
+    fn many(&self, many: &'a Many, results: &mut impl Extend<Val<'a>>) -> Option<()> {
         match many {
             Many::Match(text, pattern) => {
                 let text = self.text(text)?;
                 match pattern.find(text, 0) {
                     Some(found) => results.extend(found.captures().iter().map(|capture| captured(text, *capture))),
-                    None => results.push(Val::Nil),
+                    None => results.extend([Val::Nil]),
                 }
             }
             Many::Find(text, pattern) => {
                 let text = self.text(text)?;
                 let Some(found) = pattern.find(text, 0) else {
-                    results.push(Val::Nil);
+                    results.extend([Val::Nil]);
                     return Some(());
                 };
                 results.extend([Val::Int(found.start as i64 + 1), Val::Int(found.end as i64)]);

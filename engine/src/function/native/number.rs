@@ -59,20 +59,20 @@ pub(super) fn write(n: f64, to: &mut impl Write) -> Option<()> {
 /// 14 digits, as `d.ddddddddddddd`, and their exponent to `%g`.
 fn general(mantissa: &str, exponent: i32, to: &mut impl Write) -> Option<()> {
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let digits = format!("{}{}", &mantissa[..1], mantissa.get(2..).unwrap_or_default());
-    let significant = digits.trim_end_matches('0');
-    let point = |at: usize| {
-        let (whole, fraction) = significant.split_at(at.min(significant.len()));
-        let zeros = "0".repeat(at.saturating_sub(significant.len()));
-        let dot = if fraction.is_empty() { "" } else { "." };
-        format!("{whole}{zeros}{dot}{fraction}")
-    };
+    let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+    let (first, others) = (&mantissa[..1], mantissa.get(2..).unwrap_or_default());
     match exponent {
-        0..14 => write!(to, "{sign}{}", point(exponent as usize + 1)),
-        -4..0 => write!(to, "{sign}0.{}{significant}", "0".repeat(-exponent as usize - 1)),
+        0..14 => {
+            // So many of the other digits stand before the point, zeros where there are none.
+            let (whole, fraction) = others.split_at(others.len().min(exponent as usize));
+            let zeros = exponent as usize - whole.len();
+            let point = if fraction.is_empty() { "" } else { "." };
+            write!(to, "{sign}{first}{whole}{:0<zeros$}{point}{fraction}", "")
+        }
+        -4..0 => write!(to, "{sign}0.{:0<zeros$}{first}{others}", "", zeros = -exponent as usize - 1),
         _ => {
             let signed = if exponent < 0 { '-' } else { '+' };
-            write!(to, "{sign}{}e{signed}{:02}", point(1), exponent.abs())
+            write!(to, "{sign}{mantissa}e{signed}{:02}", exponent.abs())
         }
     }
     .ok()

@@ -8,16 +8,71 @@ use super::*;
 fn value() -> impl Strategy<Value = Value> {
     let exact = 1_i64 << 53;
     let ints = prop::sample::select(vec![
-        0, 1, -1, 2, 3, 7, -8, 10, 255, 4096, 99_999_999_999_999, 100_000_000_000_000, exact - 1, exact, exact + 1, -exact,
-        -exact - 1, i64::MAX, i64::MIN, i64::from(i32::MAX), i64::from(i32::MIN),
+        0,
+        1,
+        -1,
+        2,
+        3,
+        7,
+        -8,
+        10,
+        255,
+        4096,
+        99_999_999_999_999,
+        100_000_000_000_000,
+        exact - 1,
+        exact,
+        exact + 1,
+        -exact,
+        -exact - 1,
+        i64::MAX,
+        i64::MIN,
+        i64::from(i32::MAX),
+        i64::from(i32::MIN),
     ]);
     let floats = prop::sample::select(vec![
-        0.5, -0.5, 4.0, -0.0, 0.1, 1e15, 1e300, -1e300, 9007199254740992.0, 9007199254740994.0, 9223372036854775808.0, 5e-324,
-        123456.789, 1e-5, 0.0001, 2.5e14, f64::NAN, f64::INFINITY, f64::NEG_INFINITY,
+        0.5,
+        -0.5,
+        4.0,
+        -0.0,
+        0.1,
+        1e15,
+        1e300,
+        -1e300,
+        9007199254740992.0,
+        9007199254740994.0,
+        9223372036854775808.0,
+        5e-324,
+        123456.789,
+        1e-5,
+        0.0001,
+        2.5e14,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
     ]);
     let texts = prop::sample::select(vec![
-        "", "a", "abc def", "x=1, y = 22", "10", " 10 ", "0x10", "-3.5", "1e3", "nan", "12abc", "a\0b", "\u{fc}\u{df} MiXed", "  pad  ",
-        "...", "key=value=more", "007", "-0", ".5", "5.", "aaaaaaaaab",
+        "",
+        "a",
+        "abc def",
+        "x=1, y = 22",
+        "10",
+        " 10 ",
+        "0x10",
+        "-3.5",
+        "1e3",
+        "nan",
+        "12abc",
+        "a\0b",
+        "\u{fc}\u{df} MiXed",
+        "  pad  ",
+        "...",
+        "key=value=more",
+        "007",
+        "-0",
+        ".5",
+        "5.",
+        "aaaaaaaaab",
     ]);
     prop_oneof![
         1 => Just(Value::Nil),
@@ -35,9 +90,42 @@ fn value() -> impl Strategy<Value = Value> {
 /// Patterns, plain and odd.
 fn pattern() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "%w+", "%a+", "%S+", "[^,]+", "[%w_]+", "%d+", "a", "=", "abc", "^%s*", "%s+$", "^a.-b$", "(%w+)=(%w+)", "()a()", "[a-c]",
-        "[]x]", "[^%s=]*", "%D", ".", "a-", "x?=?", "(a)(b)?", "^", "$", "%.", "[%a-z]", "((a)b)", "[a-]", "a*", "%w*$", "b%",
-        "[", "(", "%1", "%f[%w]%w+", "%bab",
+        "%w+",
+        "%a+",
+        "%S+",
+        "[^,]+",
+        "[%w_]+",
+        "%d+",
+        "a",
+        "=",
+        "abc",
+        "^%s*",
+        "%s+$",
+        "^a.-b$",
+        "(%w+)=(%w+)",
+        "()a()",
+        "[a-c]",
+        "[]x]",
+        "[^%s=]*",
+        "%D",
+        ".",
+        "a-",
+        "x?=?",
+        "(a)(b)?",
+        "^",
+        "$",
+        "%.",
+        "[%a-z]",
+        "((a)b)",
+        "[a-]",
+        "a*",
+        "%w*$",
+        "b%",
+        "[",
+        "(",
+        "%1",
+        "%f[%w]%w+",
+        "%bab",
     ])
 }
 
@@ -59,7 +147,16 @@ fn expression(locals: bool) -> impl Strategy<Value = String> {
         ]);
         let unary = prop::sample::select(vec!["not ", "- ", "#"]);
         let method = prop::sample::select(vec!["lower", "upper", "reverse", "len", "byte"]);
-        let plain = prop::sample::select(vec!["tostring", "tonumber", "type", "math.floor", "math.ceil", "math.abs", "math.sqrt", "string.lower"]);
+        let plain = prop::sample::select(vec![
+            "tostring",
+            "tonumber",
+            "type",
+            "math.floor",
+            "math.ceil",
+            "math.abs",
+            "math.sqrt",
+            "string.lower",
+        ]);
         prop_oneof![
             6 => (inner.clone(), binary, inner.clone()).prop_map(|(a, operator, b)| format!("({a} {operator} {b})")),
             2 => (unary, inner.clone()).prop_map(|(operator, a)| format!("({operator}{a})")),
@@ -106,7 +203,16 @@ fn item_result() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Whether a function could show the address of a table, which is never twice the same.
+fn shows_addresses(source: &str, rows: &[&[Value]]) -> bool {
+    let tables = rows.iter().copied().flatten().any(|value| matches!(value, Value::List(_) | Value::Map(_)));
+    tables && source.contains("tostring")
+}
+
 fn compare(op: impl Fn(Function) -> Do, source: &str, row: &[Value]) -> Result<(), TestCaseError> {
+    if shows_addresses(source, &[row]) {
+        return Ok(());
+    }
     let expected = text(run(op(function(source)), "", Force::Batched, &[row.to_vec()]));
     for force in [Force::Native, Force::PerRow] {
         let found = text(run(op(function(source)), "", force, &[row.to_vec()]));
@@ -130,6 +236,16 @@ proptest! {
     }
 
     #[test]
+    fn long_batches_agree(expr in expression(false), rows in prop::collection::vec(prop::collection::vec(value(), 2), 1..20)) {
+        prop_assume!(!shows_addresses(&expr, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let rows: Vec<Vec<Value>> = (0..100).flat_map(|_| rows.clone()).collect();
+        let source = format!("function(a, b, c, d) return {expr}, a end");
+        let [native, batched] = [Force::Native, Force::Batched]
+            .map(|force| text(run_with(OnError::Skip, Do::Map(function(&source)), "", force, &rows)));
+        prop_assert_eq!(native, batched, "{}", source);
+    }
+
+    #[test]
     fn flat_maps_agree(body in body(item_result()), row in prop::collection::vec(value(), 0..4)) {
         compare(Do::FlatMap, &format!("function(a, b, c, d) {body} end"), &row)?;
     }
@@ -143,7 +259,7 @@ proptest! {
 }
 
 /// Random cases of each property; more where someone looks for trouble.
-const CASES: u32 = 400;
+const CASES: u32 = 250;
 
 fn encoded(row: &[Value]) -> Vec<Vec<u8>> {
     let encode = |value: &Value| {
@@ -155,6 +271,9 @@ fn encoded(row: &[Value]) -> Vec<Vec<u8>> {
 }
 
 fn folds(source: &str, acc: &[Value], row: &[Value]) -> Result<(), TestCaseError> {
+    if shows_addresses(source, &[acc, row]) {
+        return Ok(());
+    }
     let (acc, row) = (encoded(acc), encoded(row));
     let vals = |row: &'_ [Vec<u8>]| -> Vec<Val<'static>> {
         row.iter().map(|bytes| codec::read_val(&mut &*bytes.clone().leak()).unwrap()).collect()
@@ -164,7 +283,7 @@ fn folds(source: &str, acc: &[Value], row: &[Value]) -> Result<(), TestCaseError
     let fold = |force: Force| {
         use crate::fold::Folder;
         let mut out = RowBuf::default();
-        let mut folder = fold::folder_as(&step, &context(""), &[], Some(force)).unwrap();
+        let mut folder = fold::folder_as(&step, &context(""), &[], force.tiers()).unwrap();
         let shortcuts = folder.shortcuts().map(<[_]>::to_vec);
         let short: Option<Vec<Val<'_>>> =
             shortcuts.and_then(|all| all.iter().enumerate().map(|(at, one)| one.apply(acc[at], row[at])).collect());

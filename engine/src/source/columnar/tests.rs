@@ -1,3 +1,5 @@
+//! Parquet and ORC columns as values.
+
 use std::fs::File;
 use std::sync::Arc;
 

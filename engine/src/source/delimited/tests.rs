@@ -1,3 +1,5 @@
+//! Csv and tsv fields as values.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Which files a path finds.
+
 use std::fs;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Where records and fields begin and end.
+
 use super::*;
 
 const CSV: Syntax = Syntax { delimiter: Some(b','), quote: Some(b'"') };

@@ -1,3 +1,5 @@
+//! Sources over files: compressed, split, cut short.
+
 use std::io::Write;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Sources format by format: text in, rows out.
+
 use super::*;
 
 fn check(format: Format, content: &str, expected: &str) {
