@@ -231,7 +231,8 @@ impl RowSink for Sort {
 
     fn finish(&mut self) -> Result<()> {
         let runs = self.sorter.take().expect("finished once").into_runs()?;
-        lock(&self.target.runs).insert(self.task, runs);
+        // Not `insert`: one task may feed a sort on several ways (a union of a step with itself).
+        lock(&self.target.runs).entry(self.task).or_default().extend(runs);
         Ok(())
     }
 }
