@@ -1,1 +1,30 @@
-fn main() {}
+//! `gleamflow`, the command line: parses a request, carries it out, maps the outcome to an exit code. Nothing else.
+
+mod command;
+mod failure;
+mod flow;
+mod interrupt;
+mod logging;
+mod machine;
+mod output;
+mod params;
+mod progress;
+mod report;
+mod size;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let request = match command::Request::try_parse() {
+        Ok(request) => request,
+        Err(told) => return output::clap_told(&told),
+    };
+    logging::start();
+    match request.command.execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

@@ -62,19 +62,21 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 fn write_pairs(out: &mut Vec<u8>, pairs: &[(Value, Value)]) {
-    let mut encoded: Vec<(Vec<u8>, &Value)> = pairs
-        .iter()
-        .map(|(key, value)| {
-            let mut bytes = Vec::new();
-            write_value(&mut bytes, key);
-            (bytes, value)
-        })
-        .collect();
-    encoded.sort_by(|(a, _), (b, _)| compare_encoded(a, b));
-    write_map_header(out, encoded.len());
-    for (key, value) in encoded {
+    let encoded = |value: &Value| {
+        let mut bytes = Vec::new();
+        write_value(&mut bytes, value);
+        bytes
+    };
+    write_encoded_pairs(out, pairs.iter().map(|(key, value)| (encoded(key), encoded(value))).collect());
+}
+
+/// Appends a map of encoded keys and values, sorting it.
+pub fn write_encoded_pairs(out: &mut Vec<u8>, mut pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+    pairs.sort_by(|(a, _), (b, _)| compare_encoded(a, b));
+    write_map_header(out, pairs.len());
+    for (key, value) in pairs {
         out.extend_from_slice(&key);
-        write_value(out, value);
+        out.extend_from_slice(&value);
     }
 }
 

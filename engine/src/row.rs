@@ -22,6 +22,20 @@ pub trait RowSink {
     }
 }
 
+impl RowSink for Box<dyn RowSink> {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.as_mut().push(row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.as_mut().finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.as_ref().wants_more()
+    }
+}
+
 /// Reuses one allocation for `Vec<Val<'a>>`s of different lifetimes.
 #[derive(Debug, Default)]
 pub struct RowScratch(Vec<Val<'static>>);

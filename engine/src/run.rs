@@ -1,13 +1,36 @@
-//! Runs a whole plan in this process.
+//! Runs a whole plan in this process: stage after stage, all threads on one stage, then commits the sinks.
+
+mod chain;
+mod deal;
+mod fold;
+mod fold_lists;
+mod forward;
+mod heads;
+mod input;
+mod job;
+mod order;
+mod pass;
+mod reduce;
+mod stage;
+mod steps;
+mod workers;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
 
-use plan::Plan;
+use plan::{NodeId, Plan};
 
-use crate::Result;
 use crate::report::{Observer, Report};
+use crate::shuffle::MapTask;
+use crate::store::Stores;
+use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
+
+use self::chain::{Chain, Onward, Reach};
+use self::job::Job;
+use self::order::Unit;
 
 /// How to run a plan here.
 #[derive(Clone, Debug)]
@@ -24,7 +47,7 @@ pub struct RunOptions {
     pub partitions: Option<u32>,
     /// Seeds `math.random`.
     pub seed: u64,
-    /// Set from outside to stop the run soon; it then returns [`crate::Error::Interrupted`].
+    /// Set from outside to stop the run soon; it then returns [`crate::Error::Interrupted`]. Also set by a failure.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -32,6 +55,73 @@ pub struct RunOptions {
 ///
 /// # Errors
 /// The first failure; nothing is left behind then.
-pub fn run(_plan: &Plan, _options: &RunOptions, _observer: &dyn Observer) -> Result<Report> {
-    unimplemented!("runner")
+pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result<Report> {
+    let begun = Instant::now();
+    let scratch = scratch_dir(options)?;
+    let run = Arc::new(context(plan, options, scratch.path()));
+    let order = order::units(plan)?;
+    let job = Arc::new(Job::open(plan, run, options.partitions, forward::forwards(plan, &order))?);
+    let last_reads = order::last_reads(plan, &order);
+    let mut report = Report::default();
+    for (index, unit) in order.iter().enumerate() {
+        match unit {
+            Unit::Stage(stage) => report.stages.push(stage::run_stage(&job, stage, &onward(&job, &order, index), observer)?),
+            Unit::Operate(node) => operate(&job, *node)?,
+        }
+        for (collection, _) in last_reads.iter().filter(|(_, last)| **last == index) {
+            job.free(*collection);
+        }
+    }
+    report.steps = steps::reports(&job, &report.stages);
+    Arc::into_inner(job).expect("all tasks are over").commit()?;
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// What the reducers of unit `index` feed beyond their stage.
+fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
+    let mut onward = Onward::new();
+    for (collection, forward) in job.forwards.iter().filter(|(_, forward)| forward.from == index) {
+        if let Unit::Stage(stage) = order[forward.to] {
+            let reach = stage::reach(stage, forward.channel, &stage::targets(job, stage));
+            onward.insert(*collection, (reach, *forward));
+        }
+    }
+    onward
+}
+
+fn scratch_dir(options: &RunOptions) -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("gleamflow-");
+    let made = match &options.scratch {
+        Some(dir) => builder.tempdir_in(dir),
+        None => builder.tempdir(),
+    };
+    made.map_err(|source| Error::System { attempt: "make a directory for spill files".to_owned(), source })
+}
+
+fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunContext {
+    let steps = || plan.graph.nodes.values().map(|node| node.step.clone());
+    RunContext {
+        seed: options.seed,
+        prelude: plan.prelude.clone(),
+        base: options.base.clone(),
+        scratch: scratch.to_path_buf(),
+        threads: options.threads.max(1),
+        memory: MemoryPool::new(options.memory / 2),
+        stop: Arc::clone(&options.stop),
+        set_aside: steps().map(|step| (step, AtomicU64::default())).collect(),
+        spilled: steps().map(|step| (step, Arc::default())).collect(),
+        bytes: steps().map(|step| (step, AtomicU64::default())).collect(),
+        stores: Stores::from_environment(),
+    }
+}
+
+/// Runs an `operate` and keeps what it emits.
+fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
+    let node = job.plan.graph.node(node);
+    let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), 0));
+    let task = MapTask { channel: 0, read: 0, split: 0 };
+    let chain = Chain { job, ctx: &ctx, reach: &Reach::default(), onward: &Onward::new(), task, place: (0, 1) };
+    function::operate(node, &ctx, &job.sides(node)?, chain.collection(node.outputs[0])?)
 }

@@ -199,7 +199,12 @@ impl BucketWriter {
             total.bytes += size.bytes;
             total.spilled += size.spilled;
         }
-        lock(&self.shuffle.outputs).insert(self.task, std::mem::take(&mut self.kept));
+        // One task may feed a shuffle on several ways: a join of a step with itself, a union of related branches.
+        let mut outputs = lock(&self.shuffle.outputs);
+        let ours = outputs.entry(self.task).or_insert_with(|| self.open.iter().map(|_| Vec::new()).collect());
+        for (bucket, kept) in ours.iter_mut().zip(&mut self.kept) {
+            bucket.append(kept);
+        }
         Ok(())
     }
 }

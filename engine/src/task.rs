@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{Error, MemoryPool, Result};
+use crate::op::Allowance;
+use crate::{Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
 #[derive(Debug)]
@@ -23,15 +25,38 @@ pub struct RunContext {
     pub threads: usize,
     /// For tables, sort buffers and stores; see `task_budget`.
     pub memory: Arc<MemoryPool>,
+    /// The object stores of sources and sinks.
+    pub stores: Arc<Stores>,
     /// Set to stop every task soon.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
     /// Rows set aside by `onError`, per step.
     pub set_aside: BTreeMap<String, AtomicU64>,
     /// Bytes spilled per step.
-    pub spilled: BTreeMap<String, AtomicU64>,
+    pub spilled: BTreeMap<String, Arc<AtomicU64>>,
+    /// Bytes read, written or shuffled per step.
+    pub bytes: BTreeMap<String, AtomicU64>,
 }
 
 impl RunContext {
+    /// What one operator of a step may use, in one task.
+    #[must_use]
+    pub fn allowance(&self, step: &str) -> Allowance {
+        Allowance {
+            step: step.to_owned(),
+            budget: self.task_budget(),
+            memory: Arc::clone(&self.memory),
+            dir: self.scratch.clone(),
+            spilled: self.spilled.get(step).map(Arc::clone).unwrap_or_default(),
+        }
+    }
+
+    /// Counts bytes that a step read, wrote or shuffled.
+    pub fn count_bytes(&self, step: &str, bytes: u64) {
+        if let Some(count) = self.bytes.get(step) {
+            count.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes that one task's operator may hold before it spills, whatever the others do.
     #[must_use]
     pub fn task_budget(&self) -> usize {
@@ -52,28 +77,83 @@ pub struct TaskContext {
 /// Where in its input a task stands. Cheap to set per row; turned into text only for an error.
 #[derive(Debug, Default)]
 pub struct Origin {
-    file: RefCell<Option<Arc<str>>>,
-    line: Cell<Option<u64>>,
+    place: RefCell<Option<Rc<Place>>>,
+    /// An offset where the place counts lines, else a 1-based line; 0: not known.
+    at: Cell<u64>,
+}
+
+/// A file that rows come from.
+struct Place {
+    file: Arc<str>,
+    count_lines: Option<Box<LinesBefore>>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+/// How many lines end before an offset of the file that was entered; `None` if it cannot be told any more.
+pub type LinesBefore = dyn Fn(u64) -> Option<u64>;
+
+/// A place in a task's input.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    place: Option<Rc<Place>>,
+    at: u64,
 }
 
 impl Origin {
     /// A new file begins.
     pub fn enter(&self, file: Option<Arc<str>>) {
-        *self.file.borrow_mut() = file;
-        self.line.set(None);
+        *self.place.borrow_mut() = file.map(|file| Rc::new(Place { file, count_lines: None }));
+        self.at.set(0);
+    }
+
+    /// A new file begins whose rows are told apart by their offset; lines are counted only for an error.
+    pub fn enter_by_offset(&self, file: Arc<str>, count_lines: Box<LinesBefore>) {
+        *self.place.borrow_mut() = Some(Rc::new(Place { file, count_lines: Some(count_lines) }));
+        self.at.set(0);
+    }
+
+    /// The offset in the file at which the row now pushed begins.
+    #[inline]
+    pub fn set_offset(&self, offset: u64) {
+        self.at.set(offset);
     }
 
     /// The 1-based line (or record) now pushed.
+    #[inline]
     pub fn set_line(&self, line: u64) {
-        self.line.set(Some(line));
+        self.at.set(line);
+    }
+
+    /// Where it stands now, for rows that are held back a while.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { place: self.place.borrow().clone(), at: self.at.get() }
+    }
+
+    /// Stands again where it stood.
+    pub fn restore(&self, mark: &Mark) {
+        self.place.borrow_mut().clone_from(&mark.place);
+        self.at.set(mark.at);
     }
 
     /// `file:line`, or what of it is known.
     #[must_use]
     pub fn describe(&self) -> Option<String> {
-        let file = self.file.borrow();
-        let file = file.as_ref()?;
-        Some(self.line.get().map_or_else(|| file.to_string(), |line| format!("{file}:{line}")))
+        let place = self.place.borrow();
+        let Place { file, count_lines } = place.as_deref()?;
+        let line = match count_lines {
+            Some(count_lines) => match count_lines(self.at.get()) {
+                Some(before) => before + 1,
+                None => return Some(format!("{file} (byte {})", self.at.get())),
+            },
+            None => self.at.get(),
+        };
+        Some(if line == 0 { file.to_string() } else { format!("{file}:{line}") })
     }
 }
 

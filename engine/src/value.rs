@@ -4,6 +4,8 @@
 ///
 /// Equality is representation equality (an integer 4 is not a float 4.0); the language's equality is the order of `key`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+// A tag of eight bytes makes copies whole words: with a smaller one they go in pieces that wait for each other.
+#[repr(u64)]
 pub enum Val<'a> {
     Nil,
     Bool(bool),

@@ -26,8 +26,8 @@ pub(crate) enum Statement {
     Loop(Vec<Expr>, Block),
     /// A jump or a label.
     Jump,
-    /// An assignment such as `x += 1`: the target and the value.
-    Compound(Expr, Expr),
+    /// An assignment such as `x += 1`: the target, the operator and the value.
+    Compound(Expr, &'static str, Expr),
 }
 
 /// A function's parameters and body.

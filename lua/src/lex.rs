@@ -30,8 +30,8 @@ pub(crate) enum Literal {
 }
 
 const RESERVED: [&str; 21] = [
-    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil", "not", "or",
-    "repeat", "return", "then", "true", "until", "while",
+    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil", "not", "or", "repeat",
+    "return", "then", "true", "until", "while",
 ];
 
 /// Operators, the longer ones before their beginnings.
@@ -77,6 +77,11 @@ impl<'s> Lexer<'s> {
     /// What a number or string looks at: end of text reads as a byte that belongs to nothing.
     fn byte(&self) -> u8 {
         self.peek().unwrap_or(0)
+    }
+
+    /// The offset behind the last token.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
     }
 
     /// Whether the next byte, blanks included, is this one.

@@ -2,7 +2,10 @@
 
 mod ast;
 mod lex;
+mod lift;
+pub mod native;
 mod parse;
+pub mod pattern;
 
 use std::collections::BTreeSet;
 
@@ -64,25 +67,65 @@ pub fn parse(source: &str) -> Result<ParsedFunction, SyntaxError> {
 /// # Errors
 /// [`SyntaxError`] as for `parse`, about `source`.
 pub fn parse_behind(prelude: &str, source: &str) -> Result<ParsedFunction, SyntaxError> {
-    let (function, scopes) = syntax(prelude, source)?.1;
-    let hidden = function.vararg || scopes.debug;
+    let mut parser = behind(prelude)?.0;
+    let function = parser.function(source)?;
+    let hidden = function.vararg || parser.scope.debug;
     Ok(ParsedFunction {
         params: function.params.iter().map(|(name, _)| name.to_string()).collect(),
         vararg: function.vararg,
-        reads: (!hidden).then_some(scopes.read),
+        reads: (!hidden).then_some(parser.scope.read),
     })
 }
 
-/// The trees of a prelude and of a function behind it.
-fn syntax(
-    prelude: &str,
-    source: &str,
-) -> Result<(ast::Block, (std::rc::Rc<ast::Function>, parse::Scopes)), SyntaxError> {
-    let (parser, block) = match parse::Parser::prelude(prelude) {
-        Ok(parsed) => parsed,
-        Err(_) => parse::Parser::prelude("")?,
-    };
-    Ok((block, parser.function(source)?))
+/// A parser behind a prelude, and the prelude's tree.
+fn behind<'s>(prelude: &'s str) -> Result<(parse::Parser<'s>, ast::Block), SyntaxError> {
+    parse::Parser::prelude(prelude).or_else(|_| parse::Parser::prelude(""))
+}
+
+/// The texts of a prelude and of a function behind it, with a call of `check` around every computed table key (`t[check(k)]`),
+/// on the same lines. Texts that do not parse come back as they are.
+#[must_use]
+pub fn check_keys(prelude: &str, source: &str, check: &str) -> (String, String) {
+    let Ok((mut parser, _)) = parse::Parser::prelude(prelude) else { return (prelude.to_owned(), source.to_owned()) };
+    let in_prelude = std::mem::take(&mut parser.keys);
+    if parser.function(source).is_err() {
+        return (prelude.to_owned(), source.to_owned());
+    }
+    let blank = lex::Lexer::of_chunk(prelude).offset();
+    let checked = insert(prelude, &in_prelude, check);
+    (checked[blank..].to_owned(), insert(source, &parser.keys, check))
+}
+
+fn insert(text: &str, keys: &[(usize, usize)], check: &str) -> String {
+    let starts = keys.iter().map(|(start, _)| (*start, true));
+    let mut places: Vec<(usize, bool)> = starts.chain(keys.iter().map(|(_, end)| (*end, false))).collect();
+    places.sort_unstable();
+    let (mut result, mut copied) = (String::with_capacity(text.len()), 0);
+    for (place, opens) in places {
+        result.push_str(&text[copied..place]);
+        copied = place;
+        if opens {
+            result.push_str(check);
+            result.push('(');
+        } else {
+            result.push(')');
+        }
+    }
+    result.push_str(&text[copied..]);
+    result
+}
+
+/// The number of lines of a text, as Lua counts them.
+#[must_use]
+pub fn lines(text: &str) -> u32 {
+    let (mut count, mut bytes) = (1, text.bytes().peekable());
+    while let Some(byte) = bytes.next() {
+        if byte == b'\n' || byte == b'\r' {
+            count += 1;
+            bytes.next_if(|next| (*next == b'\n' || *next == b'\r') && *next != byte);
+        }
+    }
+    count
 }
 
 /// Checks `spec.lua`: a chunk of statements.
@@ -99,10 +142,87 @@ pub fn reads(function: &ParsedFunction) -> Option<BTreeSet<usize>> {
     function.reads.clone()
 }
 
+/// A function as native code.
+///
+/// # Errors
+/// Why it needs Lua, in words that continue "because".
+pub fn lift(function: &str, role: Role, prelude: &str) -> Result<native::Lifted, String> {
+    let (mut parser, prelude) = behind(prelude).map_err(|error| error.message)?;
+    let function = parser.function(function).map_err(|error| error.message)?;
+    lift::lift(&function, role, lift::Changes::of(&prelude))
+}
+
 /// How the engine will run a function.
 #[must_use]
-pub fn tier(_function: &str, _role: Role, _prelude: &str) -> Tier {
-    unimplemented!("helper lua")
+pub fn tier(function: &str, role: Role, prelude: &str) -> Tier {
+    match (lift(function, role, prelude), role) {
+        (Ok(_), _) => Tier::Native,
+        (Err(why), Role::Fold | Role::Operate) => Tier::PerRow { why },
+        (Err(why), Role::Map | Role::FlatMap | Role::Filter | Role::ForEach | Role::Split) => Tier::Batched { why },
+    }
+}
+
+/// Globals that Lua or the engine gives to functions: no side input may be called like one.
+const GLOBALS: [&str; 46] = [
+    "_G",
+    "_VERSION",
+    "assert",
+    "bit",
+    "collectgarbage",
+    "coroutine",
+    "debug",
+    "dofile",
+    "emit",
+    "error",
+    "ffi",
+    "gcinfo",
+    "getfenv",
+    "getmetatable",
+    "io",
+    "ipairs",
+    "jit",
+    "load",
+    "loadfile",
+    "loadstring",
+    "math",
+    "module",
+    "newproxy",
+    "next",
+    "os",
+    "package",
+    "pairs",
+    "pcall",
+    "print",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "require",
+    "select",
+    "setfenv",
+    "setmetatable",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "unpack",
+    "utf8",
+    "xpcall",
+    "__gleamflow_key",
+];
+
+/// Whether a name is taken by Lua or the engine, so that a side input must not have it.
+#[must_use]
+pub fn is_global(name: &str) -> bool {
+    GLOBALS.contains(&name)
+}
+
+/// Whether a name can be written as a global in Lua at all.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let mut lexer = lex::Lexer::new(name);
+    matches!(lexer.next(), Ok(lex::Token::Name(found)) if *found == *name)
 }
 
 #[cfg(test)]

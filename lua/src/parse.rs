@@ -29,7 +29,9 @@ pub(crate) struct Parser<'s> {
     /// The line on which the token before `token` ended.
     last_line: u32,
     level: u32,
-    scope: Scopes,
+    pub(crate) scope: Scopes,
+    /// Where in the text keys in brackets stand that are computed.
+    pub(crate) keys: Vec<(usize, usize)>,
 }
 
 impl<'s> Parser<'s> {
@@ -42,6 +44,7 @@ impl<'s> Parser<'s> {
             last_line: 1,
             level: 0,
             scope: Scopes::new(Frame::new(true)),
+            keys: Vec::new(),
         };
         parser.advance()?;
         let block = parser.block_statements()?;
@@ -56,7 +59,7 @@ impl<'s> Parser<'s> {
     }
 
     /// Parses a text that must be one function.
-    pub(crate) fn function(mut self, text: &'s str) -> Result<(Rc<Function>, Scopes)> {
+    pub(crate) fn function(&mut self, text: &'s str) -> Result<Rc<Function>> {
         self.lexer = Lexer::new(text);
         self.advance()?;
         self.last_line = 1;
@@ -69,7 +72,7 @@ impl<'s> Parser<'s> {
             expr = *inner;
         }
         match expr {
-            Expr::Function(function) => Ok((function, self.scope)),
+            Expr::Function(function) => Ok(function),
             _ => Err(SyntaxError { line: 1, message: "one function is expected: function(...) ... end".to_owned() }),
         }
     }

@@ -38,7 +38,9 @@ fn functions_are_told_from_everything_else() {
 #[test]
 fn nesting_without_end_is_an_error_and_no_overflow() {
     let deep = |open: &str, close: &str| format!("function(x) return {}x{} end", open.repeat(100_000), close.repeat(100_000));
-    for (open, close) in [("(", ")"), ("{", "}"), ("- ", ""), ("not ", ""), ("x..", ""), ("x^", ""), ("function() return ", " end"), ("x?1:", "")] {
+    for (open, close) in
+        [("(", ")"), ("{", "}"), ("- ", ""), ("not ", ""), ("x..", ""), ("x^", ""), ("function() return ", " end"), ("x?1:", "")]
+    {
         assert!(check(&deep(open, close)).ends_with("chunk has too many syntax levels"), "{open}");
     }
     for (open, close) in [("x+", ""), ("", ".y"), ("", "()"), ("", ":f()"), ("", "[1]"), ("", "?.y")] {
@@ -68,6 +70,85 @@ fn a_prelude_is_a_chunk_that_does_not_return() {
     assert_eq!(parse_prelude("local x <const> = 1").map_err(|error| error.line), Err(1));
     assert_eq!(parse_prelude("x = 1\nreturn x").map_err(|error| error.line), Err(2));
     assert_eq!(parse_prelude("#!lua\nlocal function f(x) return x end\nconst y = 1"), Ok(()));
-    assert_eq!(parse_behind("const y = 1", "function(x) y = 2 end").unwrap_err().message, "attempt to assign to const variable 'y'");
+    assert_eq!(
+        parse_behind("const y = 1", "function(x) y = 2 end").unwrap_err().message,
+        "attempt to assign to const variable 'y'"
+    );
     assert_eq!(parse_behind("const y = 1", "function(y) end").unwrap_err().message, "attempt to re-declare const variable 'y'");
+}
+
+#[test]
+fn computed_keys_are_checked_where_they_stand() {
+    let check = |source: &str| check_keys("#!x\nlocal t = {}\nt[f()] = 1", source, "K");
+    let (prelude, function) = check("function(x)\n  return t[x], t['a'], t[1], {[x] = t[t[x]], [2] = 3}, t[ [[a]] ] end");
+    assert_eq!(prelude, "\nlocal t = {}\nt[K(f())] = 1");
+    assert_eq!(function, "function(x)\n  return t[K(x)], t['a'], t[1], {[K(x)] = t[K(t[K(x)])], [2] = 3}, t[ [[a]] ] end");
+    assert_eq!(lines("a\r\nb\n\rc\n\nd"), 5);
+}
+
+#[test]
+fn functions_are_lifted_by_what_they_mean() {
+    let lifts = |source: &str, role: Role| lift(source, role, "").map(|lifted| lifted.body).map_err(|why| why);
+    let same = |role: Role, sources: &[&str]| {
+        let first = lifts(sources[0], role).unwrap();
+        sources.iter().for_each(|source| assert_eq!(lifts(source, role).as_ref(), Ok(&first), "{source}"));
+    };
+    same(
+        Role::FlatMap,
+        &[
+            "function(line) return line:gmatch('%w+') end",
+            "function(l) return string.gmatch(l, [[%w+]]) end",
+            "(function (l) do local g = string.gmatch return (g)((l), ('%w+')) end end)",
+            "l -> l:gmatch\"%w+\"",
+        ],
+    );
+    same(
+        Role::Map,
+        &[
+            "function(word) return word, 1 end",
+            "function(w) return (w), (1); end",
+            "function(x, y) local one <const> return x, 1 end",
+        ][..2],
+    );
+    same(Role::Fold, &["function(x, y) return x + y end", "|a, b| -> a + b", "function(a, b) return ((a) + b) end"]);
+    for (source, why) in [
+        ("function(x) return help(x) end", "it calls help"),
+        ("function(x) n = x end", "it keeps state in the global n"),
+        ("function(x) return t[x] end", "it looks into a table"),
+        ("function(x) for i = 1, 2 do end end", "it has a loop"),
+        ("function(x) print(x) end", "it calls something for its effect"),
+        ("function(x) return math.random() end", "it calls math.random"),
+        ("function(x) return x:match(x) end", "it has a pattern that is not a plain text in it"),
+        ("function(x) return x:match('%f[%w]') end", "it has a pattern that only Lua matches"),
+        ("function(x) local string = x return string.lower(x) end", "it calls a local function.lower"),
+        ("function(...) return ... end", "it takes '...'"),
+    ] {
+        assert_eq!(lifts(source, Role::Map), Err(why.to_owned()), "{source}");
+    }
+}
+
+#[test]
+fn a_prelude_that_may_change_the_library_stops_lifting() {
+    let lower = "function(x) return x:lower() end";
+    for prelude in [
+        "string.lower = string.upper",
+        "function string.lower(x) return x end",
+        "local s = string s.lower = nil",
+        "getmetatable('').__index = {}",
+        "string = {}",
+        "for k in pairs(string) do string[k] = nil end",
+        "require('string').lower = nil",
+        "local function f() _G.string = nil end",
+        "x = f?.(string)",
+        "setfenv(1, {})",
+    ] {
+        assert!(matches!(tier(lower, Role::Map, prelude), Tier::Batched { .. }), "{prelude}");
+        assert_eq!(tier("function(x, y) return x + y end", Role::Fold, prelude), Tier::Native, "{prelude}");
+    }
+    for prelude in ["local up = string.upper", "function help(x) return string.lower(x) end", "lower = 1", ""] {
+        assert_eq!(tier(lower, Role::Map, prelude), Tier::Native, "{prelude}");
+    }
+    assert!(lift("function(x) return tostring(x) end", Role::Map, "local tostring = 1").is_err());
+    assert!(lift("function(x) return tostring(x) end", Role::Map, "tostring = print").is_err());
+    assert!(lift("function(x) return y end", Role::Map, "local y = 1").is_err());
 }

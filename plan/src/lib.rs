@@ -13,15 +13,23 @@
 
 pub mod check;
 pub mod decision;
+pub mod dot;
 pub mod graph;
 pub mod ids;
+pub mod json;
+pub mod mermaid;
 pub mod mscr;
 pub mod op;
+mod places;
+pub mod readers;
+pub mod text;
+mod walk;
 
+pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};
 pub use ids::{CollectionId, MscrId, NodeId};
-pub use mscr::{InputChannel, Mscr, OperateStage, Operations, OutputChannel, Plan};
+pub use mscr::{After, InputChannel, Mscr, OperateStage, Operations, OutputChannel, Pass, Plan};
 pub use op::{
     CsvOptions, Do, Fold, Format, Function, Group, JoinKind, Key, Mode, Op, Order, Paths, Sink, SinkFormat, Source, ValueType,
     Values,

@@ -15,7 +15,8 @@ pub struct Plan {
     /// In an order in which they may run one after the other.
     pub mscrs: Vec<Mscr>,
     pub operates: Vec<OperateStage>,
-    /// Collections that outlive their stage: read by another stage, an operate or as a side input, or persisted.
+    /// Collections that are stored: read by another stage, an operate or as a side input, or persisted. Never a flatten's:
+    /// it is a view of what it is made of.
     pub materialized: BTreeSet<CollectionId>,
     pub operations: Operations,
     pub decisions: Vec<Decision>,
@@ -41,7 +42,13 @@ pub enum After {
 /// One pass over some collections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputChannel {
-    /// Collections that exist before the stage: a read node's output (the channel then runs the read), or a materialized one.
+    /// Collections that exist before the stage, one per channel today; no other channel of the stage reads them.
+    ///
+    /// - a materialized collection, or an operate's output: read from where it is stored;
+    /// - a read node's output that is not materialized: the channel runs the read;
+    /// - a read node's output that is materialized: the channel runs the read if this stage has it as a pass output
+    ///   (and stores it on the way); any other stage comes later and reads what was stored;
+    /// - a flatten's output (one that did not sink): what it is made of, in order, each as above.
     pub reads: Vec<CollectionId>,
     /// The mapper: ParallelDo nodes in topological order; each reads one of `reads` or an output of an earlier one. Empty: identity.
     pub does: Vec<NodeId>,
@@ -60,7 +67,8 @@ pub enum OutputChannel {
         /// Indices of the input channels that feed it.
         from: Vec<usize>,
     },
-    /// A mapper's or reducer's collection that is needed outside this stage's groups, or a write node's sink.
+    /// A mapper's collection that is needed outside this stage's groups, or a mapper's write. What reducers make and write
+    /// is not listed: their stored collections are those in [`Plan::materialized`].
     Pass { what: Pass },
 }
 

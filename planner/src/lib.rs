@@ -4,14 +4,25 @@
 //! GleamFlow + Facts --check--> Checked { graph, prelude, warnings } --plan--> plan::Plan
 //! ```
 
+mod build;
+mod canonical;
 pub mod check;
+mod draft;
+pub mod estimate;
 mod expand;
 mod names;
 mod params;
+pub mod passes;
+mod planning;
+mod quotient;
 
 use std::collections::BTreeMap;
 
+pub use canonical::canonical;
 pub use check::{CheckOptions, Checked, FlowProblem, ParamValues, check, check_with, locate, sources, sources_with};
+pub use draft::Draft;
+pub use passes::{PASSES, PassName, UnknownPass};
+pub use planning::{Options, plan, plan_checked, prepared};
 
 /// What was found out about a flow's sources before planning, per read step; a source that could not be looked at has no entry.
 pub type Facts = BTreeMap<String, SourceFacts>;

@@ -200,10 +200,20 @@ impl Parser<'_> {
     }
 
     fn bracket(&mut self) -> Result<Suffix> {
+        Ok(Suffix::Index(self.key()?))
+    }
+
+    /// A key in brackets; computed ones are noted for `check_keys`.
+    fn key(&mut self) -> Result<Sized> {
+        let start = self.lexer.offset();
         self.advance()?;
         let key = self.expr(Flags::default())?;
+        let end = self.lexer.offset().saturating_sub(1);
+        if !matches!(key.expr, Expr::Str(_) | Expr::Number(_) | Expr::True | Expr::False) {
+            self.keys.push((start, end));
+        }
         self.require("]")?;
-        Ok(Suffix::Index(key))
+        Ok(key)
     }
 
     fn method(&mut self) -> Result<Suffix> {
@@ -251,9 +261,7 @@ impl Parser<'_> {
                 part.expr
             };
             if self.is("[") {
-                self.advance()?;
-                let key = add(self.expr(Flags::default())?);
-                self.require("]")?;
+                let key = add(self.key()?);
                 self.require("=")?;
                 items.push(Item::Keyed(key, add(self.expr(Flags::default())?)));
             } else if matches!(self.token, Token::Name(_)) && *self.lookahead()? == Token::Sign("=") {

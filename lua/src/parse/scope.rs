@@ -7,8 +7,9 @@ use crate::SyntaxError;
 use crate::ast::{Expr, LocalId};
 use crate::lex::Name;
 
-const MAX_LOCALS: usize = 200;
-const MAX_UPVALUES: usize = 60;
+/// LuaJIT's limits are 200 and 60, of which the engine's check of keys (`check_keys`) takes one each.
+const MAX_LOCALS: usize = 199;
+const MAX_UPVALUES: usize = 59;
 
 /// All scopes that are open, and what was seen in them.
 #[derive(Debug)]
@@ -227,23 +228,28 @@ impl Scopes {
         self.land(CONTINUE.into(), self.slots(), "<continue>")
     }
 
-    /// A label; `last` if nothing follows it in its block, whose locals it then does not see.
-    pub(super) fn check_label(&mut self, name: &Name, line: u32) -> Result<()> {
+    /// A label begins.
+    pub(super) fn open_label(&mut self, name: &Name, line: u32) -> Result<()> {
+        let slots = self.slots();
         let frame = self.frame();
         let first = frame.blocks.last().map_or(0, |block| block.first_mark);
         if frame.marks[first..].iter().any(|mark| !mark.jump && mark.name == *name) {
             return Err(SyntaxError { line, message: format!("duplicate label '{name}'") });
         }
+        frame.marks.push(Mark { name: Name::clone(name), jump: false, slots, line });
         Ok(())
     }
 
-    pub(super) fn add_label(&mut self, name: Name, last: bool, line: u32) -> Result<()> {
+    /// The label is complete; `last` if nothing follows it in its block, whose locals it then does not see.
+    pub(super) fn land_gotos(&mut self, name: Name, last: bool) -> Result<()> {
         let active = self.slots();
         let frame = self.frame();
-        let slots = if last { frame.blocks.last().map_or(0, |block| block.slots) } else { active };
-        self.land(Name::clone(&name), slots, &format!("<goto {name}>"))?;
-        self.frame().marks.push(Mark { name, jump: false, slots, line });
-        Ok(())
+        let block = *frame.blocks.last().expect("the main block is open to the end");
+        let slots = if last { block.slots } else { active };
+        let label = frame.marks[block.first_mark..].iter_mut().find(|mark| !mark.jump && mark.name == name);
+        label.expect("opened before").slots = slots;
+        let what = format!("<goto {name}>");
+        self.land(name, slots, &what)
     }
 
     fn land(&mut self, name: Name, slots: usize, what: &str) -> Result<()> {

@@ -246,17 +246,13 @@ impl Parser<'_> {
         let line = self.line();
         self.advance()?;
         let name = self.take_name()?;
-        self.scope.check_label(&name, line)?;
+        self.scope.open_label(&name, line)?;
         self.require("::")?;
         if self.is("::") {
-            self.scope.check_label(&name, line)?;
-            let following = self.deeper(Self::label_statement)?;
-            let last = self.at_block_end() && !self.is("until");
-            self.scope.add_label(name, last, line)?;
-            return Ok(following);
+            self.deeper(Self::label_statement)?;
         }
         let last = self.at_block_end() && !self.is("until");
-        self.scope.add_label(name, last, line)?;
+        self.scope.land_gotos(name, last)?;
         Ok(Statement::Jump)
     }
 
@@ -299,7 +295,7 @@ impl Parser<'_> {
         self.ahead.is_none() && self.lexer.at_byte(b'=')
     }
 
-    fn compound_assignment(&mut self, target: Expr, operator: &str) -> Result<Statement> {
+    fn compound_assignment(&mut self, target: Expr, operator: &'static str) -> Result<Statement> {
         self.scope.check_assignable(&target, self.line())?;
         if self.is("!=") {
             return self.near("'=' expected");
@@ -308,7 +304,7 @@ impl Parser<'_> {
             self.advance()?;
         }
         self.advance()?;
-        Ok(Statement::Compound(target, self.value()?))
+        Ok(Statement::Compound(target, operator, self.value()?))
     }
 }
 

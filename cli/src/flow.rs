@@ -1,0 +1,175 @@
+//! From a flow file to its plan: reads it, looks at its sources, checks it as a whole, plans it.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use crds::{Document, Problem};
+use engine::Stores;
+use engine::source::{self, SourceError};
+use plan::{Paths, Plan, Source};
+use planner::{CheckOptions, Checked, FlowProblem, Options, ParamValues, PassName, SourceFacts};
+
+use crate::failure::{self, Failure};
+use crate::output;
+use crate::params::{self, Param};
+
+/// The values of parameters.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Params {
+    /// Set a parameter of the flow (may be repeated)
+    ///
+    /// A path in the flow that begins with it, and is relative, is relative to the working directory.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = params::parse)]
+    given: Vec<Param>,
+}
+
+/// What a plan depends on beside the flow.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Planning {
+    #[command(flatten)]
+    pub(crate) params: Params,
+    /// Plan without this pass (may be repeated), to find out what it does
+    #[arg(long = "without-pass", value_name = "NAME")]
+    without: Vec<PassName>,
+}
+
+/// Which sources are looked at for the names of their fields and their sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Everywhere,
+    /// Not at what is on a network.
+    AtLocalFiles,
+}
+
+/// A flow without problems.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) name: String,
+    pub(crate) warnings: Vec<Problem>,
+    /// The folder of the file: its relative paths resolve there.
+    pub(crate) base: PathBuf,
+    /// What was not found where the names of fields are, so that those were taken on trust: not a flow to run.
+    pub(crate) unseen: Vec<Unseen>,
+    checked: Checked,
+}
+
+/// A source that could not be looked at.
+#[derive(Debug)]
+pub(crate) struct Unseen {
+    pub(crate) step: String,
+    /// `None`: nobody tried.
+    pub(crate) why: Option<SourceError>,
+}
+
+impl Unseen {
+    /// What that means for a flow that is only shown or checked.
+    pub(crate) fn note(&self) -> String {
+        let why = self.why.as_ref().map(|error| format!(": {}", failure::causes(error).join(": "))).unwrap_or_default();
+        format!("note: step {:?} was not looked at, so the names of its fields are not checked{why}\n", self.step)
+    }
+}
+
+impl Flow {
+    /// Reads and checks a flow file.
+    pub(crate) fn load(file: &Path, params: &Params, look: Look) -> Result<Flow, Failure> {
+        let values = params::by_name(params.given.clone()).map_err(Failure::Request)?;
+        let document = parse(file)?;
+        let directory = working_directory().map_err(Failure::System)?;
+        let options =
+            CheckOptions { places: Some(&document.places), working_directory: Some(&directory), ..CheckOptions::default() };
+        let base = Path::new(&directory).join(file).parent().unwrap_or(Path::new("/")).to_owned();
+        check(&document, &values, options, &base, look).map_err(|problems| told(&problems, &document))
+    }
+
+    /// Whether all was seen that a run needs.
+    ///
+    /// # Errors
+    /// The first source that could not be looked at.
+    pub(crate) fn seen(&mut self) -> Result<(), Failure> {
+        let unseen = self.unseen.drain(..).find_map(|unseen| Some((unseen.step, unseen.why?)));
+        unseen.map_or(Ok(()), |(step, why)| Err(Failure::Flow(engine::Error::in_step(&step, why))))
+    }
+
+    /// Plans it.
+    pub(crate) fn plan(&self, planning: &Planning) -> Plan {
+        let options = Options { without: planning.without.iter().copied().collect(), ..Options::default() };
+        planner::plan(self.checked.graph.clone(), self.checked.prelude.clone(), &options)
+    }
+
+    /// The graph before the planner's passes.
+    pub(crate) fn graph(&self) -> &plan::Graph {
+        &self.checked.graph
+    }
+
+    /// Tells what is no problem yet.
+    pub(crate) fn warn(&self) {
+        for warning in &self.warnings {
+            output::tell(&format!("warning: {warning}\n"));
+        }
+    }
+}
+
+/// The file's flow, and where everything stands in it.
+fn parse(file: &Path) -> Result<Document, Failure> {
+    let name = file.display().to_string();
+    let bytes = fs::read(file).map_err(|error| {
+        let message = format!("failed to read the flow file: {error}");
+        Failure::Problems(vec![Problem::of_file(&name, message)])
+    })?;
+    Document::parse_bytes(&bytes, &name).map_err(Failure::Problems)
+}
+
+fn working_directory() -> anyhow::Result<String> {
+    let directory = env::current_dir().context("failed to find the working directory")?;
+    directory.into_os_string().into_string().ok().context("the name of the working directory is not UTF-8")
+}
+
+fn told(problems: &[FlowProblem], document: &Document) -> Failure {
+    Failure::Problems(planner::locate(problems, &document.places))
+}
+
+/// Looks at the sources, as far as `look` goes, then checks with what was seen.
+fn check(
+    document: &Document,
+    values: &ParamValues,
+    options: CheckOptions<'_>,
+    base: &Path,
+    look: Look,
+) -> Result<Flow, Vec<FlowProblem>> {
+    let stores = Stores::from_environment();
+    let (mut facts, mut unseen) = (planner::Facts::new(), Vec::new());
+    let sources = planner::sources_with(&document.flow, values, &options);
+    // What is wrong with parameters keeps us from looking; the check finds it again, with all other problems.
+    let lenient = sources.is_err();
+    for (step, source) in sources.unwrap_or_default() {
+        if look == Look::AtLocalFiles && is_remote(&source) {
+            unseen.push(Unseen { step, why: None });
+            continue;
+        }
+        match source::inspect(&source, base, &stores) {
+            Ok(seen) => {
+                facts.insert(step, SourceFacts { fields: seen.fields, bytes: seen.bytes });
+            }
+            Err(error) => unseen.push(Unseen { step, why: Some(error) }),
+        }
+    }
+    let options = CheckOptions { lenient: lenient || !unseen.is_empty(), ..options };
+    let checked = planner::check_with(&document.flow, &facts, values, &options)?;
+    if checked.certain {
+        // Nothing hung on them. If they are needed at all, the run will say what is wrong with them.
+        unseen.clear();
+    }
+    let warnings = planner::locate(&checked.warnings, &document.places);
+    let name = document.flow.metadata.name.clone().unwrap_or_default();
+    Ok(Flow { name, warnings, base: base.to_owned(), unseen, checked })
+}
+
+fn is_remote(source: &Source) -> bool {
+    match source {
+        Source::Files { paths: Paths::Listed(paths), .. } => paths.iter().any(|path| Stores::is_url(path)),
+        Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } => false,
+    }
+}

@@ -1,0 +1,15 @@
+//! Integration tests of the product: the real binary on real files, as a user runs it.
+
+mod acceptance;
+mod cleanup;
+mod command_line;
+mod examples;
+mod flow;
+mod functions;
+mod memory;
+mod mistakes;
+mod operators;
+mod random_flows;
+mod sinks;
+mod sources;
+mod values;

@@ -1,0 +1,148 @@
+//! Any data size finishes within `--memory`, one key holding most of the rows among them; what cannot fit fails by name.
+
+use crate::flow::{Flow, PARTITIONS};
+
+/// Rows of about 120 bytes: (key, number, padding). Nine of ten keys are 0 where `hot`.
+fn rows(hot: bool) -> String {
+    let key = if hot { "x % 10 == 0 and x or 0" } else { "(x * 7919) % 500009" };
+    format!("map: {{lua: 'function(x) return {key}, x, (\"p\"):rep(100) end'}}")
+}
+
+const MANY: &str = "read: {range: {to: 600000}}";
+
+/// Runs with a budget that the data exceeds and checks the lines.
+#[track_caller]
+fn prints_within(flow: &Flow, memory: &str, expected: &[String]) {
+    for partitions in PARTITIONS {
+        let ran = flow.run(&["--memory", memory, "--partitions", partitions]);
+        assert_eq!(ran.expect(0, &[]).sorted_lines(), expected, "{partitions} partitions");
+    }
+    flow.is_clean();
+}
+
+const SUM: &str = "reduce: {lua: 'function(a, b, c, d) return a + c, b + d end'}";
+
+#[test]
+fn a_sort_of_more_than_the_budget_is_in_order() {
+    for hot in [false, true] {
+        let flow = Flow::of(&[
+            MANY,
+            &rows(hot),
+            "sort: {by: [{field: 1, order: desc}, {field: 2}]}",
+            "pipe: {command: \"cut -f1,2\"}",
+            "write: {stdout: {}}",
+        ]);
+        let ran = flow.run(&["--memory", "16Mi"]);
+        let lines = ran.expect(0, &[]).lines();
+        assert_eq!(lines.len(), 600_000);
+        let pairs: Vec<(i64, i64)> = lines
+            .iter()
+            .map(|line| {
+                let (key, number) = line.split_once('\t').expect("two fields");
+                (-key.parse::<i64>().expect("a number"), number.parse().expect("a number"))
+            })
+            .collect();
+        assert!(pairs.is_sorted(), "hot: {hot}");
+        flow.is_clean();
+    }
+}
+
+#[test]
+fn distinct_count_and_reduce_by_of_more_than_the_budget() {
+    let flow = |step: &str| {
+        Flow::of(&[MANY, &rows(false), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"])
+    };
+    // 7919 and 500009 are coprime, so the first 500009 numbers have keys of their own.
+    prints_within(&flow("count: {key: [1]}"), "16Mi", &["500009\t600000".to_owned()]);
+    let least: u64 = (0..500_009).sum();
+    prints_within(&flow("distinct: {key: [1]}"), "16Mi", &[format!("500009\t{least}")]);
+    let all: u64 = (0..600_000).sum();
+    prints_within(
+        &flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"),
+        "16Mi",
+        &[format!("500009\t{all}")],
+    );
+}
+
+#[test]
+fn a_hot_key_is_counted_and_reduced() {
+    let flow = |step: &str| {
+        Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"])
+    };
+    prints_within(&flow("count: {key: [1]}"), "64Mi", &["60000\t600000".to_owned()]);
+    let all: u64 = (0..600_000).sum();
+    prints_within(
+        &flow("reduceBy: {key: [1], lua: 'function(n, p, m, q) return n + m, p end'}"),
+        "16Mi",
+        &[format!("60000\t{all}")],
+    );
+}
+
+#[test]
+fn a_hot_key_is_joined() {
+    let flow = Flow::of(&[
+        MANY,
+        &rows(true),
+        "read: {range: {to: 200000}}",
+        "map: {lua: 'function(x) return x, \"r\" end'}",
+        "join: {key: [1], broadcast: never}\nfrom: [s2, s4]",
+        "map: {lua: 'function(key, n) return 1, n end'}",
+        SUM,
+        "write: {stdout: {}}",
+    ]);
+    let matching = (0..600_000_u64).filter(|x| if x % 10 == 0 { *x < 200_000 } else { true });
+    let (count, sum) = matching.fold((0, 0), |(count, sum), x| (count + 1, sum + x));
+    prints_within(&flow, "64Mi", &[format!("{count}\t{sum}")]);
+}
+
+#[test]
+fn a_hot_key_moves_through_every_shuffle() {
+    for step in ["partition: {key: [1]}", "merge: {}", "roundRobin: {}", "distinct: {}", "merge: {by: [{field: 1}]}"] {
+        let flow =
+            Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
+        let all: u64 = (0..600_000).sum();
+        let ran = flow.run(&["--memory", "16Mi", "--partitions", "7"]);
+        assert_eq!(ran.expect(0, &[]).lines(), [format!("600000\t{all}")], "{step}");
+        flow.is_clean();
+    }
+}
+
+#[test]
+fn a_groups_list_that_cannot_fit_fails_by_name() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 1500000}}",
+        &rows(true),
+        "groupBy: {key: [1]}",
+        "map: {lua: 'function(key, items) return key, #items end'}",
+        "write: {json: {path: out}}",
+    ]);
+    flow.run(&["--memory", "64Mi"]).expect(1, &["\"s3\"", "key", "0"]);
+    assert_eq!(flow.entries(), ["flow.yaml"]);
+    flow.is_clean();
+}
+
+#[test]
+fn groups_that_fit_are_grouped_however_many_there_are() {
+    let flow = Flow::of(&[
+        MANY,
+        &rows(false),
+        "groupBy: {key: [1]}",
+        "map: {lua: 'function(key, items) return 1, #items end'}",
+        SUM,
+        "write: {stdout: {}}",
+    ]);
+    prints_within(&flow, "16Mi", &["500009\t600000".to_owned()]);
+}
+
+#[test]
+fn a_side_input_that_cannot_fit_fails_by_name() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 1500000}}",
+        &rows(false),
+        "read: {range: {to: 3}}",
+        "map: {lua: 'function(x) return #side end'}\nsideInputs: [{name: side, from: s2, as: list}]",
+        "write: {stdout: {}}",
+    ]);
+    flow.run(&["--memory", "32Mi"]).expect(1, &["\"s4\"", "side"]);
+    flow.is_clean();
+}

@@ -1,0 +1,92 @@
+//! Random flows: the planned, threaded, spilling run must give what the naive interpreter makes of the unoptimized graph.
+//!
+//! `GLEAMFLOW_RANDOM_FLOWS=5000 cargo test --release -p gleamflow --test it random_flows` runs more of them, and
+//! `GLEAMFLOW_RANDOM_SEED=17` only that one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use engine::report::Quiet;
+use engine::run::RunOptions;
+use oracle::{Actual, Expected, GeneratedFlow};
+use plan::Sink;
+
+/// How many flows an ordinary test run tries.
+const FLOWS: u64 = 300;
+
+/// Partitions, threads and memory of one run of each flow.
+const RUNS: [(Option<u32>, usize, usize); 5] =
+    [(Some(1), 1, 1 << 20), (Some(2), 2, 64 << 20), (Some(7), 2, 1 << 20), (None, 3, 1 << 18), (Some(5), 4, 1 << 16)];
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+#[test]
+fn random_flows_give_what_the_naive_interpreter_gives() {
+    let (from, to) = match from_environment("GLEAMFLOW_RANDOM_SEED") {
+        Some(seed) => (seed, seed + 1),
+        None => (0, from_environment("GLEAMFLOW_RANDOM_FLOWS").unwrap_or(FLOWS)),
+    };
+    let mut failures = Vec::new();
+    for seed in from..to {
+        let flow = oracle::generate(seed);
+        if let Err(message) = check(&flow) {
+            eprintln!("seed {seed}: {message}\n{}", flow.yaml);
+            failures.push(seed);
+        }
+        assert!(failures.len() < 10, "many random flows fail, seeds {failures:?}");
+    }
+    assert!(failures.is_empty(), "random flows fail, seeds {failures:?}");
+}
+
+fn check(flow: &GeneratedFlow) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let base = folder.path();
+    flow.write_files(base).map_err(|error| error.to_string())?;
+    let checked = flow.checked()?;
+    let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
+    for (partitions, threads, memory) in RUNS {
+        let in_run = |message: String| format!("partitions {partitions:?}, {threads} threads, {memory} bytes: {message}");
+        run(&checked, base, (partitions, threads, memory)).map_err(in_run)?;
+        compare(&expected, base).map_err(in_run)?;
+        std::fs::remove_dir_all(base.join("out")).map_err(|error| error.to_string())?;
+        let left = std::fs::read_dir(base.join("scratch")).map_err(|error| error.to_string())?.count();
+        if left > 0 {
+            return Err(in_run(format!("{left} temporary files are left")));
+        }
+    }
+    Ok(())
+}
+
+fn compare(expected: &BTreeMap<String, Expected>, base: &Path) -> Result<(), String> {
+    for (step, expected) in expected {
+        let Sink::Files { path, .. } = &expected.sink else {
+            return Err(format!("{step} writes no files"));
+        };
+        let actual = Actual::read(&base.join(path))?;
+        oracle::matches(expected, &actual).map_err(|message| format!("{step}: {message}"))?;
+    }
+    Ok(())
+}
+
+fn run(
+    checked: &planner::Checked,
+    base: &Path,
+    (partitions, threads, memory): (Option<u32>, usize, usize),
+) -> Result<(), String> {
+    let scratch = base.join("scratch");
+    std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
+    let plan = planner::plan(checked.graph.clone(), checked.prelude.clone(), &planner::Options::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = RunOptions { base: base.to_owned(), scratch: Some(scratch), threads, memory, partitions, seed: 7, stop };
+    let ran = engine::run::run(&plan, &options, &Quiet);
+    ran.map(|_| ()).map_err(|error| causes(&error))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(causes);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}

@@ -1,0 +1,257 @@
+//! Lua's expressions over borrowed values. `None` everywhere means: not covered, ask Lua.
+
+use std::cell::Cell;
+
+use bumpalo::Bump;
+use lua::native::{Action, Arithmetic, Code, Many, Returned};
+
+use super::number::{self, exact, number};
+use super::{captured, library};
+use crate::Val;
+use crate::function::cells;
+
+/// A row, the variables of the function that runs over it, and where made strings live.
+pub(in crate::function) struct Frame<'a, 's> {
+    row: &'a [Val<'a>],
+    slots: &'s [Cell<Val<'a>>],
+    pub(super) arena: &'a Bump,
+}
+
+/// How a function ends.
+pub(in crate::function) enum Exit<'c> {
+    /// Falling off its end returns nothing.
+    Return(Option<&'c Returned>),
+    Uncovered,
+}
+
+/// Runs a function's body up to a return, whose values are still to be computed.
+#[inline]
+pub(in crate::function) fn run<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Exit<'a> {
+    // Most functions are one return.
+    if let [Action::Return(returned)] = body {
+        return Exit::Return(Some(returned));
+    }
+    match actions(body, frame) {
+        Some(returned) => Exit::Return(returned),
+        None => Exit::Uncovered,
+    }
+}
+
+/// `Some(None)`: the actions are through, and the function goes on.
+fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a Returned>> {
+    for action in body {
+        match action {
+            Action::Return(returned) => return Some(Some(returned)),
+            Action::Set(slot, code) => frame.slots[*slot].set(frame.value(code)?),
+            Action::SetMany(slots, many) => {
+                let mut values = bumpalo::collections::Vec::with_capacity_in(slots.len(), frame.arena);
+                frame.many(many, &mut values)?;
+                for (at, slot) in slots.iter().enumerate() {
+                    frame.slots[*slot].set(values.get(at).copied().unwrap_or(Val::Nil));
+                }
+            }
+            Action::If(arms, otherwise) => {
+                let mut taken = otherwise;
+                for (condition, block) in arms {
+                    if frame.value(condition)?.truthy() {
+                        taken = block;
+                        break;
+                    }
+                }
+                if let Some(returned) = actions(taken, frame)? {
+                    return Some(Some(returned));
+                }
+            }
+        }
+    }
+    Some(None)
+}
+
+impl<'a, 's> Frame<'a, 's> {
+    /// A frame over a row; all of its borrows shrink to the shortest one's life.
+    pub(in crate::function) fn new(row: &'a [Val<'a>], slots: &'s mut [Val<'a>], arena: &'a Bump) -> Frame<'a, 's> {
+        Frame { row, slots: Cell::from_mut(slots).as_slice_of_cells(), arena }
+    }
+
+    pub(super) fn row(&self) -> &'a [Val<'a>] {
+        self.row
+    }
+
+    /// A value as a field of a row: numbers as Lua gives them back. Tables go through Lua, which may change them.
+    #[inline]
+    pub(super) fn field(&self, code: &'a Code) -> Option<Val<'a>> {
+        as_field(self.value(code)?)
+    }
+
+    /// All values that are returned, as fields.
+    pub(in crate::function) fn fields(&self, returned: &'a Returned, row: &mut Vec<Val<'a>>) -> Option<()> {
+        let (codes, many) = match returned {
+            Returned::Values(codes) => (codes, None),
+            Returned::Open(codes, many) => (codes, Some(many)),
+            Returned::Matches(..) | Returned::Items(_) => return None,
+        };
+        for code in codes {
+            row.push(self.field(code)?);
+        }
+        if let Some(many) = many {
+            let from = row.len();
+            self.many(many, row)?;
+            for value in &mut row[from..] {
+                *value = as_field(*value)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The value of an expression.
+    pub(super) fn value(&self, code: &'a Code) -> Option<Val<'a>> {
+        Some(match code {
+            Code::Field(at) => self.row.get(*at).copied().unwrap_or(Val::Nil),
+            Code::Slot(slot) => self.slots[*slot].get(),
+            Code::Number(n) => Val::Float(*n),
+            Code::Str(text) => Val::Str(text),
+            Code::Nil => Val::Nil,
+            Code::Bool(b) => Val::Bool(*b),
+            Code::Not(inner) => Val::Bool(!self.value(inner)?.truthy()),
+            Code::Negate(inner) => Val::Float(-number(self.value(inner)?)?),
+            Code::Len(inner) => match self.value(inner)? {
+                Val::Str(text) => Val::Int(text.len() as i64),
+                _ => return None,
+            },
+            Code::Arithmetic(operator, left, right) => {
+                let (left, right) = (number(self.value(left)?)?, number(self.value(right)?)?);
+                Val::Float(arithmetic(*operator, left, right)?)
+            }
+            Code::Equal(left, right) => Val::Bool(equal(self.value(left)?, self.value(right)?)?),
+            Code::Less(left, right) => Val::Bool(self.compare(left, right, |a, b| a < b, |a, b| a < b)?),
+            Code::LessOrEqual(left, right) => Val::Bool(self.compare(left, right, |a, b| a <= b, |a, b| a <= b)?),
+            Code::And(left, right) => {
+                let left = self.value(left)?;
+                if left.truthy() { self.value(right)? } else { left }
+            }
+            Code::Or(left, right) => {
+                let left = self.value(left)?;
+                if left.truthy() { left } else { self.value(right)? }
+            }
+            Code::Coalesce(left, right) => match self.value(left)? {
+                Val::Nil => self.value(right)?,
+                left => left,
+            },
+            Code::Pick(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                self.value(if self.value(condition)?.truthy() { then } else { otherwise })?
+            }
+            Code::Concat(parts) => self.concat(parts)?,
+            Code::Call(builtin, arguments) => library::call(*builtin, arguments, self)?,
+            Code::First(many) => self.first(many)?,
+        })
+    }
+
+    fn compare(
+        &self,
+        left: &'a Code,
+        right: &'a Code,
+        numbers: impl Fn(f64, f64) -> bool,
+        texts: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<bool> {
+        match (self.value(left)?, self.value(right)?) {
+            (Val::Str(a), Val::Str(b)) => Some(texts(a, b)),
+            (a, b) => Some(numbers(number(a)?, number(b)?)),
+        }
+    }
+
+    fn concat(&self, parts: &'a [Code]) -> Option<Val<'a>> {
+        let mut text = bumpalo::collections::Vec::new_in(self.arena);
+        for part in parts {
+            match self.value(part)? {
+                Val::Str(piece) => text.extend_from_slice(piece),
+                value => number::write(number(value)?, &mut text)?,
+            }
+        }
+        Some(Val::Str(text.into_bump_slice()))
+    }
+
+    /// The first result of a call, nil where it has none.
+    pub(super) fn first(&self, many: &'a Many) -> Option<Val<'a>> {
+        Some(match many {
+            Many::Match(text, pattern) => {
+                let text = self.text(text)?;
+                pattern.find(text, 0).map_or(Val::Nil, |found| captured(text, found.captures()[0]))
+            }
+            Many::Find(text, pattern) => {
+                pattern.find(self.text(text)?, 0).map_or(Val::Nil, |found| Val::Int(found.start as i64 + 1))
+            }
+            Many::Replace(text, pattern, by) => Val::Str(library::replace(self.text(text)?, pattern, by, self.arena).0),
+        })
+    }
+
+    /// All results of a call.
+    fn many(&self, many: &'a Many, results: &mut impl Extend<Val<'a>>) -> Option<()> {
+        match many {
+            Many::Match(text, pattern) => {
+                let text = self.text(text)?;
+                match pattern.find(text, 0) {
+                    Some(found) => results.extend(found.captures().iter().map(|capture| captured(text, *capture))),
+                    None => results.extend([Val::Nil]),
+                }
+            }
+            Many::Find(text, pattern) => {
+                let text = self.text(text)?;
+                let Some(found) = pattern.find(text, 0) else {
+                    results.extend([Val::Nil]);
+                    return Some(());
+                };
+                results.extend([Val::Int(found.start as i64 + 1), Val::Int(found.end as i64)]);
+                if pattern.has_captures() {
+                    results.extend(found.captures().iter().map(|capture| captured(text, *capture)));
+                }
+            }
+            Many::Replace(text, pattern, by) => {
+                let (text, count) = library::replace(self.text(text)?, pattern, by, self.arena);
+                results.extend([Val::Str(text), Val::Int(count)]);
+            }
+        }
+        Some(())
+    }
+
+    pub(super) fn text(&self, code: &'a Code) -> Option<&'a [u8]> {
+        match self.value(code)? {
+            Val::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+#[inline]
+fn as_field(value: Val<'_>) -> Option<Val<'_>> {
+    match value {
+        Val::Float(n) => Some(cells::number(n)),
+        Val::List(_) | Val::Map(_) => None,
+        Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Str(_) => Some(value),
+    }
+}
+
+fn equal(a: Val<'_>, b: Val<'_>) -> Option<bool> {
+    Some(match (a, b) {
+        (Val::Str(a), Val::Str(b)) => a == b,
+        (Val::Bool(a), Val::Bool(b)) => a == b,
+        (Val::Nil, Val::Nil) => true,
+        (Val::Int(_) | Val::Float(_), Val::Int(_) | Val::Float(_)) => number(a)? == number(b)?,
+        // Two tables may be one, and an int64_t has its own mind.
+        (Val::List(_) | Val::Map(_), Val::List(_) | Val::Map(_)) => return None,
+        (Val::Int(i), _) | (_, Val::Int(i)) if !exact(i) => return None,
+        _ => false,
+    })
+}
+
+#[inline]
+fn arithmetic(operator: Arithmetic, a: f64, b: f64) -> Option<f64> {
+    Some(match operator {
+        Arithmetic::Add => a + b,
+        Arithmetic::Subtract => a - b,
+        Arithmetic::Multiply => a * b,
+        Arithmetic::Divide => a / b,
+        Arithmetic::Modulo => a - (a / b).floor() * b,
+        Arithmetic::Power => return number::power(a, b),
+    })
+}

@@ -1,0 +1,285 @@
+//! A step's own Lua: a fresh VM per task and copy of a step, so that nothing that user code does reaches another one.
+//! All `mlua` types stay in this file.
+#![allow(unsafe_code, reason = "functions get the whole of LuaJIT, ffi and debug included, which mlua calls unsafe")]
+
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, LightUserData, Lua, LuaOptions, LuaString, StdLib, Table};
+
+use super::error::Place;
+use super::port::Port;
+use super::{FunctionError, Side};
+use crate::{Result, RowScratch, TaskContext};
+
+/// Lua's half of the crossing.
+const DRIVER: &str = include_str!("driver.lua");
+/// What the user's text is called inside Lua; the driver knows the name.
+const CHUNK: &str = "=gleamflow";
+/// How messages name a line of it.
+const CHUNK_LINE: &str = "gleamflow:";
+/// What the texts' checks of table keys are called: no name that a user would choose.
+const KEY_CHECK: &str = "__gleamflow_key";
+/// A VM may always hold this much: less would not even carry the library and a batch.
+const LEAST_MEMORY: usize = 64 << 20;
+
+/// What becomes of a function's results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Map,
+    FlatMap,
+    Filter,
+    /// Only what it emits counts.
+    Emit,
+}
+
+/// A function to be loaded, and its surroundings.
+pub(super) struct Program<'p> {
+    pub(super) step: &'p str,
+    pub(super) function: &'p plan::Function,
+    pub(super) kind: Kind,
+    /// Names of outputs for `emit.name`; empty for a plain `emit`.
+    pub(super) outputs: &'p [String],
+    /// Whether `emit` exists.
+    pub(super) emits: bool,
+    /// Whether the rows of one source row must be passed on together or not at all.
+    pub(super) whole_rows: bool,
+    pub(super) params: usize,
+    pub(super) vararg: bool,
+    pub(super) sides: &'p [Side],
+}
+
+/// A loaded function.
+#[derive(Debug)]
+pub(super) struct Vm {
+    run: Function,
+    place: String,
+    prelude_lines: u32,
+    /// Last, so that it goes last.
+    _lua: Lua,
+}
+
+impl Vm {
+    /// Makes a VM, sets the side inputs, runs the prelude and compiles the function.
+    pub(super) fn load(program: &Program<'_>, ctx: &TaskContext, port: &Rc<Port>) -> Result<Vm, LoadError> {
+        // SAFETY: user code may do with ffi what it likes, at its own risk; nothing on our side relies on more than the driver.
+        let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
+        let driver = open_driver(&lua, port).map_err(setup)?;
+        lua.set_memory_limit(ctx.run.memory.limit().max(LEAST_MEMORY)).map_err(setup)?;
+        seed(&lua, program.step, ctx).map_err(setup)?;
+        if program.emits {
+            let names = (!program.outputs.is_empty()).then(|| program.outputs.to_vec());
+            call_driver::<()>(&driver, "set_emit", names).map_err(setup)?;
+        }
+        set_sides(&driver, program.sides, ctx, port)?;
+        let (text, prelude_lines) = chunk(&ctx.run.prelude, &program.function.source);
+        let vm = Vm {
+            run: driver.get("run").map_err(setup)?,
+            place: program.function.place.clone(),
+            prelude_lines,
+            _lua: lua.clone(),
+        };
+        let chunk = lua.load(text).set_name(CHUNK).set_mode(ChunkMode::Text).into_function();
+        let chunk = chunk.map_err(|error| vm.compile_error(&error))?;
+        let kind = match program.kind {
+            Kind::Map => "map",
+            Kind::FlatMap => "flatMap",
+            Kind::Filter => "filter",
+            Kind::Emit => "emit",
+        };
+        let arguments = (chunk, kind, program.params, program.vararg, program.whole_rows);
+        match call_driver::<(Option<LuaString>, Option<u32>)>(&driver, "load", arguments).map_err(setup)? {
+            (None, _) => {}
+            (Some(message), line) => return Err(vm.prelude_error(&message.to_string_lossy(), line).into()),
+        }
+        Ok(vm)
+    }
+
+    /// Runs the shared rows from `first` to before `last`. On an error, `port.row()` is the row.
+    pub(super) fn run(&self, first: usize, last: usize) -> Result<(), FunctionError> {
+        match self.run.call::<(Option<LuaString>, Option<u32>)>((first, last)) {
+            Ok((None, _)) => Ok(()),
+            Ok((Some(message), line)) => {
+                let (place, message) = self.locate(&message.to_string_lossy(), line);
+                Err(FunctionError::Raised { place, message })
+            }
+            Err(error) => {
+                let (place, message) = self.locate(&plain_message(&error), None);
+                Err(FunctionError::Raised { place, message })
+            }
+        }
+    }
+
+    /// Where the function stands, for messages about its results.
+    pub(super) fn place(&self) -> Place {
+        Place { file: self.place.clone(), prelude: false, line: None }
+    }
+
+    fn compile_error(&self, error: &mlua::Error) -> FunctionError {
+        let (place, message) = self.locate(&plain_message(error), None);
+        FunctionError::Compile { place, message }
+    }
+
+    fn prelude_error(&self, message: &str, line: Option<u32>) -> FunctionError {
+        let (place, message) = self.locate(message, line);
+        FunctionError::Prelude { place: Place { prelude: true, ..place }, message }
+    }
+
+    /// Takes the place off a message's front, and turns lines of the chunk inside it into lines that the user knows.
+    fn locate(&self, message: &str, line: Option<u32>) -> (Place, String) {
+        let (mut at, mut rest) = (line, message);
+        if let Some((found, behind)) = message.strip_prefix(CHUNK_LINE).and_then(split_line) {
+            (at, rest) = (Some(found), behind.strip_prefix(' ').unwrap_or(behind));
+        }
+        let mut text = String::with_capacity(rest.len());
+        while let Some(found) = rest.find(CHUNK_LINE) {
+            text.push_str(&rest[..found]);
+            rest = &rest[found + CHUNK_LINE.len()..];
+            match split_line(rest) {
+                Some((line, behind)) => {
+                    let (prelude, line) = self.line(line);
+                    text.push_str(&format!("{}:{line}:", if prelude { "spec.lua" } else { "function" }));
+                    rest = behind;
+                }
+                None => text.push_str(CHUNK_LINE),
+            }
+        }
+        text.push_str(rest);
+        let (prelude, line) = at.map_or((false, None), |at| (self.line(at).0, Some(self.line(at).1)));
+        (Place { file: self.place.clone(), prelude, line }, text)
+    }
+
+    /// Whether a line of the chunk is the prelude's, and its number there or in the function.
+    fn line(&self, line: u32) -> (bool, u32) {
+        if line <= self.prelude_lines { (true, line) } else { (false, line - self.prelude_lines) }
+    }
+}
+
+/// Why a function could not be loaded: its own fault, or that of reading a side input.
+pub(super) enum LoadError {
+    Function(FunctionError),
+    Engine(crate::Error),
+}
+
+impl From<FunctionError> for LoadError {
+    fn from(error: FunctionError) -> LoadError {
+        LoadError::Function(error)
+    }
+}
+
+fn setup(error: mlua::Error) -> FunctionError {
+    FunctionError::Setup(plain_message(&error))
+}
+
+/// An error's own words, without the traceback.
+fn plain_message(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) | mlua::Error::MemoryError(message) => {
+            message.split("\nstack traceback:").next().unwrap_or_default().to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `12: message` to 12 and what follows the colon.
+fn split_line(text: &str) -> Option<(u32, &str)> {
+    let (number, rest) = text.split_once(':')?;
+    Some((number.parse().ok()?, rest))
+}
+
+/// The text that Lua compiles, and how many of its lines are not the function's.
+fn chunk(prelude: &str, source: &str) -> (String, u32) {
+    let (prelude, source) = lua::check_keys(prelude, source, KEY_CHECK);
+    let head = format!("local {KEY_CHECK} = ... {prelude}\nreturn (");
+    let lines = lua::lines(&head) - 1;
+    (format!("{head}{source}\n)"), lines)
+}
+
+fn open_driver(lua: &Lua, port: &Rc<Port>) -> mlua::Result<Table> {
+    let (to_grow, to_flush) = (Rc::clone(port), Rc::clone(port));
+    let grow = lua.create_function(move |_, ()| {
+        to_grow.grow();
+        Ok(())
+    })?;
+    let flush = lua.create_function(move |_, ()| {
+        to_flush.flush();
+        Ok(())
+    })?;
+    let log = lua.create_function(|_, text: LuaString| {
+        use std::io::Write;
+        // A log that cannot be written is no reason to fail a flow.
+        let _ = std::io::stderr().lock().write_all(&text.as_bytes());
+        Ok(())
+    })?;
+    let code = driver_code(lua)?;
+    lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary).call((LightUserData(port.address()), grow, flush, log))
+}
+
+/// The driver, compiled once per process: parsing it is a good part of making a VM.
+fn driver_code(lua: &Lua) -> mlua::Result<&'static [u8]> {
+    static CODE: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(code) = CODE.get() {
+        return Ok(code);
+    }
+    let code = lua.load(DRIVER).set_name("=driver").into_function()?.dump(true);
+    Ok(CODE.get_or_init(|| code))
+}
+
+fn call_driver<R: mlua::FromLuaMulti>(driver: &Table, name: &str, arguments: impl mlua::IntoLuaMulti) -> mlua::Result<R> {
+    driver.get::<Function>(name)?.call(arguments)
+}
+
+/// Seeds `math.random` by run, step and partition.
+fn seed(lua: &Lua, step: &str, ctx: &TaskContext) -> mlua::Result<()> {
+    let mut hash = ctx.run.seed;
+    let words = step.bytes().map(u64::from).chain([step.len() as u64, ctx.partition as u64]);
+    for word in words {
+        hash = mix(hash ^ word);
+    }
+    let math: Table = lua.globals().get("math")?;
+    math.get::<Function>("randomseed")?.call((hash >> 11) as f64)
+}
+
+/// One step of splitmix64.
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+fn set_sides(driver: &Table, sides: &[Side], ctx: &TaskContext, port: &Port) -> Result<(), LoadError> {
+    for side in sides {
+        set_side(driver, side, ctx, port)?;
+    }
+    Ok(())
+}
+
+fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Result<(), LoadError> {
+    let shape = match side.shape {
+        plan::SideShape::Value => "value",
+        plan::SideShape::List => "list",
+        plan::SideShape::Map => "map",
+    };
+    let check = |message: Option<LuaString>| match message {
+        Some(message) => Err(FunctionError::Side { name: side.name.clone(), message: message.to_string_lossy() }),
+        None => Ok(()),
+    };
+    call_driver::<()>(driver, "side_begin", ()).map_err(setup)?;
+    let (mut reader, mut scratch) = (side.rows.reader(), RowScratch::default());
+    while let Some(batch) = reader.next_batch().map_err(LoadError::Engine)? {
+        let mut input = port.input.borrow_mut();
+        input.clear();
+        let push =
+            |row: &[crate::Val<'_>]| input.push(row, &ctx.origin).map_err(|error| crate::Error::in_step(&side.name, error));
+        batch.for_each(&mut scratch, push).map_err(LoadError::Engine)?;
+        let rows = input.rows();
+        drop(input);
+        port.share_input();
+        check(call_driver(driver, "side_rows", (shape, rows)).map_err(setup)?)?;
+    }
+    port.input.borrow_mut().clear();
+    check(call_driver(driver, "side_end", (shape, side.name.as_str())).map_err(setup)?)?;
+    Ok(())
+}

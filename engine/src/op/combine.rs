@@ -1,0 +1,282 @@
+//! Hash aggregation: before the shuffle (a full table is flushed as partial rows) and behind it (a full table is spilled).
+//!
+//! Partial rows are private to the two: what [`MapCombine`] hands out, [`ReduceCombine::push_partial`] takes.
+
+use std::fmt;
+
+use plan::{Key, Order, Values};
+
+use super::accumulator::Method;
+use super::groups::Groups;
+use super::merge::{self, Range};
+use super::sorted_run::{RowOrder, SortedRun};
+use super::top::Top;
+use super::{Allowance, OperatorError};
+use crate::fold::Folder;
+use crate::{Error, Result, RowSink, Val, key};
+
+/// Takes a partial row, keyed, with the hash of its key.
+pub type Partials<'p> = dyn FnMut(u64, &[Val<'_>]) -> Result<()> + 'p;
+
+/// Takes a result row of a fold.
+pub type Results<'r> = dyn FnMut(usize, &[Val<'_>]) -> Result<()> + 'r;
+
+/// One fold of a combine: [`plan::Fold`] with its function compiled.
+pub enum FoldSpec {
+    Lua(Box<dyn Folder>),
+    Count,
+    Smallest,
+    Top { by: Vec<Order>, n: u64 },
+}
+
+impl fmt::Debug for FoldSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FoldSpec::Lua(_) => "Lua",
+            FoldSpec::Count => "Count",
+            FoldSpec::Smallest => "Smallest",
+            FoldSpec::Top { .. } => "Top",
+        })
+    }
+}
+
+/// The folds of a combine, those that share a table and those that keep rows of their own.
+#[derive(Debug)]
+struct Parts {
+    allowance: Allowance,
+    groups: Option<Groups>,
+    /// Which fold each of the table's is.
+    grouped: Vec<usize>,
+    tops: Vec<(usize, Top)>,
+}
+
+impl Parts {
+    fn new(key: Key, values: Values, folds: Vec<FoldSpec>, allowance: Allowance) -> Parts {
+        let (mut methods, mut grouped, mut tops) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, fold) in folds.into_iter().enumerate() {
+            let method = match fold {
+                FoldSpec::Lua(folder) => Method::Lua(folder),
+                FoldSpec::Count => Method::Count,
+                FoldSpec::Smallest => Method::Smallest,
+                FoldSpec::Top { by, n } => {
+                    tops.push((at, Top::new(&by, n, allowance.clone())));
+                    continue;
+                }
+            };
+            methods.push(method);
+            grouped.push(at);
+        }
+        let groups = (!methods.is_empty()).then(|| Groups::new(key, values, methods));
+        Parts { allowance, groups, grouped, tops }
+    }
+
+    /// Whether partial rows need to say which part they belong to.
+    fn are_tagged(&self) -> bool {
+        usize::from(self.groups.is_some()) + self.tops.len() > 1
+    }
+
+    #[inline]
+    fn push_raw(&mut self, row: &[Val<'_>]) -> Result<()> {
+        for (_, top) in &mut self.tops {
+            top.push(row)?;
+        }
+        match &mut self.groups {
+            Some(groups) => groups.push_raw(row, &self.allowance),
+            None => Ok(()),
+        }
+    }
+
+    fn push_partial(&mut self, row: &[Val<'_>]) -> Result<()> {
+        let (part, row) = match row {
+            [Val::Int(part), row @ ..] if self.are_tagged() => (*part as usize, row),
+            _ if self.are_tagged() => return Err(Error::Corrupt("a partial row without its part")),
+            _ => (usize::from(self.groups.is_none()), row),
+        };
+        match (part.checked_sub(1), &mut self.groups) {
+            (None, Some(groups)) => groups.push_partial(row, &self.allowance),
+            (Some(top), _) if top < self.tops.len() => self.tops[top].1.push(row),
+            _ => Err(Error::Corrupt("a partial row of an unknown part")),
+        }
+    }
+}
+
+/// The combine before the shuffle.
+#[derive(Debug)]
+pub struct MapCombine {
+    parts: Parts,
+}
+
+impl MapCombine {
+    /// An empty table over raw rows of a [`plan::Group::ByKey`] with this key and these values.
+    #[must_use]
+    pub fn new(key: Key, values: Values, folds: Vec<FoldSpec>, allowance: Allowance) -> MapCombine {
+        MapCombine { parts: Parts::new(key, values, folds, allowance) }
+    }
+
+    /// Folds a row in; when the table is full, hands out partial rows, each with the hash of its key.
+    ///
+    /// # Errors
+    /// [`Error::Step`] for a row without a key field, what a function raised, and what `out` returns.
+    #[inline]
+    pub fn push(&mut self, row: &[Val<'_>], out: &mut Partials<'_>) -> Result<()> {
+        self.parts.push_raw(row)?;
+        let budget = self.parts.allowance.budget;
+        let full = self.parts.groups.as_mut().is_some_and(|groups| groups.is_over(budget));
+        if full { self.flush(out) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, out: &mut Partials<'_>) -> Result<()> {
+        let tag: &[Val<'static>] = if self.parts.are_tagged() { &[Val::Int(0)] } else { &[] };
+        if let Some(groups) = &mut self.parts.groups {
+            groups.emit_partials(tag, out)?;
+            groups.clear();
+        }
+        Ok(())
+    }
+
+    /// Hands out what is left.
+    ///
+    /// # Errors
+    /// As for `push`.
+    pub fn finish(mut self, out: &mut Partials<'_>) -> Result<()> {
+        self.flush(out)?;
+        let tagged = self.parts.are_tagged();
+        for (at, (_, top)) in self.parts.tops.into_iter().enumerate() {
+            let tag = tagged.then_some(Val::Int(at as i64 + 1));
+            top.finish(&mut Tagged { tag, out })?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands a top's rows on as partial rows: all in one group.
+struct Tagged<'o, 'p> {
+    tag: Option<Val<'static>>,
+    out: &'o mut Partials<'p>,
+}
+
+impl RowSink for Tagged<'_, '_> {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        let hash = key::hash(&[]);
+        let Some(tag) = self.tag else { return (self.out)(hash, row) };
+        let mut tagged = Vec::with_capacity(row.len() + 1);
+        tagged.push(tag);
+        tagged.extend_from_slice(row);
+        (self.out)(hash, &tagged)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The combine behind the shuffle, over one partition.
+#[derive(Debug)]
+pub struct ReduceCombine {
+    parts: Parts,
+    order: RowOrder,
+    runs: Vec<SortedRun>,
+}
+
+impl ReduceCombine {
+    /// An empty table for what a [`MapCombine`] of the same arguments hands out, or for raw rows.
+    #[must_use]
+    pub fn new(key: Key, values: Values, folds: Vec<FoldSpec>, allowance: Allowance) -> ReduceCombine {
+        let parts = Parts::new(key, values, folds, allowance);
+        let order = RowOrder::by_leading(parts.groups.as_ref().map_or(0, Groups::lead));
+        ReduceCombine { parts, order, runs: Vec::new() }
+    }
+
+    /// Folds a partial row in.
+    ///
+    /// # Errors
+    /// What a function raised, [`Error::Spill`], [`Error::Corrupt`] for a row that no [`MapCombine`] made.
+    pub fn push_partial(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.parts.push_partial(row)?;
+        self.spill_if_full()
+    }
+
+    /// Folds a raw row in, as [`MapCombine::push`] does.
+    ///
+    /// # Errors
+    /// [`Error::Step`] for a row without a key field, and as for `push_partial`.
+    pub fn push_raw(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.parts.push_raw(row)?;
+        self.spill_if_full()
+    }
+
+    fn spill_if_full(&mut self) -> Result<()> {
+        let Parts { groups: Some(groups), allowance, .. } = &mut self.parts else { return Ok(()) };
+        if !groups.is_over(allowance.budget) {
+            return Ok(());
+        }
+        if let Some((key, bytes)) = groups.only_group()? {
+            // It must fit: spilling it would not make it smaller.
+            let too_large = OperatorError::ValuesTooLarge { key, bytes };
+            return if bytes > allowance.budget { Err(Error::in_step(&allowance.step, too_large)) } else { Ok(()) };
+        }
+        self.runs.push(groups.spill(&self.order, allowance)?);
+        Ok(())
+    }
+
+    /// Hands out the result rows of each fold, by its position among the folds; of a top in order, of others in any order.
+    ///
+    /// # Errors
+    /// As for `push_partial`, and what `out` returns.
+    pub fn finish(mut self, out: &mut Results<'_>) -> Result<()> {
+        let grouped = std::mem::take(&mut self.parts.grouped);
+        if self.runs.is_empty() {
+            if let Some(groups) = self.parts.groups.take() {
+                groups.emit_results(&mut |at, row| out(grouped[at], row))?;
+            }
+        } else {
+            self.merge_runs(&mut |at, row| out(grouped[at], row))?;
+        }
+        for (at, top) in self.parts.tops {
+            top.finish(&mut Numbered { at, out })?;
+        }
+        Ok(())
+    }
+
+    /// Equal keys are adjacent in the merged runs: the table is emptied between two keys whenever it is full.
+    fn merge_runs(&mut self, out: &mut Results<'_>) -> Result<()> {
+        let Parts { groups: Some(groups), allowance, .. } = &mut self.parts else { return Ok(()) };
+        if groups.len() > 0 {
+            self.runs.push(groups.spill(&self.order, allowance)?);
+        }
+        groups.reset();
+        let runs: Vec<&SortedRun> = self.runs.iter().collect();
+        let mut last = Vec::new();
+        merge::merge(&runs, &self.order, Range::default(), allowance, &mut |key, row| {
+            if key != last.as_slice() {
+                if groups.is_block(allowance.budget) {
+                    groups.emit_results(out)?;
+                    groups.clear();
+                }
+                last.clear();
+                last.extend_from_slice(key);
+            }
+            groups.push_spilled(row).map(|()| true)
+        })?;
+        groups.emit_results(out)
+    }
+}
+
+/// Hands a top's rows on as results of its fold.
+struct Numbered<'o, 'r> {
+    at: usize,
+    out: &'o mut Results<'r>,
+}
+
+impl RowSink for Numbered<'_, '_> {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        (self.out)(self.at, row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Builds the chain of sinks behind a collection: the fused steps of one task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use plan::{CollectionId, Do, Node, NodeId, Op};
+
+use crate::op::probe::ProbeJoin;
+use crate::shuffle::MapTask;
+use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
+
+use super::deal::{Target, deal};
+use super::fold_lists::FoldLists;
+use super::forward::Forward;
+use super::heads::fused_combines;
+use super::job::Job;
+use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
+
+/// What a chain may reach: the nodes of one side of a stage, and the shuffles that it feeds.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    pub(crate) nodes: BTreeSet<NodeId>,
+    /// By group node.
+    pub(crate) groups: BTreeMap<NodeId, Arc<Target>>,
+}
+
+/// What a chain feeds beyond its own stage, by collection.
+pub(crate) type Onward = BTreeMap<CollectionId, (Reach, Forward)>;
+
+/// One task's chain under construction.
+pub(crate) struct Chain<'a> {
+    pub(crate) job: &'a Arc<Job>,
+    pub(crate) ctx: &'a Rc<TaskContext>,
+    pub(crate) reach: &'a Reach,
+    pub(crate) onward: &'a Onward,
+    pub(crate) task: MapTask,
+    /// The task's place among all map tasks of the stage: (ordinal, count).
+    pub(crate) place: (usize, usize),
+}
+
+impl Chain<'_> {
+    /// The sink for a collection's rows: all that this stage does with them.
+    pub(crate) fn collection(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
+        let out = self.consumers(collection)?;
+        Ok(Box::new(Count { rows: 0, total: self.job.counter(collection), out }))
+    }
+
+    /// The sink for a group's lists: as `collection`, without the combines that get the rows themselves.
+    pub(crate) fn lists(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
+        let mut reach = Reach { nodes: self.reach.nodes.clone(), groups: self.reach.groups.clone() };
+        for combine in fused_combines(self, collection) {
+            reach.nodes.remove(&combine);
+        }
+        Chain { reach: &reach, ..*self }.collection(collection)
+    }
+
+    fn consumers(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
+        let mut outs: Vec<Box<dyn RowSink>> = Vec::new();
+        if self.job.keeps(collection) {
+            outs.push(self.keep(collection));
+        }
+        let consumers = self.job.consumers.get(&collection).map(Vec::as_slice).unwrap_or_default();
+        for node in consumers {
+            outs.extend(self.node(self.job.plan.graph.node(*node))?);
+        }
+        if let Some((reach, forward)) = self.onward.get(&collection) {
+            let task = MapTask { channel: forward.channel, read: forward.read, split: self.place.0 };
+            outs.push(Chain { reach, onward: &Onward::new(), task, ..*self }.consumers(collection)?);
+        }
+        Ok(match outs.len() {
+            0 => Box::new(Nobody),
+            1 => outs.pop().expect("there is one"),
+            _ => Box::new(Tee(outs)),
+        })
+    }
+
+    /// What a consumer does in this stage; nothing if it belongs to another.
+    fn node(&self, node: &Node) -> Result<Option<Box<dyn RowSink>>> {
+        if let Some(target) = self.reach.groups.get(&node.id) {
+            return Ok(Some(deal(self, target)?));
+        }
+        match &node.op {
+            // A flatten is a view: its consumers read each of its inputs. What is kept of it is kept of its inputs.
+            Op::Flatten { .. } if self.leads_on(node.outputs[0]) => self.consumers(node.outputs[0]).map(Some),
+            _ if !self.reach.nodes.contains(&node.id) => Ok(None),
+            Op::ParallelDo(what) => self.parallel_do(node, what).map(Some),
+            Op::Combine(fold) => Ok(Some(Box::new(FoldLists::new(self, node, fold)?))),
+            Op::Read(_) | Op::Flatten { .. } | Op::Group(_) | Op::Operate(_) => {
+                Err(Error::Plan(format!("step {:?} cannot run inside a stage", node.step)))
+            }
+        }
+    }
+
+    /// Whether anything in this stage reads a flatten.
+    fn leads_on(&self, flatten: CollectionId) -> bool {
+        let consumers = self.job.consumers.get(&flatten).map(Vec::as_slice).unwrap_or_default();
+        consumers.iter().any(|id| {
+            let node = self.job.plan.graph.node(*id);
+            let further = matches!(node.op, Op::Flatten { .. }) && self.leads_on(node.outputs[0]);
+            further || self.reach.nodes.contains(id) || self.reach.groups.contains_key(id)
+        })
+    }
+
+    fn parallel_do(&self, node: &Node, what: &Do) -> Result<Box<dyn RowSink>> {
+        if let Do::Write(_) = what {
+            return self.write(node);
+        }
+        let mut outs = node.outputs.iter().map(|output| self.collection(*output)).collect::<Result<Vec<_>>>()?;
+        match what {
+            Do::Map(_) | Do::FlatMap(_) | Do::Filter(_) | Do::ForEach(_) | Do::Split { .. } => {
+                function::stage(node, self.ctx, &self.job.sides(node)?, outs)
+            }
+            Do::Select(columns) => Ok(self.select(node, columns.clone(), only(&mut outs))),
+            Do::Pipe { command } => pipe::pipe(&node.step, command, self.ctx, only(&mut outs)),
+            Do::PipeAsArgs { command } => pipe::pipe_as_args(&node.step, command, self.ctx, only(&mut outs)),
+            Do::Identity => Ok(only(&mut outs)),
+            Do::Tag { leg, key } => Ok(Box::new(super::deal::Tag::new(self.ctx, node, *leg, key, only(&mut outs)))),
+            Do::ProbeJoin { .. } => {
+                let join = ProbeJoin::new(self.job.probe_table(node)?, node.step.clone());
+                Ok(Box::new(Probe { join, out: only(&mut outs) }))
+            }
+            Do::UntagCoGroup { .. } | Do::UntagJoin { .. } => {
+                Err(Error::Plan(format!("step {:?} is separated from its shuffle", node.step)))
+            }
+            Do::Write(_) => unreachable!("handled above"),
+        }
+    }
+
+    fn write(&self, node: &Node) -> Result<Box<dyn RowSink>> {
+        let ordered = self.job.plan.graph.collection(node.inputs[0]).ordered;
+        let (sink, next) = self.job.sink(&node.step);
+        let number = if ordered { self.place.0 } else { next };
+        sink.writer(number, self.ctx)
+    }
+
+    fn select(&self, node: &Node, columns: Vec<u32>, out: Box<dyn RowSink>) -> Box<dyn RowSink> {
+        Box::new(Select { step: node.step.clone(), columns, ctx: Rc::clone(self.ctx), scratch: RowScratch::default(), out })
+    }
+
+    fn keep(&self, collection: CollectionId) -> Box<dyn RowSink> {
+        let log = Some(self.job.new_log());
+        Box::new(Keep { job: Arc::clone(self.job), collection, task: self.task, log })
+    }
+}
+
+fn only(outs: &mut Vec<Box<dyn RowSink>>) -> Box<dyn RowSink> {
+    outs.pop().expect("checked: the node has one output")
+}

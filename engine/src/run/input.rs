@@ -1,0 +1,151 @@
+//! What the map tasks of a stage read: splits of sources and parts of stored collections.
+
+use std::sync::Arc;
+
+use plan::{CollectionId, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
+
+use crate::shuffle::MapTask;
+use crate::source::{self, Split, Target, Wanted};
+use crate::{BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val};
+
+use super::job::Job;
+
+/// One map task: what it reads, and for which collection.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) task: MapTask,
+    pub(crate) collection: CollectionId,
+    from: From,
+}
+
+#[derive(Debug)]
+enum From {
+    Split(NodeId, Split),
+    Part(Arc<BatchLog>),
+    /// A source without files still has one partition: a pipe runs for it.
+    Nothing,
+}
+
+/// All map tasks of a stage, in order.
+pub(crate) fn inputs(job: &Job, stage: &Mscr) -> Result<Vec<Input>> {
+    let mut found = Vec::new();
+    for (channel, input) in stage.inputs.iter().enumerate() {
+        for (read, (collection, from)) in sources_of(job, input)?.into_iter().enumerate() {
+            let task = |split| MapTask { channel, read, split };
+            found.extend(from.into_iter().enumerate().map(|(split, from)| Input { task: task(split), collection, from }));
+        }
+    }
+    Ok(found)
+}
+
+/// What a channel reads, a flatten resolved to its inputs; each with the collection whose consumers get the rows.
+fn sources_of(job: &Job, channel: &InputChannel) -> Result<Vec<(CollectionId, Vec<From>)>> {
+    let mut found = Vec::new();
+    for &collection in &channel.reads {
+        if job.forwards.contains_key(&collection) {
+            // Its rows came while the stage before ran; it keeps its number among the reads.
+            found.push((collection, Vec::new()));
+            continue;
+        }
+        collect(job, collection, collection, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(CollectionId, Vec<From>)>) -> Result<()> {
+    let producer = job.plan.graph.node(job.plan.graph.collection(part).producer);
+    match &producer.op {
+        Op::Flatten { .. } => producer.inputs.iter().try_for_each(|input| collect(job, read, *input, found)),
+        // Of several stages that read a stored source, the first one reads the files and stores the rows.
+        Op::Read(source) if !job.keeps(part) || job.parts(part).is_empty() => {
+            found.push((read, splits(job, producer, source)?));
+            Ok(())
+        }
+        Op::Read(_) | Op::ParallelDo(_) | Op::Group(_) | Op::Combine(_) | Op::Operate(_) => {
+            found.push((read, job.parts(part).into_iter().map(From::Part).collect()));
+            Ok(())
+        }
+    }
+}
+
+fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
+    let paths = match source {
+        Source::Files { paths: Paths::Rows, .. } => Some(path_rows(job, node)?),
+        Source::Files { .. } | Source::Inline { .. } | Source::Range { .. } => None,
+    };
+    let wanted = Wanted { partitions: node.partitions.or(job.partitions), threads: job.run.threads };
+    let splits = source::list(source, paths.as_deref(), &job.run, wanted).map_err(|error| Error::in_step(&node.step, error))?;
+    if splits.is_empty() {
+        return Ok(vec![From::Nothing]);
+    }
+    Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
+}
+
+/// The paths of a source that are rows of another step.
+fn path_rows(job: &Job, node: &Node) -> Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    for part in job.parts(node.inputs[0]) {
+        let (mut reader, mut scratch) = (part.reader(), RowScratch::default());
+        while let Some(batch) = reader.next_batch()? {
+            batch.for_each(&mut scratch, |row| match row.first() {
+                Some(Val::Str(path)) => {
+                    paths.push(path.to_vec());
+                    Ok(())
+                }
+                _ => Err(Error::Step {
+                    step: node.step.clone(),
+                    origin: None,
+                    row: Some(crate::codec::preview(row)),
+                    source: "the first field of a pathsFrom row must be a path (a string)".into(),
+                }),
+            })?;
+        }
+    }
+    Ok(paths)
+}
+
+impl Input {
+    /// Pushes all rows into a chain, and finishes it.
+    pub(crate) fn run(&self, job: &Job, ctx: &TaskContext, out: &mut dyn RowSink, bad: &mut dyn RowSink) -> Result<()> {
+        match &self.from {
+            From::Split(node, split) => read(job.plan.graph.node(*node), ctx, split, out, bad)?,
+            From::Part(part) => push_log(ctx, part, out)?,
+            From::Nothing => {}
+        }
+        out.finish()?;
+        bad.finish()
+    }
+
+    /// The read node of a task that reads a source.
+    pub(crate) fn source(&self) -> Option<NodeId> {
+        match &self.from {
+            From::Split(node, _) => Some(*node),
+            From::Part(_) | From::Nothing => None,
+        }
+    }
+}
+
+fn read(node: &Node, ctx: &TaskContext, split: &Split, out: &mut dyn RowSink, bad: &mut dyn RowSink) -> Result<()> {
+    let Op::Read(source) = &node.op else {
+        return Err(Error::Plan(format!("step {:?} does not read", node.step)));
+    };
+    let mut set_aside = |raw: &[u8]| bad.push(&[Val::Str(raw)]);
+    let bad: Option<&mut dyn FnMut(&[u8]) -> Result<()>> = match node.on_error {
+        OnError::Fail => None,
+        OnError::Skip | OnError::DeadLetter => Some(&mut set_aside),
+    };
+    source::read_into(split, source, ctx, &node.step, Target { out, bad })
+}
+
+/// Pushes a stored part into a sink.
+pub(crate) fn push_log(ctx: &TaskContext, log: &BatchLog, out: &mut dyn RowSink) -> Result<()> {
+    let (mut reader, mut scratch) = (log.reader(), RowScratch::default());
+    while let Some(batch) = reader.next_batch()? {
+        ctx.check_running()?;
+        batch.for_each(&mut scratch, |row| out.push(row))?;
+        if !out.wants_more() {
+            break;
+        }
+    }
+    Ok(())
+}

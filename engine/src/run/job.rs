@@ -1,0 +1,205 @@
+//! A run in progress: the plan, what has been stored so far, the open sinks, the counters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use plan::{CollectionId, Do, NodeId, Op, Plan};
+
+use crate::function::Side;
+use crate::op::probe::{ProbeSpec, ProbeTable};
+use crate::shuffle::{BucketSize, MapTask, lock};
+use crate::sink::Staging;
+use crate::{BatchLog, Error, Result, RunContext};
+
+use super::deal::Target;
+use super::forward::Forward;
+
+/// Shared by the tasks of a run.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) plan: Plan,
+    pub(crate) run: Arc<RunContext>,
+    /// `--partitions`.
+    pub(crate) partitions: Option<u32>,
+    /// Collections that go from one stage straight into another.
+    pub(crate) forwards: BTreeMap<CollectionId, Forward>,
+    /// Shuffles that have been opened, by group node.
+    targets: Mutex<BTreeMap<NodeId, Arc<Target>>>,
+    /// Main consumers of each collection, once per edge.
+    pub(crate) consumers: BTreeMap<CollectionId, Vec<NodeId>>,
+    /// Collections whose rows must be kept.
+    kept: BTreeSet<CollectionId>,
+    stored: Mutex<BTreeMap<CollectionId, BTreeMap<MapTask, Arc<BatchLog>>>>,
+    /// Per step that writes: copies of one write share a sink.
+    sinks: BTreeMap<String, Arc<Staging>>,
+    /// How many write tasks each unordered sink has had; names their files.
+    writers: AtomicU64,
+    rows: BTreeMap<CollectionId, Arc<AtomicU64>>,
+    sides: Mutex<BTreeMap<CollectionId, Arc<BatchLog>>>,
+    probes: Mutex<BTreeMap<NodeId, Arc<ProbeTable>>>,
+}
+
+impl Job {
+    /// Prepares a run: opens every sink, so that a sink that cannot be written fails before any work is done.
+    pub(crate) fn open(plan: &Plan, run: Arc<RunContext>, partitions: Option<u32>, forwards: BTreeMap<CollectionId, Forward>) -> Result<Job> {
+        let mut sinks = BTreeMap::new();
+        for node in plan.graph.nodes.values() {
+            if let Op::ParallelDo(Do::Write(sink)) = &node.op
+                && !sinks.contains_key(&node.step)
+            {
+                let ordered = node.inputs.iter().any(|input| plan.graph.collection(*input).ordered);
+                sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &run, ordered)?));
+            }
+        }
+        let rows = plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect();
+        Ok(Job {
+            consumers: plan.graph.consumers(),
+            kept: kept_collections(plan),
+            plan: plan.clone(),
+            run,
+            partitions,
+            forwards,
+            targets: Mutex::default(),
+            stored: Mutex::default(),
+            sinks,
+            writers: AtomicU64::new(0),
+            rows,
+            sides: Mutex::default(),
+            probes: Mutex::default(),
+        })
+    }
+
+    /// Whether a collection's rows must be kept for later stages.
+    pub(crate) fn keeps(&self, collection: CollectionId) -> bool {
+        self.kept.contains(&collection) && !self.forwards.contains_key(&collection)
+    }
+
+    /// The shuffle of a group, made by the first who asks.
+    pub(crate) fn target(&self, group: NodeId, make: impl FnOnce() -> Target) -> Arc<Target> {
+        Arc::clone(lock(&self.targets).entry(group).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Drops a shuffle that has been read.
+    pub(crate) fn close_target(&self, group: NodeId) {
+        lock(&self.targets).remove(&group);
+    }
+
+    /// Counts what a group's shuffle moved.
+    pub(crate) fn note_shuffled(&self, group: NodeId, size: BucketSize) {
+        let step = &self.plan.graph.node(group).step;
+        self.run.count_bytes(step, size.bytes);
+        self.run.spilled[step].fetch_add(size.spilled, Ordering::Relaxed);
+    }
+
+    /// The counter of a collection's rows.
+    pub(crate) fn counter(&self, collection: CollectionId) -> Arc<AtomicU64> {
+        Arc::clone(&self.rows[&collection])
+    }
+
+    /// How many rows a collection has had so far.
+    pub(crate) fn rows(&self, collection: CollectionId) -> u64 {
+        self.rows[&collection].load(Ordering::Relaxed)
+    }
+
+    /// An empty log that spills where this run spills.
+    pub(crate) fn new_log(&self) -> BatchLog {
+        BatchLog::new(&self.run.memory, &self.run.scratch)
+    }
+
+    /// Stores what one task made of a collection.
+    pub(crate) fn keep_part(&self, collection: CollectionId, task: MapTask, log: BatchLog) {
+        lock(&self.stored).entry(collection).or_default().insert(task, Arc::new(log));
+    }
+
+    /// The stored parts of a collection, in order; a flatten's are those of its inputs, one after the other.
+    pub(crate) fn parts(&self, collection: CollectionId) -> Vec<Arc<BatchLog>> {
+        let producer = self.plan.graph.node(self.plan.graph.collection(collection).producer);
+        if matches!(producer.op, Op::Flatten { .. }) {
+            return producer.inputs.iter().flat_map(|input| self.parts(*input)).collect();
+        }
+        lock(&self.stored).get(&collection).map(|parts| parts.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Bytes stored of a collection.
+    pub(crate) fn stored_bytes(&self, collection: CollectionId) -> u64 {
+        self.parts(collection).iter().map(|part| part.bytes() as u64).sum()
+    }
+
+    /// Forgets a collection that nothing reads any more.
+    pub(crate) fn free(&self, collection: CollectionId) {
+        lock(&self.stored).remove(&collection);
+        lock(&self.sides).remove(&collection);
+    }
+
+    /// A node's side inputs, whole.
+    pub(crate) fn sides(&self, node: &plan::Node) -> Result<Vec<Side>> {
+        let side = |input: &plan::SideInput| Ok(Side { name: input.name.clone(), shape: input.shape, rows: self.whole(input.from)? });
+        node.side_inputs.iter().map(side).collect()
+    }
+
+    /// A stored collection as one log.
+    pub(crate) fn whole(&self, collection: CollectionId) -> Result<Arc<BatchLog>> {
+        let mut sides = lock(&self.sides);
+        if let Some(log) = sides.get(&collection) {
+            return Ok(Arc::clone(log));
+        }
+        let mut log = self.new_log();
+        for part in self.parts(collection) {
+            let mut reader = part.reader();
+            while let Some(batch) = reader.next_batch()? {
+                log.append(batch.as_ref().clone())?;
+            }
+        }
+        log.seal()?;
+        let log = Arc::new(log);
+        sides.insert(collection, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// The tables of a broadcast join: built by the first task that asks.
+    pub(crate) fn probe_table(&self, node: &plan::Node) -> Result<Arc<ProbeTable>> {
+        let mut probes = lock(&self.probes);
+        if let Some(tables) = probes.get(&node.id) {
+            return Ok(Arc::clone(tables));
+        }
+        let Op::ParallelDo(Do::ProbeJoin { kind, big, keys, widths }) = &node.op else {
+            return Err(Error::Plan(format!("step {:?} is no broadcast join", node.step)));
+        };
+        let sides = node.side_inputs.iter().map(|side| self.whole(side.from)).collect::<Result<Vec<_>>>()?;
+        let widths = widths.iter().map(|width| width.map(|width| width as usize)).collect();
+        let spec = ProbeSpec { kind: *kind, big: *big as usize, keys: keys.clone(), widths };
+        let sides: Vec<&BatchLog> = sides.iter().map(Arc::as_ref).collect();
+        let tables = ProbeTable::build(spec, &sides, &self.run.allowance(&node.step))?;
+        Ok(Arc::clone(probes.entry(node.id).or_insert(Arc::new(tables))))
+    }
+
+    /// The sink of a write node, and the number of the next task that writes to it.
+    pub(crate) fn sink(&self, step: &str) -> (Arc<Staging>, usize) {
+        (Arc::clone(&self.sinks[step]), self.writers.fetch_add(1, Ordering::Relaxed) as usize)
+    }
+
+    /// Makes all output visible: all that can fail is done for every sink before the first one commits.
+    pub(crate) fn commit(self) -> Result<()> {
+        self.sinks.values().try_for_each(|sink| sink.prepare())?;
+        for (_, sink) in self.sinks {
+            Arc::into_inner(sink).expect("all tasks are over").commit()?;
+        }
+        Ok(())
+    }
+}
+
+/// What is materialized, and what a materialized flatten is made of.
+fn kept_collections(plan: &Plan) -> BTreeSet<CollectionId> {
+    let mut kept = BTreeSet::new();
+    let mut open: Vec<CollectionId> = plan.materialized.iter().copied().collect();
+    while let Some(collection) = open.pop() {
+        let producer = plan.graph.node(plan.graph.collection(collection).producer);
+        if matches!(producer.op, Op::Flatten { .. }) {
+            open.extend(&producer.inputs);
+        } else {
+            kept.insert(collection);
+        }
+    }
+    kept
+}

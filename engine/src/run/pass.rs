@@ -1,0 +1,138 @@
+//! The small sinks between steps: count, copy to several, keep, project, drop.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::op::probe::ProbeJoin;
+use crate::shuffle::MapTask;
+use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val, key};
+
+use super::job::Job;
+
+/// Counts the rows of a collection on their way.
+pub(crate) struct Count {
+    pub(crate) rows: u64,
+    pub(crate) total: Arc<AtomicU64>,
+    pub(crate) out: Box<dyn RowSink>,
+}
+
+impl RowSink for Count {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.rows += 1;
+        self.out.push(row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.total.fetch_add(self.rows, Ordering::Relaxed);
+        self.out.finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.out.wants_more()
+    }
+}
+
+/// Hands each row to several consumers.
+pub(crate) struct Tee(pub(crate) Vec<Box<dyn RowSink>>);
+
+impl RowSink for Tee {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.push(row))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.finish())
+    }
+
+    fn wants_more(&self) -> bool {
+        self.0.iter().any(|out| out.wants_more())
+    }
+}
+
+/// Takes rows that nobody reads (an unread output of a parallelDo).
+pub(crate) struct Nobody;
+
+impl RowSink for Nobody {
+    fn push(&mut self, _row: &[Val<'_>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn wants_more(&self) -> bool {
+        false
+    }
+}
+
+/// Keeps a part of a collection for later stages.
+pub(crate) struct Keep {
+    pub(crate) job: Arc<Job>,
+    pub(crate) collection: plan::CollectionId,
+    pub(crate) task: MapTask,
+    pub(crate) log: Option<BatchLog>,
+}
+
+impl RowSink for Keep {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.log.as_mut().expect("not finished yet").push(row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let mut log = self.log.take().expect("finished once");
+        log.seal()?;
+        self.job.keep_part(self.collection, self.task, log);
+        Ok(())
+    }
+}
+
+/// `select`: the columns of a row, reordered.
+pub(crate) struct Select {
+    pub(crate) step: String,
+    pub(crate) columns: Vec<u32>,
+    pub(crate) ctx: Rc<TaskContext>,
+    pub(crate) scratch: RowScratch,
+    pub(crate) out: Box<dyn RowSink>,
+}
+
+impl RowSink for Select {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        let mut selected = self.scratch.take();
+        for &column in &self.columns {
+            selected.push(key::column(row, column).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?);
+        }
+        let result = self.out.push(&selected);
+        self.scratch.give(selected);
+        result
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.out.finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.out.wants_more()
+    }
+}
+
+/// A broadcast join's big leg.
+pub(crate) struct Probe {
+    pub(crate) join: ProbeJoin,
+    pub(crate) out: Box<dyn RowSink>,
+}
+
+impl RowSink for Probe {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.join.push(row, self.out.as_mut())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.out.finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.out.wants_more()
+    }
+}

@@ -1,0 +1,173 @@
+//! The reduce side of a stage: takes buckets or ranges of runs, brings each group together, pushes it on.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use plan::{Group, Mscr, NodeId, OutputChannel};
+
+use crate::op::sort;
+use crate::op::sorted_run::SortedRun;
+use crate::report::{Observer, Phase};
+use crate::shuffle::{BucketSize, Shuffle, lock};
+use crate::{Error, Result, RowScratch, RowSink, TaskContext};
+
+use super::chain::{Chain, Onward, Reach};
+use super::deal::Target;
+use super::heads::head;
+use super::job::Job;
+use super::stage::{exact_partitions, reduce_key};
+use super::workers::run_tasks;
+
+/// A reduce task has about this many bytes where the number of partitions is free: enough to be worth a task.
+const TASK_BYTES: u64 = 4 << 20;
+
+/// One reduce task.
+struct Work {
+    group: NodeId,
+    /// Its place among the tasks of its group: (partition, count).
+    place: (usize, usize),
+    from: From,
+}
+
+enum From {
+    Buckets(Arc<Shuffle>, Range<usize>),
+    /// The rows of the runs from the first place on (inclusive) to the second (exclusive).
+    Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
+    /// An exact partition that no row falls into.
+    Nothing,
+}
+
+/// Runs all reduce tasks of a stage; how many there were.
+pub(crate) fn run_reduce(
+    job: &Arc<Job>,
+    stage: &Mscr,
+    targets: &BTreeMap<NodeId, Arc<Target>>,
+    onward: &Onward,
+    observer: &dyn Observer,
+) -> Result<usize> {
+    let mut work = Vec::new();
+    for target in targets.values() {
+        work.extend(tasks(job, target)?);
+    }
+    let reaches: BTreeMap<NodeId, Reach> = stage.outputs.iter().filter_map(reach).collect();
+    observer.phase_started(stage.id, Phase::Reduce, work.len());
+    run_tasks(job.run.threads, work.len(), &job.run.stop, |at| {
+        let work = &work[at];
+        reduce_task(job, (&reaches[&work.group], onward), &targets[&work.group], work)?;
+        observer.task_finished(stage.id, Phase::Reduce);
+        Ok(())
+    })?;
+    Ok(work.len())
+}
+
+fn reach(output: &OutputChannel) -> Option<(NodeId, Reach)> {
+    match output {
+        OutputChannel::Group { group, reduce, .. } => {
+            Some((*group, Reach { nodes: reduce.iter().copied().collect(), groups: BTreeMap::new() }))
+        }
+        OutputChannel::Pass { .. } => None,
+    }
+}
+
+fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
+    let exact = exact_partitions(job, target.group);
+    let sorts = matches!(&job.plan.graph.node(target.group).op, plan::Op::Group(Group::Sort { .. } | Group::Merge { .. }));
+    let from: Vec<From> = if sorts {
+        let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
+        let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
+        let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
+        ranges(runs, parts, exact.is_some())
+    } else {
+        let sizes = target.shuffle.sizes();
+        let ranges = if exact.is_some() { (0..sizes.len()).map(|at| at..at + 1).collect() } else { coalesce(&sizes) };
+        ranges.into_iter().map(|range| From::Buckets(Arc::clone(&target.shuffle), range)).collect()
+    };
+    let count = from.len();
+    let work = from.into_iter().enumerate();
+    Ok(work.map(|(at, from)| Work { group: target.group, place: (at, count), from }).collect())
+}
+
+/// Ranges of about the same size of sorted runs, `parts` of them if that is exact.
+fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
+    let bounds = sort::splitters(&runs, parts);
+    let runs = Arc::new(runs);
+    let range = |at: usize| (at.checked_sub(1).map(|lower| bounds[lower].clone()), bounds.get(at).cloned());
+    let mut ranges: Vec<From> = (0..=bounds.len()).map(|at| From::Runs(Arc::clone(&runs), range(at))).collect();
+    if exact {
+        ranges.resize_with(parts, || From::Nothing);
+    }
+    ranges
+}
+
+/// How many tasks a number of bytes is worth.
+fn free_tasks(bytes: u64, threads: usize) -> usize {
+    ((bytes / TASK_BYTES) as usize).clamp(1, threads * 4)
+}
+
+/// Neighbouring buckets put together until a task has enough to do; at least one task, even of nothing.
+fn coalesce(sizes: &[BucketSize]) -> Vec<Range<usize>> {
+    let (mut ranges, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, size) in sizes.iter().enumerate() {
+        bytes += size.bytes;
+        if bytes >= TASK_BYTES || at + 1 == sizes.len() {
+            ranges.push(begin..at + 1);
+            (begin, bytes) = (at + 1, 0);
+        }
+    }
+    ranges
+}
+
+fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Target, work: &Work) -> Result<()> {
+    let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), work.place.0));
+    let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place };
+    let mut out = head(&chain, target)?;
+    match &work.from {
+        From::Buckets(shuffle, buckets) => {
+            let mut scratch = RowScratch::default();
+            for bucket in buckets.clone() {
+                push_bucket(&ctx, shuffle, bucket, &mut scratch, out.as_mut())?;
+            }
+        }
+        From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
+        From::Nothing => {}
+    }
+    out.finish()
+}
+
+fn merge(
+    job: &Job,
+    target: &Target,
+    runs: &[SortedRun],
+    range: (Option<&[u8]>, Option<&[u8]>),
+    out: &mut dyn RowSink,
+) -> Result<()> {
+    let node = job.plan.graph.node(target.group);
+    match &node.op {
+        plan::Op::Group(Group::Sort { by } | Group::Merge { by }) => {
+            sort::merge_range(runs, by, range, &job.run.allowance(&node.step), out)
+        }
+        _ => Err(Error::Plan(format!("step {:?} does not sort", node.step))),
+    }
+}
+
+fn push_bucket(ctx: &TaskContext, shuffle: &Shuffle, bucket: usize, scratch: &mut RowScratch, out: &mut dyn RowSink) -> Result<()> {
+    for kept in shuffle.take(bucket) {
+        ctx.check_running()?;
+        kept.load()?.for_each(scratch, |row| out.push(row))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_buckets_share_a_task_and_large_ones_have_their_own() {
+        let sizes = |bytes: &[u64]| bytes.iter().map(|&bytes| BucketSize { bytes, ..BucketSize::default() }).collect::<Vec<_>>();
+        assert_eq!(coalesce(&sizes(&[0, 0, 0])), [0..3]);
+        assert_eq!(coalesce(&sizes(&[TASK_BYTES, 1, 1, TASK_BYTES, 5])), [0..1, 1..4, 4..5]);
+    }
+}

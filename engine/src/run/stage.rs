@@ -1,0 +1,146 @@
+//! Runs one MSCR: its map tasks, then its reduce tasks.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use plan::{Group, Mscr, NodeId, Op, OutputChannel};
+
+use crate::report::{Observer, Phase, Sizes, StageReport};
+use crate::shuffle::{MapTask, Shuffle, lock};
+use crate::{Result, TaskContext};
+
+use super::chain::{Chain, Onward, Reach};
+use super::deal::Target;
+use super::input::{Input, inputs};
+use super::job::Job;
+use super::order::stage_nodes;
+use super::pass::Nobody;
+use super::workers::run_tasks;
+use super::reduce;
+
+/// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread, which reduce tasks then share.
+const FINE_BUCKETS: usize = 8;
+
+/// Runs a stage to its end.
+pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer: &dyn Observer) -> Result<StageReport> {
+    let begun = Instant::now();
+    let targets = targets(job, stage);
+    let inputs = inputs(job, stage)?;
+    map(job, stage, &targets, &inputs, observer)?;
+    let mut report = report(job, stage, &targets);
+    report.map_tasks = inputs.len() as u64;
+    drop(inputs);
+    report.reduce_tasks = reduce::run_reduce(job, stage, &targets, onward, observer)? as u64;
+    targets.keys().for_each(|group| job.close_target(*group));
+    observer.stage_finished(stage.id);
+    report.seconds = begun.elapsed().as_secs_f64();
+    report.outputs = outputs(job, stage);
+    Ok(report)
+}
+
+/// One shuffle per grouping output.
+pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> {
+    let mut targets = BTreeMap::new();
+    for output in &stage.outputs {
+        if let OutputChannel::Group { group, combine, .. } = output {
+            let shuffle = || Arc::new(Shuffle::new(buckets(job, *group), &job.run.memory, &job.run.scratch));
+            let target = || Target { group: *group, combine: combine.clone(), shuffle: shuffle(), runs: Mutex::default() };
+            targets.insert(*group, job.target(*group, target));
+        }
+    }
+    targets
+}
+
+/// How many partitions a group must have; `None`: as its data asks for.
+pub(crate) fn exact_partitions(job: &Job, group: NodeId) -> Option<usize> {
+    let node = job.plan.graph.node(group);
+    let default = match &node.op {
+        Op::Group(Group::Gather | Group::Merge { .. } | Group::Limit { .. }) => Some(1),
+        Op::Group(Group::ByKey { key: plan::Key::Columns(key), .. }) if key.is_empty() => return Some(1),
+        _ => job.partitions,
+    };
+    node.partitions.or(default).map(|partitions| partitions.max(1) as usize)
+}
+
+fn buckets(job: &Job, group: NodeId) -> usize {
+    exact_partitions(job, group).unwrap_or_else(|| match job.plan.graph.node(group).op {
+        Op::Group(Group::RoundRobin) => job.run.threads,
+        _ => job.run.threads * FINE_BUCKETS,
+    })
+}
+
+fn map(job: &Arc<Job>, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>, inputs: &[Input], observer: &dyn Observer) -> Result<()> {
+    let reaches: Vec<Reach> = (0..stage.inputs.len()).map(|channel| reach(stage, channel, targets)).collect();
+    observer.phase_started(stage.id, Phase::Map, inputs.len());
+    run_tasks(job.run.threads, inputs.len(), &job.run.stop, |at| {
+        let input = &inputs[at];
+        map_task(job, &reaches[input.task.channel], input, (at, inputs.len()))?;
+        observer.task_finished(stage.id, Phase::Map);
+        Ok(())
+    })
+}
+
+/// What the tasks of an input channel may reach.
+pub(crate) fn reach(stage: &Mscr, channel: usize, targets: &BTreeMap<NodeId, Arc<Target>>) -> Reach {
+    let nodes = stage.inputs[channel].does.iter().copied().collect();
+    let fed = stage.outputs.iter().filter_map(|output| match output {
+        OutputChannel::Group { group, from, .. } if from.contains(&channel) => Some((*group, Arc::clone(&targets[group]))),
+        OutputChannel::Group { .. } | OutputChannel::Pass { .. } => None,
+    });
+    Reach { nodes, groups: fed.collect() }
+}
+
+fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
+    let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
+    let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
+    let mut out = chain.collection(input.collection)?;
+    let source = input.source().map(|source| job.plan.graph.node(source));
+    let mut bad = match source.and_then(|source| source.outputs.get(1)) {
+        Some(dead_letters) => chain.collection(*dead_letters)?,
+        None => Box::new(Nobody),
+    };
+    input.run(job, &ctx, out.as_mut(), bad.as_mut())
+}
+
+fn report(job: &Job, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>) -> StageReport {
+    let mut report = StageReport { id: stage.id.to_string(), ..StageReport::default() };
+    for node in stage_nodes(stage) {
+        let step = &job.plan.graph.node(node).step;
+        if !report.steps.contains(step) {
+            report.steps.push(step.clone());
+        }
+    }
+    for target in targets.values() {
+        for size in target.shuffle.sizes() {
+            report.shuffled_rows += size.rows;
+            report.shuffled_bytes += size.bytes;
+            job.note_shuffled(target.group, size);
+        }
+        for run in lock(&target.runs).values().flatten() {
+            report.shuffled_rows += run.rows() as u64;
+            report.shuffled_bytes += run.bytes() as u64;
+        }
+    }
+    report
+}
+
+/// Estimates and measures of what the stage stored.
+fn outputs(job: &Job, stage: &Mscr) -> BTreeMap<String, Sizes> {
+    let graph = &job.plan.graph;
+    let made = stage_nodes(stage).into_iter().flat_map(|node| graph.node(node).outputs.clone());
+    let stored = made.filter(|collection| job.keeps(*collection));
+    let sizes = |collection| Sizes {
+        estimated_bytes: graph.collection(collection).bytes,
+        bytes: job.stored_bytes(collection),
+        rows: job.rows(collection),
+    };
+    stored.map(|collection| (graph.collection(collection).name.clone(), sizes(collection))).collect()
+}
+
+/// The task key under which a reduce task's output is stored.
+pub(crate) fn reduce_key(partition: usize) -> MapTask {
+    MapTask { channel: 0, read: 0, split: partition }
+}
+

@@ -1,0 +1,67 @@
+//! Directories that sinks made: removed again, when the last sink below them is gone, if they are empty.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many open sinks stand in or below each directory that a sink of this process made. Several sinks may share a parent
+/// that the first of them made.
+static MADE: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+
+/// A sink's claim on the directories above its files.
+#[derive(Debug)]
+pub(super) struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes a directory and its parents where they are missing.
+    pub(super) fn directory(path: &Path) -> io::Result<Made> {
+        let path = std::path::absolute(path)?;
+        let mut made = lock();
+        let mut claim = Made(Vec::new());
+        for directory in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+            match std::fs::create_dir(directory) {
+                Ok(()) => {
+                    made.insert(directory.to_path_buf(), 0);
+                }
+                Err(_) if directory.is_dir() => {}
+                Err(error) => {
+                    claim.release(&mut made);
+                    return Err(error);
+                }
+            }
+            if let Some(claims) = made.get_mut(directory) {
+                *claims += 1;
+                claim.0.push(directory.to_path_buf());
+            }
+        }
+        Ok(claim)
+    }
+
+    fn release(&mut self, made: &mut BTreeMap<PathBuf, usize>) {
+        while let Some(directory) = self.0.pop() {
+            match made.get_mut(&directory) {
+                Some(claims) if *claims > 1 => *claims -= 1,
+                Some(_) => {
+                    made.remove(&directory);
+                    // One that holds what a sink committed, or what others put there, is not empty and stays.
+                    let _ = std::fs::remove_dir(&directory);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // An empty claim is dropped inside `directory`, which holds the lock.
+        if !self.0.is_empty() {
+            self.release(&mut lock());
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}

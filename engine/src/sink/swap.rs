@@ -1,0 +1,63 @@
+//! Two directories change places, in one step where the system can.
+
+use std::io;
+use std::path::Path;
+
+/// Puts `new` in the place of `old`, and `old` where `new` was.
+pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
+    match exchange(new, old) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
+            in_three_steps(new, old)
+        }
+        result => result,
+    }
+}
+
+/// For file systems without an exchange: between the steps there is no directory at all, never half of one.
+fn in_three_steps(new: &Path, old: &Path) -> io::Result<()> {
+    let aside = new.with_extension("replaced");
+    std::fs::rename(old, &aside)?;
+    if let Err(error) = std::fs::rename(new, old) {
+        std::fs::rename(&aside, old)?;
+        return Err(error);
+    }
+    std::fs::rename(&aside, new)
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "renameat2 has no safe form in std")]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let (a, b) = (CString::new(a.as_os_str().as_bytes())?, CString::new(b.as_os_str().as_bytes())?);
+    // SAFETY: both are C strings that outlive the call, which only reads them.
+    let result = unsafe {
+        libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, a.as_ptr(), libc::AT_FDCWD, b.as_ptr(), libc::RENAME_EXCHANGE)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_a: &Path, _b: &Path) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_change_places_either_way() {
+        for swap in [swap, in_three_steps] {
+            let dir = tempfile::tempdir().unwrap();
+            let (new, old) = (dir.path().join(".out.staging-1"), dir.path().join("out"));
+            for (path, name) in [(&new, "new"), (&old, "old")] {
+                std::fs::create_dir(path).unwrap();
+                std::fs::write(path.join(name), "").unwrap();
+            }
+            swap(&new, &old).unwrap();
+            assert!(old.join("new").exists() && new.join("old").exists());
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! ORC files by stripes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use orc_rust::ArrowReaderBuilder;
+use orc_rust::projection::ProjectionMask;
+
+use super::super::SourceError;
+use super::super::cut::Piece;
+use super::super::file::SourceFile;
+use super::super::reading::Reading;
+use super::chunks::Chunks;
+use super::parquet::in_batch;
+use super::{BATCH_ROWS, check_columns, damaged, places, push, range};
+use crate::Result;
+
+/// The names of a file's columns.
+pub(in super::super) fn columns(file: &Arc<SourceFile>) -> Result<Vec<Vec<u8>>, SourceError> {
+    Ok(names(&open(file, usize::MAX)?))
+}
+
+fn open(file: &Arc<SourceFile>, limit: usize) -> Result<ArrowReaderBuilder<Chunks>, SourceError> {
+    let chunks = Chunks::open(file, limit)?;
+    guard(file, || ArrowReaderBuilder::try_new(chunks))?.map_err(|source| damaged(file, source))
+}
+
+/// The decoder trusts some lengths that a damaged file has wrong, and panics.
+fn guard<T>(file: &SourceFile, decode: impl FnOnce() -> T) -> Result<T, SourceError> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| damaged(file, "it has lengths that cannot be right"))
+}
+
+fn names(reader: &ArrowReaderBuilder<Chunks>) -> Vec<Vec<u8>> {
+    let columns = reader.file_metadata().root_data_type().children();
+    columns.iter().map(|column| column.name().as_bytes().to_vec()).collect()
+}
+
+/// Pushes the rows of the stripes that begin in the piece.
+pub(in super::super) fn read(piece: &Piece, columns: Option<&[String]>, reading: &mut Reading<'_, '_>) -> Result<()> {
+    let (file, range) = (&piece.file, range(piece));
+    reading.ctx.origin.enter(Some(Arc::clone(&file.name)));
+    let builder = open(file, reading.limit()).map_err(|error| reading.fail(error))?;
+    let names = names(&builder);
+    check_columns(file, &names, columns, reading).map_err(|error| reading.fail(error))?;
+    let places = places(file, &names, columns).map_err(|error| reading.fail(error))?;
+    let root = builder.file_metadata().root_data_type();
+    let mask = ProjectionMask::roots(root, places.iter().map(|&place| root.children()[place].data_type().column_index()));
+    let stripes = builder.file_metadata().stripe_metadatas();
+    let rows = |wanted: &dyn Fn(u64) -> bool| {
+        stripes.iter().filter(|stripe| wanted(stripe.offset())).map(|stripe| stripe.number_of_rows()).sum::<u64>()
+    };
+    let mut row = rows(&|offset| offset < range.start);
+    let end = row + rows(&|offset| range.contains(&offset));
+    let bytes = range.start as usize..usize::try_from(range.end).unwrap_or(usize::MAX);
+    let mut batches = builder.with_file_byte_range(bytes).with_projection(mask).with_batch_size(BATCH_ROWS).build();
+    let places = in_batch(&places);
+    while reading.goes_on()? {
+        let next = guard(file, || batches.next()).and_then(|batch| batch.transpose().map_err(|source| damaged(file, source)));
+        match next.map_err(|error| reading.fail(error))? {
+            Some(batch) => push(&batch, &places, &mut row, file, reading)?,
+            None if row == end => return Ok(()),
+            None => return Err(reading.fail(damaged(file, format!("its stripes end after row {row}, not {end}")))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Object stores behind plain blocking calls: `s3://`, `gs://`, `az://` and `http(s)://`. Never asks for credentials itself:
+//! they come from the variables that the providers' own tools read.
+//!
+//! A [`Location`] is one object or prefix. All calls block the calling thread; the requests run on a small runtime of their
+//! own, made at the first use, so that a flow over local files never starts it.
+
+mod error;
+mod location;
+mod open;
+mod reader;
+
+pub use error::{Cause, StoreError};
+pub use location::{Location, Object};
+pub use reader::ObjectReader;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::runtime::Runtime;
+
+use open::Opened;
+
+/// The object stores that a run talks to: each bucket is opened once. Cheap to share behind an `Arc`.
+pub struct Stores {
+    /// Variables as in the environment: `AWS_REGION`, `GOOGLE_APPLICATION_CREDENTIALS`, ...
+    settings: Vec<(String, String)>,
+    engine: Arc<Engine>,
+    opened: Mutex<HashMap<String, Arc<Opened>>>,
+}
+
+/// The threads that requests run on.
+#[derive(Debug, Default)]
+struct Engine {
+    runtime: OnceLock<Runtime>,
+}
+
+impl Stores {
+    /// Stores set up by the process's environment.
+    #[must_use]
+    pub fn from_environment() -> Arc<Stores> {
+        let text =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Stores::new(std::env::vars_os().filter_map(text))
+    }
+
+    /// Stores set up by the given variables instead of the environment's.
+    #[must_use]
+    pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Arc<Stores> {
+        Arc::new(Stores { settings: settings.into_iter().collect(), engine: Arc::default(), opened: Mutex::default() })
+    }
+
+    /// Whether a path of a flow is the URL of a store rather than a local path.
+    #[must_use]
+    pub fn is_url(path: &str) -> bool {
+        let scheme = path.split_once("://").map_or("", |(scheme, _)| scheme);
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    }
+
+    /// The object or prefix that a URL names. Makes no request.
+    ///
+    /// # Errors
+    /// If the URL is not one of a known store, or the store's settings are wrong.
+    pub fn locate(&self, url: &str) -> Result<Location, StoreError> {
+        let address = open::parse(url)?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match opened.get(&address.root) {
+            Some(store) => Arc::clone(store),
+            None => {
+                let store = Arc::new(open::open(&address, url, &self.settings)?);
+                opened.insert(address.root.clone(), Arc::clone(&store));
+                store
+            }
+        };
+        Ok(Location::new(url, store, address.path, Arc::clone(&self.engine)))
+    }
+}
+
+impl fmt::Debug for Stores {
+    /// Leaves the settings out: they hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    fn runtime(&self) -> Result<&Runtime, StoreError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let built = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(REQUEST_THREADS)
+            .thread_name("gleamflow-store")
+            .enable_all()
+            .build()
+            .map_err(StoreError::Runtime)?;
+        Ok(self.runtime.get_or_init(|| built))
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        Ok(self.runtime()?.block_on(work))
+    }
+}
+
+/// Requests wait, they do not compute: two threads keep TLS and checksums of several downloads going.
+const REQUEST_THREADS: usize = 2;
+
+impl Drop for Engine {
+    /// Does not wait for requests that nobody waits for.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+# The ways to work on this tree; `just` lists them.
+
+_list:
+    @just --list
+
+# Lay the code out
+fmt:
+    cargo fmt --all
+
+# Everything that a reviewer should not have to say
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items
+    cargo deny check
+
+# Every test, as CI runs them
+test:
+    cargo test --release --workspace
+
+# Beside DuckDB, Polars and LuaJIT: a table of ratios
+bench *options:
+    cargo build --release
+    python3 bench/run.py {{options}}
+
+# What is made from the types: the custom resource definition and the JSON schema for editors
+generate:
+    mkdir -p target/generated
+    cargo run --release --quiet -- crd > target/generated/crd.yaml
+    cargo run --release --quiet -- schema > target/generated/schema.json

@@ -1,0 +1,119 @@
+//! A plan as text that a person reads at a glance: the flow, what each pass decided and why, the stages.
+
+mod graph;
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use crate::{
+    After, Graph, InputChannel, Mscr, OutputChannel, Pass, Plan,
+    json::{pass_name, side_inputs, steps},
+};
+
+pub use graph::{graph, operator};
+
+/// The whole story: the graph before, the decisions, the stages.
+#[must_use]
+pub fn render(before: &Graph, plan: &Plan) -> String {
+    format!("flow\n{}\ndecisions\n{}\nstages\n{}", indented(&graph(before)), indented(&decisions(plan)), indented(&stages(plan)))
+}
+
+/// What each pass did (`+`) and did not do (`-`), and why, in the order of the passes.
+#[must_use]
+pub fn decisions(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut order: Vec<&str> = Vec::new();
+    let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for decision in &plan.decisions {
+        let lines = told.entry(decision.pass.as_str()).or_default();
+        if lines.is_empty() {
+            order.push(&decision.pass);
+        }
+        let sign = if decision.did { '+' } else { '-' };
+        let line = format!("  {sign} {}: {}", decision.step, decision.reason);
+        if !lines.contains(&line) || lines.len() > 1000 {
+            lines.push(line);
+        }
+    }
+    for pass in order {
+        let _ = writeln!(text, "{pass}\n{}", told[pass].join("\n"));
+    }
+    text
+}
+
+/// Operations before and after, and each stage with its passes, groups and results.
+#[must_use]
+pub fn stages(plan: &Plan) -> String {
+    let counts = plan.operations;
+    let mut text = format!(
+        "operations: {} in the flow, {} after unions sank, {} after fusion; stages: {}\n",
+        counts.initial,
+        counts.sunk,
+        counts.fused,
+        plan.mscrs.len()
+    );
+    for mscr in &plan.mscrs {
+        let _ = writeln!(text, "{}{}", mscr.id, after(plan, &mscr.after));
+        text.push_str(&stage(plan, mscr));
+    }
+    for operate in &plan.operates {
+        let node = plan.graph.node(operate.node);
+        let reads: Vec<&str> = node.reads().map(|id| plan.graph.collection(id).name.as_str()).collect();
+        let _ = writeln!(text, "operate {}{}\n  reads {}", node.step, after(plan, &operate.after), reads.join(", "));
+    }
+    text
+}
+
+fn after(plan: &Plan, waits: &[After]) -> String {
+    let names = waits.iter().map(|wait| match wait {
+        After::Mscr(id) => id.to_string(),
+        After::Operate(id) => format!("operate {}", plan.graph.node(*id).step),
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { String::new() } else { format!(", after {}", names.join(", ")) }
+}
+
+fn stage(plan: &Plan, mscr: &Mscr) -> String {
+    let mut text = String::new();
+    for channel in &mscr.inputs {
+        let does = steps(plan, &channel.does);
+        let does = if does.is_empty() { String::new() } else { format!(" -> {}", does.join(" + ")) };
+        let _ = writeln!(text, "  reads {}{does}{}", reads(plan, channel), beside(&side_inputs(plan, &channel.does)));
+    }
+    let mut passes = Vec::new();
+    for output in &mscr.outputs {
+        match output {
+            OutputChannel::Group { group, combine, reduce, from } => {
+                let from: Vec<String> = from.iter().map(|index| reads(plan, &mscr.inputs[*index])).collect();
+                let mut line = format!("  groups {} of {}", plan.graph.node(*group).step, from.join(", "));
+                if !combine.is_empty() {
+                    let _ = write!(line, "; combines {} before the shuffle", steps(plan, combine).join(" and "));
+                }
+                if !reduce.is_empty() {
+                    let _ = write!(line, " -> {}", steps(plan, reduce).join(" + "));
+                }
+                let _ = writeln!(text, "{line}{}", beside(&side_inputs(plan, reduce)));
+            }
+            OutputChannel::Pass { what } => {
+                let verb = if matches!(what, Pass::Write(_)) { "writes" } else { "keeps" };
+                let line = format!("  {verb} {}\n", pass_name(plan, *what));
+                if !passes.contains(&line) {
+                    passes.push(line);
+                }
+            }
+        }
+    }
+    text + &passes.concat()
+}
+
+fn reads(plan: &Plan, channel: &InputChannel) -> String {
+    let names: Vec<&str> = channel.reads.iter().map(|id| plan.graph.collection(*id).name.as_str()).collect();
+    names.join(" and ")
+}
+
+fn beside(sides: &[String]) -> String {
+    if sides.is_empty() { String::new() } else { format!(" (beside {})", sides.join(", ")) }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

@@ -1,0 +1,133 @@
+//! The graph as text: one line per operation, producers first.
+
+use std::fmt::Write;
+
+use crate::{Do, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
+
+/// One line per node: its step, what it does, what it reads, and what was said about it.
+#[must_use]
+pub fn graph(graph: &Graph) -> String {
+    let mut text = String::new();
+    let order = graph.topological().unwrap_or_else(|| graph.nodes.keys().copied().collect());
+    for node in order.into_iter().map(|id| graph.node(id)) {
+        let inputs: Vec<&str> = node.inputs.iter().map(|id| graph.collection(*id).name.as_str()).collect();
+        let from = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(", ")) };
+        let _ = writeln!(text, "{}: {}{from}{}", node.step, operator(&node.op), remarks(graph, node));
+    }
+    text
+}
+
+fn remarks(graph: &Graph, node: &Node) -> String {
+    let mut remarks = Vec::new();
+    for side in &node.side_inputs {
+        remarks.push(format!("beside {} as {}", graph.collection(side.from).name, side.name));
+    }
+    if !node.deterministic {
+        remarks.push("not deterministic".into());
+    }
+    if node.outputs.iter().any(|made| graph.collection(*made).persist) {
+        remarks.push("persisted".into());
+    }
+    if let Some(partitions) = node.partitions {
+        remarks.push(format!("{partitions} partitions"));
+    }
+    if let Some(ratio) = node.size_ratio {
+        remarks.push(format!("size ratio {ratio}"));
+    }
+    match node.on_error {
+        OnError::Fail => {}
+        OnError::Skip => remarks.push("bad rows skipped".into()),
+        OnError::DeadLetter => remarks.push("bad rows set aside".into()),
+    }
+    if let Some(bytes) = node.outputs.iter().find_map(|made| graph.collection(*made).bytes) {
+        remarks.push(format!("about {bytes} bytes"));
+    }
+    if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) }
+}
+
+/// What an operation is, in a few words.
+#[must_use]
+pub fn operator(op: &Op) -> String {
+    match op {
+        Op::Read(Source::Files { .. }) => "read".into(),
+        Op::Read(Source::Inline { rows }) => format!("read {} inline rows", rows.len()),
+        Op::Read(Source::Range { from, to, step }) => format!("range {from} to {to} by {step}"),
+        Op::ParallelDo(work) => parallel_do(work),
+        Op::Flatten { ordered: false } => "union".into(),
+        Op::Flatten { ordered: true } => "ordered union".into(),
+        Op::Group(group) => grouping(group),
+        Op::Combine(fold) => combine(fold).into(),
+        Op::Operate(_) => "operate".into(),
+    }
+}
+
+fn parallel_do(work: &Do) -> String {
+    match work {
+        Do::Map(_) => "map".into(),
+        Do::FlatMap(_) => "flatMap".into(),
+        Do::Filter(_) => "filter".into(),
+        Do::ForEach(_) => "forEach".into(),
+        Do::Split { outputs, .. } => format!("parallelDo into {}", outputs.join(", ")),
+        Do::Select(columns) => format!("select {}", positions(columns)),
+        Do::Pipe { .. } => "pipe".into(),
+        Do::PipeAsArgs { .. } => "pipeAsArgs".into(),
+        Do::Identity => "pass on".into(),
+        Do::Tag { leg, key } => format!("tag as leg {} by {}", leg + 1, positions(key)),
+        Do::UntagCoGroup { legs } => format!("lists of {legs} legs"),
+        Do::UntagJoin { kind, legs, .. } => format!("{} join of {legs} legs", join(*kind)),
+        Do::ProbeJoin { kind, big, .. } => format!("{} join of leg {} with the others held whole", join(*kind), big + 1),
+        Do::Write(_) => "write".into(),
+    }
+}
+
+fn join(kind: JoinKind) -> &'static str {
+    match kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Right => "right",
+        JoinKind::Full => "full",
+    }
+}
+
+fn grouping(group: &Group) -> String {
+    match group {
+        Group::ByKey { key, order_by, .. } if order_by.is_empty() => format!("group by {}", by(key)),
+        Group::ByKey { key, order_by, .. } => format!("group by {}, items ordered by {}", by(key), ordered(order_by)),
+        Group::ByLeg { legs } => format!("group {legs} legs"),
+        Group::Sort { by } => format!("sort by {}", ordered(by)),
+        Group::Merge { by } => format!("sorted merge by {}", ordered(by)),
+        Group::Gather => "gather".into(),
+        Group::Hash { key } => format!("partition by {}", by(key)),
+        Group::RoundRobin => "deal out".into(),
+        Group::Limit { n, offset: 0 } => format!("limit {n}"),
+        Group::Limit { n, offset } => format!("limit {n} after {offset}"),
+    }
+}
+
+fn combine(fold: &Fold) -> &'static str {
+    match fold {
+        Fold::Lua(_) => "combine",
+        Fold::Count => "count",
+        Fold::Smallest => "keep the smallest",
+        Fold::Top { .. } => "keep the first",
+    }
+}
+
+fn by(key: &Key) -> String {
+    match key {
+        Key::Row => "the whole row".into(),
+        Key::Columns(columns) if columns.is_empty() => "nothing".into(),
+        Key::Columns(columns) => positions(columns),
+    }
+}
+
+fn positions(columns: &[u32]) -> String {
+    let shown: Vec<String> = columns.iter().map(|column| (column + 1).to_string()).collect();
+    shown.join(",")
+}
+
+fn ordered(by: &[Order]) -> String {
+    let shown = by.iter().map(|order| format!("{}{}", order.column + 1, if order.descending { " down" } else { "" }));
+    let shown: Vec<String> = shown.collect();
+    shown.join(", ")
+}

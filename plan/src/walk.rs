@@ -1,0 +1,102 @@
+//! Walks over a graph: topological order, and views (unions) resolved to what is behind them. Iterative: any depth, any width.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap},
+};
+
+use crate::{CollectionId, Graph, Node, NodeId, Op};
+
+impl Node {
+    /// Every collection that must be there before this node can finish: main inputs and side inputs.
+    pub fn reads(&self) -> impl Iterator<Item = CollectionId> + '_ {
+        self.inputs.iter().copied().chain(self.side_inputs.iter().map(|side| side.from))
+    }
+
+    /// Whether it is a ParallelDo in FlumeJava's sense: a combine behind its group is one.
+    #[must_use]
+    pub fn is_do(&self) -> bool {
+        matches!(self.op, Op::ParallelDo(_) | Op::Combine(_))
+    }
+
+    /// Whether it is a sink.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.op, Op::ParallelDo(crate::Do::Write(_)))
+    }
+
+    /// Whether it counts as an operation (design, section 3): reads, unions and operates do not.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        matches!(self.op, Op::ParallelDo(_) | Op::Combine(_) | Op::Group(_))
+    }
+}
+
+impl Graph {
+    /// All nodes, producers first, the smallest id first among those that are ready; `None` where there is a cycle.
+    #[must_use]
+    pub fn topological(&self) -> Option<Vec<NodeId>> {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let mut missing = vec![0_usize; ids.len()];
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
+        for (place, node) in self.nodes.values().enumerate() {
+            for collection in node.reads().filter_map(|read| self.collections.get(&read)) {
+                let producer = ids.binary_search(&collection.producer).ok()?;
+                readers[producer].push(place);
+                missing[place] += 1;
+            }
+        }
+        let mut ready: BinaryHeap<Reverse<usize>> = (0..ids.len()).filter(|place| missing[*place] == 0).map(Reverse).collect();
+        let mut order = Vec::with_capacity(ids.len());
+        while let Some(Reverse(place)) = ready.pop() {
+            order.push(ids[place]);
+            for reader in &readers[place] {
+                missing[*reader] -= 1;
+                if missing[*reader] == 0 {
+                    ready.push(Reverse(*reader));
+                }
+            }
+        }
+        (order.len() == ids.len()).then_some(order)
+    }
+
+    /// What makes a collection.
+    #[must_use]
+    pub fn producer(&self, id: CollectionId) -> &Node {
+        self.node(self.collection(id).producer)
+    }
+
+    /// Whether a collection is only a view of others.
+    #[must_use]
+    pub fn is_view(&self, id: CollectionId) -> bool {
+        matches!(self.producer(id).op, Op::Flatten { .. })
+    }
+
+    /// The collections that a view is made of, through all unions, each once, in first-seen order; of any other collection, itself.
+    #[must_use]
+    pub fn leaves(&self, id: CollectionId) -> Vec<CollectionId> {
+        if !self.is_view(id) {
+            return vec![id];
+        }
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![id];
+        while let Some(next) = open.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            let producer = self.producer(next);
+            match producer.op {
+                Op::Flatten { .. } => open.extend(producer.inputs.iter().rev()),
+                Op::Read(_) | Op::ParallelDo(_) | Op::Group(_) | Op::Combine(_) | Op::Operate(_) => found.push(next),
+            }
+        }
+        found
+    }
+
+    /// How many operations there are, as the plan counts them.
+    #[must_use]
+    pub fn operations(&self) -> u32 {
+        u32::try_from(self.nodes.values().filter(|node| node.is_counted()).count()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,111 @@
+//! Ids that do not depend on the order in which steps stand in the file: plans are byte-identical however independent steps are shuffled.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
+
+/// What orders nodes that are ready at the same time. The old id comes last: it decides only between equal copies.
+type Rank = (String, u8, u32, Vec<u32>, NodeId);
+
+/// The same graph with nodes numbered producers first, then by step; collections by their producer. A graph with a cycle stays as it is.
+#[must_use]
+pub fn canonical(graph: Graph) -> Graph {
+    let mut numbering = Numbering::of(&graph);
+    while let Some(Reverse(rank)) = numbering.ready.pop() {
+        numbering.take(&graph, rank.4);
+    }
+    if numbering.nodes.len() == graph.nodes.len() { numbering.renumber(graph) } else { graph }
+}
+
+struct Numbering {
+    nodes: BTreeMap<NodeId, NodeId>,
+    collections: BTreeMap<CollectionId, CollectionId>,
+    missing: BTreeMap<NodeId, usize>,
+    readers: BTreeMap<CollectionId, Vec<NodeId>>,
+    ready: BinaryHeap<Reverse<Rank>>,
+}
+
+impl Numbering {
+    fn of(graph: &Graph) -> Self {
+        let mut readers: BTreeMap<CollectionId, Vec<NodeId>> = BTreeMap::new();
+        let mut missing = BTreeMap::new();
+        for node in graph.nodes.values() {
+            missing.insert(node.id, node.reads().count());
+            for read in node.reads() {
+                readers.entry(read).or_default().push(node.id);
+            }
+        }
+        let mut numbering =
+            Self { nodes: BTreeMap::new(), collections: BTreeMap::new(), missing, readers, ready: BinaryHeap::new() };
+        for node in graph.nodes.values().filter(|node| node.reads().next().is_none()) {
+            numbering.ready.push(Reverse(numbering.rank(node)));
+        }
+        numbering
+    }
+
+    fn rank(&self, node: &Node) -> Rank {
+        let (kind, leg) = kind(&node.op);
+        let reads = node.reads().filter_map(|read| self.collections.get(&read)).map(|id| id.0).collect();
+        (node.step.clone(), kind, leg, reads, node.id)
+    }
+
+    fn take(&mut self, graph: &Graph, id: NodeId) {
+        let number = count(self.nodes.len());
+        self.nodes.insert(id, NodeId(number));
+        let node = graph.node(id);
+        for made in &node.outputs {
+            let number = count(self.collections.len());
+            self.collections.insert(*made, CollectionId(number));
+        }
+        for made in &node.outputs {
+            for reader in self.readers.remove(made).unwrap_or_default() {
+                let missing = self.missing.entry(reader).or_default();
+                *missing -= 1;
+                if *missing == 0 {
+                    self.ready.push(Reverse(self.rank(graph.node(reader))));
+                }
+            }
+        }
+    }
+
+    fn renumber(&self, graph: Graph) -> Graph {
+        let nodes = graph.nodes.into_values().map(|node| self.node(node)).map(|node| (node.id, node)).collect();
+        let collections = graph.collections.into_values().map(|one| self.collection(one)).map(|one| (one.id, one)).collect();
+        Graph { nodes, collections }
+    }
+
+    fn node(&self, mut node: Node) -> Node {
+        node.id = self.nodes[&node.id];
+        node.inputs.iter_mut().chain(&mut node.outputs).for_each(|id| *id = self.collections[id]);
+        node.side_inputs.iter_mut().for_each(|side| side.from = self.collections[&side.from]);
+        node
+    }
+
+    fn collection(&self, mut collection: Collection) -> Collection {
+        collection.id = self.collections[&collection.id];
+        collection.producer = self.nodes[&collection.producer];
+        collection
+    }
+}
+
+/// The place of a node among those of its step.
+fn kind(op: &Op) -> (u8, u32) {
+    match op {
+        Op::Read(_) => (0, 0),
+        Op::ParallelDo(Do::Tag { leg, .. }) => (1, *leg),
+        Op::ParallelDo(Do::UntagCoGroup { .. } | Do::UntagJoin { .. }) => (6, 0),
+        Op::ParallelDo(_) => (2, 0),
+        Op::Flatten { .. } => (3, 0),
+        Op::Group(_) => (4, 0),
+        Op::Combine(_) => (5, 0),
+        Op::Operate(_) => (7, 0),
+    }
+}
+
+/// Ids are 32 bits wide; a graph that does not fit has long been refused.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,90 @@
+//! Two operations that make the same rows of the same rows are one; also two reads of one source.
+
+use std::collections::BTreeMap;
+
+use plan::{CollectionId, Do, Fold, Function, Graph, Node, NodeId, OnError, Op};
+
+use super::{Context, Log, splice};
+
+/// Words that make two copies of a function differ: `math.random` is seeded per step, clocks and files are outside.
+const DIFFERING: [&str; 7] = ["random", "os.", "io.", "_G", "_ENV", "getfenv", "require"];
+
+pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
+    let Some(order) = graph.topological() else { return };
+    let prelude_differs = differs(context.prelude);
+    let mut first: BTreeMap<String, NodeId> = BTreeMap::new();
+    let mut with: BTreeMap<CollectionId, CollectionId> = BTreeMap::new();
+    let mut dropped = Vec::new();
+    for id in order {
+        let Some(node) = graph.nodes.get_mut(&id) else { continue };
+        let sides = node.side_inputs.iter_mut().map(|side| &mut side.from);
+        for read in node.inputs.iter_mut().chain(sides) {
+            *read = with.get(read).copied().unwrap_or(*read);
+        }
+        let node = graph.node(id);
+        let Some(key) = key(graph, node) else { continue };
+        let Some(same) = first.get(&key).copied() else {
+            first.insert(key, id);
+            continue;
+        };
+        let other = &graph.node(same).step;
+        match obstacle(node, prelude_differs) {
+            Some(why) => log.declined(&node.step, format!("not merged with `{other}`, which reads and does the same: {why}")),
+            None => {
+                log.did(&node.step, format!("makes the same rows as `{other}`: run once"));
+                with.extend(node.outputs.iter().copied().zip(graph.node(same).outputs.iter().copied()));
+                dropped.push(id);
+            }
+        }
+    }
+    splice::remove(graph, dropped);
+}
+
+/// Everything that the rows of a node depend on; `None` for what must run as often as it stands there.
+fn key(graph: &Graph, node: &Node) -> Option<String> {
+    if node.is_write() || matches!(node.op, Op::Operate(_)) || node.on_error != OnError::Fail {
+        return None;
+    }
+    let persist: Vec<bool> = node.outputs.iter().map(|made| graph.collection(*made).persist).collect();
+    let options = (node.partitions, node.size_ratio, node.memory, node.broadcast, node.deterministic);
+    Some(format!("{:?} {:?} {:?} {options:?} {persist:?}", node.inputs, node.side_inputs, placeless(&node.op)))
+}
+
+/// The operation without the places of its functions in the file, which do not matter to its rows.
+fn placeless(op: &Op) -> Op {
+    let mut op = op.clone();
+    if let Some(function) = function_mut(&mut op) {
+        function.place = String::new();
+    }
+    op
+}
+
+fn function_mut(op: &mut Op) -> Option<&mut Function> {
+    match op {
+        Op::ParallelDo(
+            Do::Map(function) | Do::FlatMap(function) | Do::Filter(function) | Do::ForEach(function) | Do::Split { function, .. },
+        )
+        | Op::Combine(Fold::Lua(function))
+        | Op::Operate(function) => Some(function),
+        Op::Read(_) | Op::ParallelDo(_) | Op::Flatten { .. } | Op::Group(_) | Op::Combine(_) => None,
+    }
+}
+
+fn obstacle(node: &Node, prelude_differs: bool) -> Option<&'static str> {
+    if !node.deterministic {
+        return Some("it is not deterministic");
+    }
+    let mut op = node.op.clone();
+    let function = function_mut(&mut op)?;
+    if differs(&function.source) {
+        Some("its function may draw random numbers or look outside")
+    } else if prelude_differs {
+        Some("the flow's `lua` may draw random numbers or look outside")
+    } else {
+        None
+    }
+}
+
+fn differs(lua: &str) -> bool {
+    DIFFERING.iter().any(|word| lua.contains(word))
+}

@@ -1,0 +1,148 @@
+//! Shuffles that change nothing: one whose order or placement the next shuffle undoes, and a fold of groups that are single rows.
+
+use plan::{Fold, Graph, Group, Key, Node, NodeId, OnError, Op, Values};
+
+use super::{
+    Log,
+    facts::{keeps_key_in_place, least_width, looks_at, passes_rows_on, unique},
+    splice::{self, Readers},
+};
+
+pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+    let mut readers = Readers::of(graph);
+    for id in graph.topological().unwrap_or_default() {
+        let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };
+        if let Some(verdict) = undone(graph, &readers, id) {
+            let step = graph.node(id).step.clone();
+            match verdict {
+                Ok(why) => {
+                    log.did(&step, why);
+                    splice::bypass(graph, id);
+                    readers = Readers::of(graph);
+                    continue;
+                }
+                Err(why) => log.declined(&step, why),
+            }
+        }
+        if let Some(verdict) = single_rows(graph, &readers, id) {
+            let step = graph.node(id).step.clone();
+            match verdict {
+                Ok(combine) => {
+                    log.did(&step, "each of its groups is one row already: rows are passed on without a shuffle");
+                    pass_on(graph, id, combine);
+                    readers = Readers::of(graph);
+                }
+                Err(why) => log.declined(&step, why),
+            }
+        }
+    }
+}
+
+/// Whether the next shuffle undoes all that this one does; `None` where that is not the question.
+fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String, String>> {
+    let node = graph.node(id);
+    let Op::Group(group) = &node.op else { return None };
+    let next = next_group(graph, readers, node)?;
+    let Op::Group(then) = &graph.node(next).op else { return None };
+    let name = &graph.node(next).step;
+    let keeps_order = matches!(then, Group::Limit { .. } | Group::Gather | Group::Merge { .. });
+    match group {
+        Group::Hash { .. } | Group::RoundRobin => {}
+        Group::Sort { .. } | Group::Merge { .. } | Group::Gather if !keeps_order => {}
+        Group::Sort { .. } | Group::Merge { .. } | Group::Gather => {
+            return Some(Err(format!("kept: `{name}` heeds the order of its rows")));
+        }
+        Group::ByKey { .. } | Group::ByLeg { .. } | Group::Limit { .. } => return None,
+    }
+    let least = least_width(graph, node.inputs[0]);
+    let then_columns = looks_at(then);
+    let unchecked = looks_at(group).into_iter().find(|column| *column >= least && !then_columns.contains(column));
+    Some(match unchecked {
+        Some(column) => Err(format!("kept: it fails where a row has no field {}, which `{name}` would not", column + 1)),
+        None if node.on_error != OnError::Fail => Err("kept: it sets bad rows aside".into()),
+        None => Ok(format!("dropped: the shuffle of `{name}` undoes what it does")),
+    })
+}
+
+/// The shuffle that is all that reads a group, rows unchanged in between.
+fn next_group(graph: &Graph, readers: &Readers, node: &Node) -> Option<NodeId> {
+    let mut made = *node.outputs.first()?;
+    loop {
+        let reader = graph.node(readers.sole(graph, made)?);
+        match reader.op {
+            Op::Group(_) => return Some(reader.id),
+            Op::ParallelDo(plan::Do::Identity) => made = reader.outputs[0],
+            _ => return None,
+        }
+    }
+}
+
+/// Whether a fold's groups are single rows that come out as they went in: its combine, or why not.
+fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<NodeId, String>> {
+    let node = graph.node(id);
+    let Op::Group(Group::ByKey { key, values, .. }) = &node.op else { return None };
+    let Some(unique) = unique(graph, node.inputs[0]) else { return behind_fold(graph, node).map(Err) };
+    if !unique.implies(key) {
+        return Some(Err("its key is not that of the fold before it: groups may have several rows".into()));
+    }
+    let Some(combine) = readers.sole(graph, node.outputs[0]).map(|reader| graph.node(reader)) else {
+        return Some(Err("its groups are single rows, but they are read as lists".into()));
+    };
+    if !matches!(combine.op, Op::Combine(_)) {
+        return Some(Err("its groups are single rows, but they are read as lists".into()));
+    }
+    let as_it_was = match &combine.op {
+        Op::Combine(Fold::Smallest) => *values == Values::Row,
+        Op::Combine(Fold::Lua(_)) => {
+            *values == Values::Rest && matches!(key, Key::Columns(_)) && keeps_key_in_place(key, *values)
+        }
+        _ => false,
+    };
+    let least = least_width(graph, node.inputs[0]);
+    let columns = if let Op::Group(group) = &node.op { looks_at(group) } else { return None };
+    Some(if !as_it_was {
+        Err("its groups are single rows, but come out in another form".into())
+    } else if columns.iter().any(|column| *column >= least) {
+        Err("its groups are single rows, but a row without a key field must fail".into())
+    } else if node.partitions.or(combine.partitions).is_some() {
+        Err("its groups are single rows, but its result is to have its own partitions".into())
+    } else if node.on_error != OnError::Fail || combine.on_error != OnError::Fail || !combine.deterministic {
+        Err("its groups are single rows, but it sets bad rows aside or is not deterministic".into())
+    } else {
+        Ok(combine.id)
+    })
+}
+
+/// A group behind a fold with a function between them that might, for all we know, keep the key.
+fn behind_fold(graph: &Graph, node: &Node) -> Option<String> {
+    let mut producer = graph.producer(node.inputs[0]);
+    let mut between = None;
+    while let Op::ParallelDo(_) = producer.op {
+        if !passes_rows_on(producer) {
+            between = Some(producer);
+        }
+        producer = graph.producer(*producer.inputs.first()?);
+    }
+    matches!(producer.op, Op::Combine(_)).then_some(())?;
+    between.map(|node| format!("`{}` lies between it and the fold before, and may change the key", node.step))
+}
+
+/// The group becomes a ParallelDo that passes rows on; the fold goes.
+fn pass_on(graph: &mut Graph, group: NodeId, combine: NodeId) {
+    let fold = graph.node(combine).clone();
+    let grouped = graph.node(group).outputs.clone();
+    graph.nodes.remove(&combine);
+    for made in &grouped {
+        graph.collections.remove(made);
+    }
+    for made in &fold.outputs {
+        if let Some(collection) = graph.collections.get_mut(made) {
+            collection.producer = group;
+        }
+    }
+    if let Some(node) = graph.nodes.get_mut(&group) {
+        node.op = Op::ParallelDo(plan::Do::Identity);
+        node.outputs = fold.outputs;
+        node.size_ratio = fold.size_ratio;
+    }
+}

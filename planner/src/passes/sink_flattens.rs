@@ -1,0 +1,145 @@
+//! `h(f(a) + g(b))` becomes `h(f(a)) + h(g(b))`: a ParallelDo behind a union is copied to each of its inputs, where it fuses.
+//!
+//! Each row still goes through exactly one of the copies, exactly once.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
+
+use super::{Log, splice};
+
+/// Copies stop where the graph would have more nodes than this: unions of unions of copies would double without end.
+const MOST_NODES: usize = 50_000;
+
+pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+    let Some(order) = graph.topological() else { return };
+    let mut sinking = Sinking {
+        readers: graph.consumers(),
+        open: order.into_iter().filter(|id| matches!(graph.node(*id).op, Op::Flatten { .. })).collect(),
+        next_node: graph.fresh_node().0,
+        next_collection: graph.fresh_collection().0,
+        emptied: Vec::new(),
+    };
+    while let Some(id) = sinking.open.pop_front() {
+        sinking.sink(graph, id, log);
+    }
+    splice::drop_unread_views(graph, sinking.emptied);
+}
+
+struct Sinking {
+    readers: BTreeMap<CollectionId, Vec<NodeId>>,
+    /// Unions to look at; again when a copy comes to read them.
+    open: VecDeque<NodeId>,
+    next_node: u32,
+    next_collection: u32,
+    emptied: Vec<NodeId>,
+}
+
+impl Sinking {
+    fn sink(&mut self, graph: &mut Graph, id: NodeId, log: &mut Log) {
+        let view = graph.node(id);
+        let (inputs, output, step) = (view.inputs.clone(), view.outputs[0], view.step.clone());
+        let mut stay = Vec::new();
+        for reader in self.readers.remove(&output).unwrap_or_default() {
+            match obstacle(graph, id, graph.node(reader)) {
+                None => {
+                    let name = graph.node(reader).step.clone();
+                    self.copy(graph, reader, &inputs);
+                    log.did(&name, format!("copied to the {} inputs of the union `{step}`", inputs.len()));
+                }
+                Some(why) => {
+                    if let Some(why) = why {
+                        log.declined(&graph.node(reader).step, format!("not copied to the inputs of the union `{step}`: {why}"));
+                    }
+                    stay.push(reader);
+                }
+            }
+        }
+        if stay.is_empty() {
+            self.emptied.push(id);
+        }
+        self.readers.insert(output, stay);
+    }
+
+    /// Replaces a ParallelDo by one copy per input; its outputs become unions of what the copies make.
+    fn copy(&mut self, graph: &mut Graph, id: NodeId, inputs: &[CollectionId]) {
+        let Some(original) = graph.nodes.remove(&id) else { return };
+        let mut made: Vec<Vec<CollectionId>> = vec![Vec::new(); original.outputs.len()];
+        for (index, input) in inputs.iter().enumerate() {
+            let node = if index == 0 { id } else { self.node() };
+            let outputs: Vec<CollectionId> =
+                original.outputs.iter().map(|output| self.collection(graph, *output, node)).collect();
+            for (all, output) in made.iter_mut().zip(&outputs) {
+                all.push(*output);
+            }
+            self.readers.entry(*input).or_default().push(node);
+            if matches!(graph.producer(*input).op, Op::Flatten { .. }) {
+                self.open.push_back(graph.collection(*input).producer);
+            }
+            graph.nodes.insert(node, Node { id: node, inputs: vec![*input], outputs, ..original.clone() });
+        }
+        for (output, inputs) in original.outputs.iter().zip(made) {
+            let view = self.node();
+            for input in &inputs {
+                self.readers.entry(*input).or_default().push(view);
+            }
+            graph.nodes.insert(view, union(&original, view, inputs, *output));
+            if let Some(collection) = graph.collections.get_mut(output) {
+                collection.producer = view;
+            }
+            self.open.push_back(view);
+        }
+    }
+
+    fn node(&mut self) -> NodeId {
+        self.next_node += 1;
+        NodeId(self.next_node - 1)
+    }
+
+    fn collection(&mut self, graph: &mut Graph, like: CollectionId, producer: NodeId) -> CollectionId {
+        let id = CollectionId(self.next_collection);
+        self.next_collection += 1;
+        let collection = Collection { id, producer, ..graph.collection(like).clone() };
+        graph.collections.insert(id, collection);
+        id
+    }
+}
+
+/// A union in the name of the step whose copies it brings together.
+fn union(like: &Node, id: NodeId, inputs: Vec<CollectionId>, output: CollectionId) -> Node {
+    Node {
+        id,
+        step: like.step.clone(),
+        op: Op::Flatten { ordered: false },
+        inputs,
+        side_inputs: Vec::new(),
+        outputs: vec![output],
+        deterministic: true,
+        partitions: None,
+        size_ratio: None,
+        memory: None,
+        broadcast: None,
+        on_error: plan::OnError::Fail,
+    }
+}
+
+/// Why a reader of a union is not copied; `Some(None)` where nobody would expect it to be.
+#[expect(clippy::option_option, reason = "no obstacle, an obvious one, one to tell")]
+fn obstacle(graph: &Graph, view: NodeId, reader: &Node) -> Option<Option<String>> {
+    let Op::ParallelDo(work) = &reader.op else { return Some(None) };
+    let node = graph.node(view);
+    let copies = node.inputs.len() * (1 + reader.outputs.len());
+    if matches!(node.op, Op::Flatten { ordered: true }) || graph.collection(node.outputs[0]).ordered {
+        Some(Some("the order of the union counts".into()))
+    } else if graph.collection(node.outputs[0]).persist {
+        Some(Some("the union is persisted".into()))
+    } else if matches!(work, Do::Pipe { .. }) {
+        Some(Some("a pipe sees whole partitions, not single rows".into()))
+    } else if reader.outputs.iter().any(|made| graph.collection(*made).persist) {
+        Some(Some("its result is persisted as one".into()))
+    } else if graph.nodes.len() + copies > MOST_NODES {
+        Some(Some(format!("the plan would have more than {MOST_NODES} operations")))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,150 @@
+//! `planner::plan`: runs the passes and builds the stages.
+
+use std::collections::BTreeSet;
+
+use plan::{Decision, Graph, Operations, OutputChannel, Plan};
+
+use crate::{
+    Draft,
+    build::{self, Built, Stages},
+    canonical::canonical,
+    estimate,
+    passes::{self, Context, Log, Lua, PASSES, PassName},
+};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// What a user may change about planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Passes that do not run (`--without-pass`).
+    pub without: BTreeSet<PassName>,
+    /// The largest side of a join, in bytes, that `broadcast: auto` gives to every task.
+    pub broadcast_limit: u64,
+    /// Stages that read fewer bytes than this run in one process.
+    pub local_limit: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE }
+    }
+}
+
+impl Options {
+    /// Whether a pass is switched on.
+    #[must_use]
+    pub fn runs(&self, pass: PassName) -> bool {
+        !self.without.contains(&pass)
+    }
+}
+
+/// Plans a checked graph. The same graph gives the same plan, whatever the order of its independent steps.
+#[must_use]
+pub fn plan(graph: Graph, prelude: String, options: &Options) -> Plan {
+    plan_with(graph, prelude, options, Lua::default(), &mut |after, faults| {
+        debug_assert!(faults().is_empty(), "broken after {after}: {:?}", faults());
+    })
+}
+
+/// Plans, and checks every invariant after every pass.
+///
+/// # Errors
+/// What is broken, and after which pass.
+pub fn plan_checked(graph: Graph, prelude: String, options: &Options, lua: Lua) -> Result<Plan, Vec<String>> {
+    let mut found = Vec::new();
+    let plan = plan_with(graph, prelude, options, lua, &mut |after, faults| {
+        found.extend(faults().into_iter().map(|fault| format!("after {after}: {fault}")));
+    });
+    if found.is_empty() { Ok(plan) } else { Err(found) }
+}
+
+/// A look at the draft or plan after a pass: its name, and its faults for who asks.
+type Watch<'a> = dyn FnMut(&str, &dyn Fn() -> Vec<String>) + 'a;
+
+fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: &mut Watch<'_>) -> Plan {
+    let context = Context { options, prelude: &prelude, lua };
+    let mut draft = Draft::new(prepared(graph));
+    let mut operations = Operations { initial: draft.graph.operations(), ..Operations::default() };
+    watch("expansion", &|| plan::check_graph(&draft.graph));
+    let mut decisions = Vec::new();
+    for pass in PASSES {
+        let told = if options.runs(pass) { run(pass, &mut draft, &context) } else { Vec::new() };
+        decisions.extend(told);
+        if pass == PassName::SinkFlattens {
+            decisions.extend(settle(&mut draft, &context));
+            operations.sunk = draft.graph.operations();
+        }
+        if pass <= PassName::SinkFlattens {
+            watch(pass.as_str(), &|| plan::check_graph(&draft.graph));
+        }
+    }
+    let Built { draft, stages } = build::build(draft, options);
+    let Stages { mscrs, operates, materialized, decisions: told } = stages;
+    operations.fused = draft.operations();
+    decisions.extend(told);
+    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions };
+    let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
+    plan.decisions.extend(told);
+    watch("building", &|| plan::check_plan(&plan));
+    plan
+}
+
+/// Canonical ids and sizes. A union that is persisted is kept as what it is made of: it has no rows of its own.
+#[must_use]
+pub fn prepared(graph: Graph) -> Graph {
+    let mut graph = canonical(graph);
+    let views: Vec<_> =
+        graph.collections.keys().copied().filter(|id| graph.collection(*id).persist && graph.is_view(*id)).collect();
+    for view in views {
+        for id in graph.leaves(view).into_iter().chain([view]) {
+            if let Some(collection) = graph.collections.get_mut(&id) {
+                collection.persist = id != view;
+            }
+        }
+    }
+    estimate::fill(&mut graph);
+    graph
+}
+
+fn run(pass: PassName, draft: &mut Draft, context: &Context<'_>) -> Vec<Decision> {
+    let (after, told) = passes::run(pass, std::mem::take(draft), context);
+    *draft = after;
+    told
+}
+
+/// Behind the last pass that changes the graph: unions of copies merge, ids are canonical again.
+fn settle(draft: &mut Draft, context: &Context<'_>) -> Vec<Decision> {
+    let merges = context.options.runs(PassName::MergeFlattens);
+    let told = if merges { run(PassName::MergeFlattens, draft, context) } else { Vec::new() };
+    draft.graph = canonical(std::mem::take(&mut draft.graph));
+    estimate::fill(&mut draft.graph);
+    told
+}
+
+/// Whether each stage is small enough to run in one process.
+fn local_choice(plan: &Plan, limit: u64) -> Vec<Decision> {
+    let mut log = Log::new(PassName::LocalChoice.as_str());
+    for mscr in &plan.mscrs {
+        let reads = mscr.inputs.iter().flat_map(|channel| &channel.reads);
+        let bytes =
+            reads.map(|id| plan.graph.collection(*id).bytes).try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
+        let group = mscr.outputs.iter().find_map(|output| match output {
+            OutputChannel::Group { group, .. } => Some(*group),
+            OutputChannel::Pass { .. } => None,
+        });
+        let node = group.or_else(|| mscr.inputs.iter().flat_map(|channel| &channel.does).next().copied());
+        let first = mscr.inputs[0].reads[0];
+        let step = &plan.graph.node(node.unwrap_or(plan.graph.collection(first).producer)).step;
+        let id = mscr.id;
+        match bytes {
+            Some(bytes) if bytes < limit => {
+                log.did(step, format!("stage {id} reads {} in all: one process will do", estimate::shown(bytes)));
+            }
+            Some(bytes) => log
+                .declined(step, format!("stage {id} reads {}, not less than {}", estimate::shown(bytes), estimate::shown(limit))),
+            None => log.declined(step, format!("stage {id} reads inputs of unknown size")),
+        }
+    }
+    log.into_decisions()
+}
