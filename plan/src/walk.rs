@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap},
 };
 
 use crate::{CollectionId, Graph, Node, NodeId, Op};
@@ -36,33 +36,28 @@ impl Graph {
     /// All nodes, producers first, the smallest id first among those that are ready; `None` where there is a cycle.
     #[must_use]
     pub fn topological(&self) -> Option<Vec<NodeId>> {
-        let mut missing: BTreeMap<NodeId, usize> = BTreeMap::new();
-        let mut readers: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-        let mut ready = BinaryHeap::new();
-        for node in self.nodes.values() {
-            let reads = node.reads().filter_map(|read| self.collections.get(&read));
-            let mut count = 0;
-            for collection in reads {
-                readers.entry(collection.producer).or_default().push(node.id);
-                count += 1;
-            }
-            missing.insert(node.id, count);
-            if count == 0 {
-                ready.push(Reverse(node.id));
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let mut missing = vec![0_usize; ids.len()];
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
+        for (place, node) in self.nodes.values().enumerate() {
+            for collection in node.reads().filter_map(|read| self.collections.get(&read)) {
+                let producer = ids.binary_search(&collection.producer).ok()?;
+                readers[producer].push(place);
+                missing[place] += 1;
             }
         }
-        let mut order = Vec::with_capacity(self.nodes.len());
-        while let Some(Reverse(id)) = ready.pop() {
-            order.push(id);
-            for reader in readers.get(&id).into_iter().flatten() {
-                let count = missing.get_mut(reader)?;
-                *count -= 1;
-                if *count == 0 {
+        let mut ready: BinaryHeap<Reverse<usize>> = (0..ids.len()).filter(|place| missing[*place] == 0).map(Reverse).collect();
+        let mut order = Vec::with_capacity(ids.len());
+        while let Some(Reverse(place)) = ready.pop() {
+            order.push(ids[place]);
+            for reader in &readers[place] {
+                missing[*reader] -= 1;
+                if missing[*reader] == 0 {
                     ready.push(Reverse(*reader));
                 }
             }
         }
-        (order.len() == self.nodes.len()).then_some(order)
+        (order.len() == ids.len()).then_some(order)
     }
 
     /// What makes a collection.
@@ -80,6 +75,9 @@ impl Graph {
     /// The collections that a view is made of, through all unions, each once, in first-seen order; of any other collection, itself.
     #[must_use]
     pub fn leaves(&self, id: CollectionId) -> Vec<CollectionId> {
+        if !self.is_view(id) {
+            return vec![id];
+        }
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
         let mut open = vec![id];

@@ -105,11 +105,7 @@ fn lost_combines(draft: &Draft, units: &Units, quotient: &Quotient) -> Vec<NodeI
 }
 
 /// What a block waits for: the stages it reads from, and what the operates among them wait for.
-fn waits(
-    quotient: &Quotient,
-    block: usize,
-    known: &BTreeMap<usize, (After, BTreeSet<After>)>,
-) -> BTreeSet<After> {
+fn waits(quotient: &Quotient, block: usize, known: &BTreeMap<usize, (After, BTreeSet<After>)>) -> BTreeSet<After> {
     let mut found = BTreeSet::new();
     for (own, after) in quotient.before(block).filter_map(|before| known.get(&before)) {
         found.insert(*own);

@@ -24,12 +24,13 @@ pub(crate) use fusion::root;
 
 use crate::{Draft, Options};
 
-/// A pass, or a choice made while stages are built.
+/// A pass, or a choice made while stages are built. Up to [`PassName::SinkFlattens`] they change the graph; later ones only
+/// note beside it what runs together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PassName {
     MergeFlattens,
-    CommonSubexpressions,
     DeadCode,
+    CommonSubexpressions,
     FilterPushdown,
     ColumnPushdown,
     BroadcastJoin,

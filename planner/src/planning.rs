@@ -75,7 +75,9 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
             decisions.extend(settle(&mut draft, &context));
             operations.sunk = draft.graph.operations();
         }
-        watch(pass.as_str(), &|| plan::check_graph(&draft.graph));
+        if pass <= PassName::SinkFlattens {
+            watch(pass.as_str(), &|| plan::check_graph(&draft.graph));
+        }
     }
     let Built { draft, stages } = build::build(draft, options);
     let Stages { mscrs, operates, materialized, decisions: told } = stages;

@@ -56,7 +56,8 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
     let producer = job.plan.graph.node(job.plan.graph.collection(part).producer);
     match &producer.op {
         Op::Flatten { .. } => producer.inputs.iter().try_for_each(|input| collect(job, read, *input, found)),
-        Op::Read(source) if read == part || !job.keeps(part) => {
+        // Of several stages that read a stored source, the first one reads the files and stores the rows.
+        Op::Read(source) if !job.keeps(part) || job.parts(part).is_empty() => {
             found.push((read, splits(job, producer, source)?));
             Ok(())
         }

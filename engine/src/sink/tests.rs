@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use plan::{Mode, SinkFormat};
 
@@ -34,7 +33,8 @@ impl Bench {
             threads: 2,
             memory: MemoryPool::new(1 << 20),
             stores: Stores::new([]),
-            stop: AtomicBool::new(false),
+            stop: Arc::default(),
+            bytes: Default::default(),
             set_aside: BTreeMap::new(),
             spilled: BTreeMap::new(),
         };

@@ -94,7 +94,7 @@ pub(crate) fn make_bucket(name: &str) {
 }
 
 /// How many uploads to a bucket have begun and are neither completed nor aborted.
-pub fn uploads(bucket: &str) -> usize {
+pub(crate) fn uploads(bucket: &str) -> usize {
     let address = endpoint().strip_prefix("http://").expect("moto speaks http");
     let answer = super::server::request(
         address,

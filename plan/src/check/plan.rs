@@ -134,10 +134,12 @@ fn feeders(
     faults: &mut Vec<String>,
 ) -> Vec<usize> {
     let mut found = BTreeSet::new();
+    let numbered = mscr.inputs.iter().enumerate();
+    let read: BTreeMap<CollectionId, usize> =
+        numbered.flat_map(|(index, channel)| channel.reads.iter().map(move |id| (*id, index))).collect();
     for leaf in plan.graph.node(group).inputs.iter().flat_map(|input| plan.graph.leaves(*input)) {
-        let channel = mscr.inputs.iter().position(|channel| channel.reads.contains(&leaf));
-        match (channel, mapped.get(&leaf)) {
-            (Some(index), None) => found.extend([index]),
+        match (read.get(&leaf), mapped.get(&leaf)) {
+            (Some(index), None) => found.extend([*index]),
             (None, Some(index)) => {
                 if plan.graph.collection(leaf).persist {
                     faults.push(format!("{} groups {leaf}, which is persisted, in the pass that makes it", mscr.id));

@@ -110,7 +110,11 @@ impl Demand {
                 Ok(false)
             }
             Op::ParallelDo(
-                Do::Map(function) | Do::FlatMap(function) | Do::ForEach(function) | Do::Split { function, .. } | Do::Filter(function),
+                Do::Map(function)
+                | Do::FlatMap(function)
+                | Do::ForEach(function)
+                | Do::Split { function, .. }
+                | Do::Filter(function),
             ) => {
                 let any = || format!("the function of `{}` could read any field", reader.step);
                 let reads = context.reads(function).ok_or_else(any)?;
@@ -194,9 +198,15 @@ fn project(format: &mut Format, layout: &[usize]) {
             let of = |column: &usize| columns.as_ref().map_or(super::facts::width(*column), |all| all[*column]);
             *columns = Some(layout.iter().map(of).collect());
         }
-        Format::Json { columns: Some(columns) } | Format::Parquet { columns: Some(columns) } | Format::Orc { columns: Some(columns) } => {
+        Format::Json { columns: Some(columns) }
+        | Format::Parquet { columns: Some(columns) }
+        | Format::Orc { columns: Some(columns) } => {
             *columns = layout.iter().map(|column| columns[*column].clone()).collect();
         }
-        Format::Json { columns: None } | Format::Parquet { columns: None } | Format::Orc { columns: None } | Format::Text | Format::Whole => {}
+        Format::Json { columns: None }
+        | Format::Parquet { columns: None }
+        | Format::Orc { columns: None }
+        | Format::Text
+        | Format::Whole => {}
     }
 }

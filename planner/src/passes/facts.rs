@@ -128,7 +128,9 @@ pub(super) fn looks_at(group: &Group) -> BTreeSet<u32> {
         Group::Hash { key: Key::Columns(columns) } => columns.clone(),
         Group::ByKey { key: Key::Row, order_by, .. } => ordered(order_by),
         Group::Sort { by } | Group::Merge { by } => ordered(by),
-        Group::Hash { key: Key::Row } | Group::ByLeg { .. } | Group::Gather | Group::RoundRobin | Group::Limit { .. } => Vec::new(),
+        Group::Hash { key: Key::Row } | Group::ByLeg { .. } | Group::Gather | Group::RoundRobin | Group::Limit { .. } => {
+            Vec::new()
+        }
     };
     columns.into_iter().collect()
 }

@@ -124,7 +124,8 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
     }
     if let Some(same) = &way.same {
         match context.reads(function) {
-            Some(reads) if reads.iter().all(|field| same.iter().any(|column| *column as usize == *field)) && !same.is_empty() => {}
+            Some(reads) if reads.iter().all(|field| same.iter().any(|column| *column as usize == *field)) && !same.is_empty() => {
+            }
             Some(_) => return Some("it reads fields that are made there".into()),
             None => return Some("it could read any field".into()),
         }

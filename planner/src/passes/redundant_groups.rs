@@ -93,7 +93,9 @@ fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<No
     }
     let as_it_was = match &combine.op {
         Op::Combine(Fold::Smallest) => *values == Values::Row,
-        Op::Combine(Fold::Lua(_)) => *values == Values::Rest && matches!(key, Key::Columns(_)) && keeps_key_in_place(key, *values),
+        Op::Combine(Fold::Lua(_)) => {
+            *values == Values::Rest && matches!(key, Key::Columns(_)) && keeps_key_in_place(key, *values)
+        }
         _ => false,
     };
     let least = least_width(graph, node.inputs[0]);

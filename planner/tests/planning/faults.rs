@@ -28,7 +28,7 @@ fn a_broken_plan_is_seen() {
     caught(SITE_DATA, |plan| plan.mscrs[1].after.push(After::Mscr(MscrId(2))), "is after");
     caught(SITE_DATA, |plan| plan.mscrs.swap(0, 1), "stands in place");
     caught(SITE_DATA, |plan| plan.mscrs[1].inputs[0].does.reverse(), "before its input is there");
-    caught(SITE_DATA, |plan| drop(plan.mscrs[1].inputs[0].does.pop()), "runs in 0 places");
+    caught(SITE_DATA, |plan| plan.mscrs[1].inputs[0].does.truncate(2), "runs in 0 places");
     caught(SITE_DATA, |plan| drop(plan.mscrs[1].inputs.remove(1)), "runs in 0 places");
     caught(SITE_DATA, |plan| plan.mscrs[1].outputs.truncate(1), "passes");
     caught(SITE_DATA, |plan| plan.operations.fused = 99, "fusion made");
@@ -63,7 +63,7 @@ fn a_broken_group_is_seen() {
         SITE_DATA,
         |plan| {
             if let OutputChannel::Group { from, .. } = group(plan, 1) {
-                drop(from.pop());
+                from.truncate(1);
             }
         },
         "is fed by",

@@ -1,10 +1,11 @@
 //! Planning, seen from outside: text in, stages and decisions out.
 
+mod faults;
 mod form;
 mod goldens;
-mod random;
-mod faults;
 mod others;
+mod random;
+mod renderers;
 mod rewrites;
 mod scale;
 mod traps;

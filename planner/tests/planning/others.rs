@@ -83,12 +83,7 @@ fn beam_three_combines_of_one_input_are_packed_to_one() {
 #[test]
 fn beam_three_combines_stay_three_without_the_pass() {
     let options = without(&[PassName::PackCombines, PassName::CommonSubexpressions]);
-    check_with(
-        THREE_COMBINES,
-        &options,
-        [9, 9, 6, 1],
-        "m1: in r; out A[A] > A+U <0; out B[B] > B+V <0; out C[C] > C+W <0",
-    );
+    check_with(THREE_COMBINES, &options, [9, 9, 6, 1], "m1: in r; out A[A] > A+U <0; out B[B] > B+V <0; out C[C] > C+W <0");
 }
 
 #[test]
@@ -142,7 +137,9 @@ fn two_hundred_and_seven_operations_are_one_stage() {
     // The paper's fleet has one of 207 stages that became 1: here, as many operations over one input.
     let mut text = String::from("r=read\n");
     for branch in 0..41 {
-        text.push_str(&format!("a{branch}=pd A{branch} r; g{branch}=gbk G{branch} a{branch}; c{branch}=cv C{branch} g{branch}\n"));
+        text.push_str(&format!(
+            "a{branch}=pd A{branch} r; g{branch}=gbk G{branch} a{branch}; c{branch}=cv C{branch} g{branch}\n"
+        ));
         text.push_str(&format!("f{branch}=pd F{branch} c{branch}; write W{branch} f{branch}\n"));
     }
     text.push_str("x=pd X r; write V x");

@@ -72,7 +72,12 @@ pub(crate) fn flow(seed: u64) -> Vec<String> {
 impl Flow {
     fn read(&mut self) {
         let path = self.random.pick(&["p1", "p2", "p3", "p4"]).to_owned();
-        let format = self.random.pick(&["", "format:csv fields:a,b,c,d", "format:csv typed:1 fields:a,b,c,d", "format:json columns:a,b,c"]);
+        let format = self.random.pick(&[
+            "",
+            "format:csv fields:a,b,c,d",
+            "format:csv typed:1 fields:a,b,c,d",
+            "format:json columns:a,b,c",
+        ]);
         let size = self.random.pick(&["", "@1000", "@20000000", "@80000000"]);
         let words = format!("read path:{path} {format} {size}");
         self.make(&words, &[]);
@@ -102,10 +107,11 @@ impl Flow {
             result = format!("(c{step}a, {name})");
         }
         let mut statement = format!("{result} = {operator} s{step} {} {flags}", inputs.join(" "));
-        if matches!(operator, "pd" | "fi" | "fm" | "gbk" | "sort" | "join" | "read" | "fl" | "distinct") && self.random.chance(4) {
+        if matches!(operator, "pd" | "fi" | "fm" | "gbk" | "sort" | "join" | "read" | "fl" | "distinct") && self.random.chance(4)
+        {
             statement.push_str(" !persist");
         }
-        if matches!(operator, "pd" | "fm" | "args" | "pipe") && self.random.chance(18) {
+        if matches!(operator, "pd" | "fm" | "args" | "pipe") && self.random.chance(24) {
             statement.push_str(" !nd");
         }
         if matches!(operator, "pd" | "fm" | "reduceby" | "gbk") && self.random.chance(20) {
@@ -156,8 +162,8 @@ impl Flow {
         let parts = if self.random.chance(10) { "parts:4" } else { "" };
         match self.random.below(100) {
             0..=7 => self.read(),
-            8..=9 => self.pattern(),
-            10..=25 => drop(self.make(&format!("pd {function}"), &[input])),
+            8..=10 => self.pattern(),
+            11..=25 => drop(self.make(&format!("pd {function}"), &[input])),
             26..=33 => drop(self.make(&format!("fi {function}"), &[input])),
             34..=38 => drop(self.make(&format!("fm {function}"), &[input])),
             39..=43 => drop(self.make("select cols:0,2", &[input])),
@@ -198,20 +204,30 @@ impl Flow {
     /// What the rewrites look for, which chance alone makes too rarely.
     fn pattern(&mut self) {
         let read = |flow: &mut Self| flow.make("read path:p9 format:csv fields:a,b,c,d", &[]);
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => {
-                let shuffle = self.random.pick(&["sort by:1", "reduceby key:0", "count key:0", "distinct key:1", "hash key:0"]).to_string();
+                let shuffle =
+                    self.random.pick(&["sort by:1", "reduceby key:0", "count key:0", "distinct key:1", "hash key:0"]).to_string();
                 let rows = read(self);
                 let shuffled = self.make(&shuffle, &[rows]);
                 self.make("fi as:reads:0", &[shuffled]);
             }
-            1 => {
+            2 => {
                 let kind = self.random.pick(&["kind:inner", "kind:left", "kind:full"]).to_string();
                 let legs = [read(self), self.input()];
                 let inner = self.make(&format!("join key:0 {kind} bc:never"), &legs);
                 let outer = [inner, self.input()];
                 let joined = self.make(&format!("join key:0 {kind} bc:never"), &outer);
                 self.make("fi as:reads:0", &[joined]);
+            }
+            1 => {
+                let rows = [self.make("read path:p7", &[]), self.make("read path:p8", &[])];
+                let views = rows.map(|rows| self.make("fm", &[rows]));
+                let union = self.make("fl", &views);
+                self.steps += 1;
+                self.unread.remove(&union);
+                let step = self.steps;
+                self.statements.push(format!("write w{step} {union}"));
             }
             _ => {
                 let rows = read(self);

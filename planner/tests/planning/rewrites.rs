@@ -24,11 +24,7 @@ fn unions_merge_and_single_ones_vanish() {
 fn unions_sink_through_element_wise_steps_only() {
     let plan = planned("a=read; b=read; u=fl U a b; x=pd X u; g=gbk G x; write W g", &Options::default());
     told(&plan, "sink-flattens", "X", true, "copied to the 2 inputs");
-    let ordered = check(
-        "a=read; b=read; u=flo U a b; x=pd X u; write W x",
-        [2, 2, 1, 1],
-        "m1: in u > X+W; pass W",
-    );
+    let ordered = check("a=read; b=read; u=flo U a b; x=pd X u; write W x", [2, 2, 1, 1], "m1: in u > X+W; pass W");
     told(&ordered, "sink-flattens", "X", false, "the order of the union counts");
     let persisted = planned("a=read; b=read; u=fl U a b; x=pd X u !persist; write W x", &Options::default());
     told(&persisted, "sink-flattens", "X", false, "persisted as one");
@@ -63,14 +59,16 @@ fn equal_steps_are_run_once_unless_they_may_differ() {
         told(&plan, "common-subexpressions", "Y", false, why);
     }
     let reads = "a=read path:p; b=read path:p; x=pd X a; y=pd Y b; write V x; write W y";
-    check(reads, [4, 4, 1, 1], "m1: in a > X+Y+V+W; pass V; pass W");
+    check(reads, [4, 4, 1, 1], "m1: in a > X+V+Y+W; pass V; pass W");
 }
 
 const ROWS: &str = "r=read format:csv fields:a,b,c,d";
 
 #[test]
 fn a_filter_moves_before_a_shuffle_that_shows_it_the_same_fields() {
-    for (shuffle, over) in [("sort S r by:1", "S"), ("reduceby S r key:0,1", "S"), ("hash S r key:2", "S"), ("count S r key:0", "S")] {
+    for (shuffle, over) in
+        [("sort S r by:1", "S"), ("reduceby S r key:0,1", "S"), ("hash S r key:2", "S"), ("count S r key:0", "S")]
+    {
         let plan = planned(&format!("{ROWS}; s={shuffle}; f=fi F s as:reads:0; write W f"), &Options::default());
         told(&plan, "filter-pushdown", "F", true, &format!("moved before `{over}`"));
         let filter = plan.graph.nodes.values().find(|node| node.step == "F").unwrap();
@@ -184,11 +182,8 @@ fn a_join_is_shuffled_where_no_side_may_be_held_whole() {
 #[test]
 fn shuffles_that_the_next_one_undoes_are_dropped() {
     for first in ["deal D r", "hash D r key:0", "sort D r by:0"] {
-        let plan = check(
-            &format!("{ROWS}; d={first}; c=reduceby C d key:0; write W c"),
-            [4, 3, 2, 1],
-            "m1: in r; out C[C] > C+W <0",
-        );
+        let plan =
+            check(&format!("{ROWS}; d={first}; c=reduceby C d key:0; write W c"), [4, 3, 2, 1], "m1: in r; out C[C] > C+W <0");
         told(&plan, "redundant-groups", "D", true, "the shuffle of `C` undoes");
     }
     let kept = planned("r=read; d=sort D r by:0; l=limit L d n:3; write W l", &Options::default());

@@ -9,16 +9,28 @@ use planner::Options;
 
 use crate::form::{counts, graph, lua};
 
-/// Generous: the promise is one second on an idle machine, tests share theirs.
-const LIMIT: Duration = Duration::from_secs(5);
+/// The promise is one second; a busy machine's processors are slower than they look.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Time that this thread has had on a processor: other tests and programs do not count. Where the system does not tell, the clock.
+fn busy(since: Instant) -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split(' ').next().and_then(|word| word.parse().ok()));
+    nanoseconds.map_or_else(|| since.elapsed(), Duration::from_nanos)
+}
 
 fn timed(name: &str, text: &str) -> plan::Plan {
+    timed_within(LIMIT, name, text)
+}
+
+fn timed_within(limit: Duration, name: &str, text: &str) -> plan::Plan {
     let graph = graph(text);
     let start = Instant::now();
+    let before = busy(start);
     let plan = planner::plan(graph, String::new(), &Options::default());
-    let taken = start.elapsed();
+    let taken = busy(start).saturating_sub(before);
     println!("{name}: planned in {taken:?}");
-    assert!(taken < LIMIT, "{name} took {taken:?}");
+    assert!(taken < limit, "{name} took {taken:?}");
     assert_eq!(plan::check_plan(&plan), Vec::<String>::new(), "{name}");
     plan
 }
@@ -80,13 +92,13 @@ fn unions_that_double_do_not_blow_up() {
         writeln!(text, "u{step}=fl U{step} c{0} c{0}; c{step}=pd S{step} u{step}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed("doubling", &text);
+    timed_within(3 * LIMIT, "doubling", &text);
     let mut text = String::from("c0=read\n");
     for step in 1..60 {
         writeln!(text, "c{step}=fl U{step} c{0} c{0}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed("doubling views", &text);
+    timed_within(3 * LIMIT, "doubling views", &text);
 }
 
 #[test]
@@ -97,6 +109,7 @@ fn a_wide_flow_with_side_inputs_is_checked_in_time() {
     }
     let graph = graph(&text);
     let start = Instant::now();
+    let before = busy(start);
     planner::plan_checked(graph, String::new(), &Options::default(), lua()).unwrap();
-    assert!(start.elapsed() < LIMIT);
+    assert!(busy(start).saturating_sub(before) < LIMIT);
 }

@@ -49,11 +49,7 @@ fn c_a_consumer_beside_what_its_producer_makes_is_not_fused() {
 
 #[test]
 fn d_a_second_consumer_of_the_group_stops_the_lifting() {
-    let plan = check(
-        "r=read; g=gbk G r; c=cv C g; x=pd X g; write W c; write V x",
-        [5, 5, 2, 1],
-        "m1: in r; out G > C+W+X+V <0",
-    );
+    let plan = check("r=read; g=gbk G r; c=cv C g; x=pd X g; write W c; write V x", [5, 5, 2, 1], "m1: in r; out G > C+W+X+V <0");
     told(&plan, "lift-combine", "C", false, "not lifted: the group has a second consumer, `X`");
 }
 
@@ -96,11 +92,7 @@ fn f_a_mapper_of_two_depths_runs_once_in_the_earlier_stage() {
 
 #[test]
 fn g_a_union_with_itself_keeps_both_edges() {
-    let plan = check(
-        "r=read; u=fl U r r; g=gbk G u; write W g",
-        [2, 2, 2, 1],
-        "m1: in r; out G > W <0",
-    );
+    let plan = check("r=read; u=fl U r r; g=gbk G u; write W g", [2, 2, 2, 1], "m1: in r; out G > W <0");
     let union = plan.graph.nodes.values().find(|node| node.step == "U").unwrap();
     assert_eq!(union.inputs.len(), 2);
     check("r=read; u=fl U r r; x=pd X u; g=gbk G x; write W g", [3, 4, 3, 1], "m1: in r > X+X; out G > W <0");
