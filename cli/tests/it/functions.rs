@@ -83,7 +83,8 @@ fn lua_that_does_not_compile_is_found_by_validate_with_its_line() {
     one_step("[[1]]", "map: {lua: 'return 5'}").is_refused(&["s2"]);
     one_step("[[1]]", "map: {lua: '5'}").is_refused(&["s2"]);
     one_step("[[1]]", "map:\n  lua: |\n    function(x)\n      return x\n").is_refused(&["s2"]);
-    Flow::with_spec("lua: 'function broken('", &["read: {range: {to: 3}}", "write: {stdout: {}}"]).is_refused(&["lua"]);
+    Flow::with_spec("lua: 'function broken('", &["read: {range: {to: 3}}", "write: {stdout: {}}"])
+        .is_refused(&["Lua", "flow.yaml:5"]);
 }
 
 #[test]

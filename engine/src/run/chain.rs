@@ -56,23 +56,27 @@ impl Chain<'_> {
     }
 
     fn consumers(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
-        let mut outs: Vec<Box<dyn RowSink>> = Vec::new();
+        let mut outs = self.readers(collection)?;
         if self.job.keeps(collection) {
             outs.push(self.keep(collection));
         }
-        let consumers = self.job.consumers.get(&collection).map(Vec::as_slice).unwrap_or_default();
-        for node in consumers {
-            outs.extend(self.node(self.job.plan.graph.node(*node))?);
-        }
         if let Some((reach, forward)) = self.onward.get(&collection) {
+            // Readers alone: what is kept of the collection is kept here already.
             let task = MapTask { channel: forward.channel, read: forward.read, split: self.place.0 };
-            outs.push(Chain { reach, onward: &Onward::new(), task, ..*self }.consumers(collection)?);
+            outs.extend(Chain { reach, onward: &Onward::new(), task, ..*self }.readers(collection)?);
         }
         Ok(match outs.len() {
             0 => Box::new(Nobody),
             1 => outs.pop().expect("there is one"),
             _ => Box::new(Tee(outs)),
         })
+    }
+
+    /// A sink for each consumer in this stage.
+    fn readers(&self, collection: CollectionId) -> Result<Vec<Box<dyn RowSink>>> {
+        let consumers = self.job.consumers.get(&collection).map(Vec::as_slice).unwrap_or_default();
+        let sinks = consumers.iter().map(|node| self.node(self.job.plan.graph.node(*node)));
+        Ok(sinks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// What a consumer does in this stage; nothing if it belongs to another.
