@@ -15,24 +15,27 @@ pub(super) trait Collector {
     fn end(&mut self, key: &[Val<'_>]) -> Result<bool>;
 }
 
-/// A chain of encoded rows in an arena, in the order in which they came.
+/// A group: its number, and where the chains of its legs begin, of the first [`INLINE`] legs here, of the others elsewhere.
 #[derive(Clone, Copy, Debug)]
-struct Chain {
-    head: usize,
-    tail: usize,
+pub(super) struct Links {
+    pub(super) number: u32,
+    heads: [usize; INLINE],
 }
+
+/// How many legs have their chains' heads in the table, where looking one up costs nothing more.
+const INLINE: usize = 2;
 
 const NONE: usize = usize::MAX;
 
-/// Precedes a row in the arena: where the chain goes on (0: nowhere, since no row follows itself) and the row's length.
+/// Precedes a row in the arena: the row of its chain that came before it, and its length.
 const HEADER: usize = 16;
 
 /// Rows by key and leg, in memory.
 #[derive(Debug)]
 pub(super) struct Chains {
-    /// The value is the number of the group.
-    pub(super) table: KeyTable<u32>,
-    chains: Vec<Chain>,
+    pub(super) table: KeyTable<Links>,
+    /// The heads of further legs.
+    heads: Vec<usize>,
     arena: Vec<u8>,
     legs: usize,
     pub(super) probe: Probe,
@@ -43,53 +46,65 @@ pub(super) struct Chains {
 impl Chains {
     pub(super) fn new(legs: usize) -> Chains {
         let table = KeyTable::new(Pick::Fields);
-        Chains { table, chains: Vec::new(), arena: Vec::new(), legs, probe: Probe::default(), all_plain: true }
+        Chains { table, heads: Vec::new(), arena: Vec::new(), legs, probe: Probe::default(), all_plain: true }
     }
 
     /// Adds a row to the group of the key in `probe`. `fields` appends the key as an encoded row, `values` the row.
     pub(super) fn push(&mut self, leg: usize, fields: impl FnOnce(&mut Vec<u8>), values: impl FnOnce(&mut Vec<u8>)) {
-        let (chains, legs) = (&mut self.chains, self.legs);
+        let (heads, others) = (&mut self.heads, self.legs.saturating_sub(INLINE));
         self.all_plain &= self.probe.plain;
-        let (group, _) = self.table.upsert(&self.probe, fields, || {
-            let group = u32::try_from(chains.len() / legs).expect("a table has fewer than 2^32 groups in memory");
-            chains.resize(chains.len() + legs, Chain { head: NONE, tail: NONE });
-            group
+        let number = self.table.len();
+        let (links, _) = self.table.upsert(&self.probe, fields, || {
+            heads.resize(heads.len() + others, NONE);
+            let number = u32::try_from(number).expect("a table has fewer than 2^32 groups in memory");
+            Links { number, heads: [NONE; INLINE] }
         });
-        let chain = &mut self.chains[*group as usize * legs + leg];
+        let number = links.number as usize;
+        let head = if leg < INLINE { &mut links.heads[leg] } else { &mut self.heads[number * others + leg - INLINE] };
         let at = self.arena.len();
-        self.arena.extend_from_slice(&[0; HEADER]);
+        self.arena.extend_from_slice(&(*head as u64).to_le_bytes());
+        self.arena.extend_from_slice(&[0; 8]);
+        *head = at;
         values(&mut self.arena);
         let len = self.arena.len() - at - HEADER;
         self.arena[at + 8..at + HEADER].copy_from_slice(&(len as u64).to_le_bytes());
-        if chain.head == NONE {
-            chain.head = at;
-        } else {
-            self.arena[chain.tail..chain.tail + 8].copy_from_slice(&(at as u64).to_le_bytes());
-        }
-        chain.tail = at;
     }
 
-    /// The rows of a leg of a group, encoded.
-    pub(super) fn rows(&self, group: u32, leg: usize) -> impl Iterator<Item = &[u8]> {
-        let mut next = self.chains[group as usize * self.legs + leg].head;
+    fn head(&self, links: &Links, leg: usize) -> usize {
+        match leg.checked_sub(INLINE) {
+            None => links.heads[leg],
+            Some(other) => self.heads[links.number as usize * (self.legs - INLINE) + other],
+        }
+    }
+
+    /// The rows of a leg of a group, encoded, the last one first.
+    pub(super) fn rows_backwards(&self, links: &Links, leg: usize) -> impl Iterator<Item = &[u8]> {
+        let mut next = self.head(links, leg);
         std::iter::from_fn(move || {
             if next == NONE {
                 return None;
             }
             let number = |at: usize| u64::from_le_bytes(self.arena[at..at + 8].try_into().expect("eight bytes")) as usize;
             let (at, len) = (next, number(next + 8));
-            next = Some(number(at)).filter(|next| *next != 0).unwrap_or(NONE);
+            next = number(at);
             Some(&self.arena[at + HEADER..at + HEADER + len])
         })
     }
 
-    pub(super) fn has(&self, group: u32, leg: usize) -> bool {
-        self.chains[group as usize * self.legs + leg].head != NONE
+    /// The rows of a leg of a group, encoded, in the order in which they came.
+    pub(super) fn rows(&self, links: &Links, leg: usize) -> impl Iterator<Item = &[u8]> {
+        let mut rows: Vec<&[u8]> = self.rows_backwards(links, leg).collect();
+        rows.reverse();
+        rows.into_iter()
+    }
+
+    pub(super) fn has(&self, links: &Links, leg: usize) -> bool {
+        self.head(links, leg) != NONE
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.table.bytes() + self.chains.len() * size_of::<Chain>() + self.arena.len()
+        self.table.bytes() + self.heads.len() * size_of::<usize>() + self.arena.len()
     }
 
     /// The number of groups.
@@ -100,7 +115,7 @@ impl Chains {
     /// Forgets all rows; keeps the allocations.
     pub(super) fn clear(&mut self) {
         self.table.clear();
-        self.chains.clear();
+        self.heads.clear();
         self.arena.clear();
     }
 
@@ -108,7 +123,7 @@ impl Chains {
         let mut keys = RowScratch::default();
         for entry in self.table.iter() {
             for leg in 0..self.legs {
-                for row in self.rows(entry.value, leg) {
+                for row in self.rows(&entry.value, leg) {
                     collector.add(leg, row)?;
                 }
             }
@@ -172,7 +187,7 @@ impl Gather {
         Ok(())
     }
 
-    fn spill_group(&self, entry: &Entry<u32>, key: &[Val<'_>], writer: &mut RunWriter<'_>) -> Result<()> {
+    fn spill_group(&self, entry: &Entry<Links>, key: &[Val<'_>], writer: &mut RunWriter<'_>) -> Result<()> {
         let mut list = Vec::new();
         let mut row = Vec::new();
         match self.shape {
@@ -184,7 +199,7 @@ impl Gather {
         }
         let lead = row.len();
         for leg in 0..self.chains.legs {
-            for values in self.chains.rows(entry.value, leg) {
+            for values in self.chains.rows(&entry.value, leg) {
                 row.truncate(lead);
                 row.push(Val::Int(leg as i64));
                 codec::read_row(&mut &values[..], &mut row)?;

@@ -83,7 +83,7 @@ impl Join {
                 let mut row = vec![Val::Nil];
                 row.extend_from_slice(fields);
                 for leg in 0..legs {
-                    for values in old.chains.rows(entry.value, leg) {
+                    for values in old.chains.rows(&entry.value, leg) {
                         row.truncate(1 + fields.len());
                         row[0] = Val::Int(leg as i64);
                         codec::read_row(&mut &values[..], &mut row)?;
@@ -170,9 +170,9 @@ impl<'j, 's> Probing<'j, 's> {
     fn probe(&mut self, row: &[Val<'_>], probe: &mut Probe) -> Result<bool> {
         let (fields, values) = row.split_at(self.join.legs.key_fields);
         probe.set_fields(fields);
-        let group = self.join.gather.chains.table.find(probe).map(|entry| entry.value);
+        let group = self.join.gather.chains.table.find(probe).map(|entry| &entry.value);
         if let Some(group) = group {
-            self.matched[group as usize] = true;
+            self.matched[group.number as usize] = true;
         }
         let found = Found { chains: &self.join.gather.chains, group, leg: self.leg, values: Some(values) };
         self.prober.emit(&self.join.shape, &found, fields, &mut self.emitter)
@@ -181,8 +181,8 @@ impl<'j, 's> Probing<'j, 's> {
     /// Keys of the table that no row has met.
     fn emit_unmatched(&mut self) -> Result<()> {
         let (chains, mut keys) = (&self.join.gather.chains, RowScratch::default());
-        for entry in chains.table.iter().filter(|entry| !self.matched[entry.value as usize]) {
-            let found = Found { chains, group: Some(entry.value), leg: self.leg, values: None };
+        for entry in chains.table.iter().filter(|entry| !self.matched[entry.value.number as usize]) {
+            let found = Found { chains, group: Some(&entry.value), leg: self.leg, values: None };
             let (prober, emitter) = (&mut self.prober, &mut self.emitter);
             let emit = |fields: &[Val<'_>]| prober.emit(&self.join.shape, &found, fields, emitter);
             if !chains.table.with_key(entry, &mut keys, emit)? {

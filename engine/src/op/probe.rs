@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plan::JoinKind;
 
-use super::gather::Chains;
+use super::gather::{Chains, Links};
 use super::groups::{rest, write_columns, write_rest};
 use super::product::{Block, BlockScratch, Shape, combine};
 use super::table::Probe;
@@ -120,7 +120,7 @@ impl ProbeJoin {
         keyed.extend(columns.iter().map(|column| row[*column as usize]));
         keyed.extend(rest(row, columns));
         let (fields, values) = keyed.split_at(columns.len());
-        let found = Found { chains, group: entry.map(|entry| entry.value), leg: spec.big, values: Some(values) };
+        let found = Found { chains, group: entry.map(|entry| &entry.value), leg: spec.big, values: Some(values) };
         let mut emitter = Emitter::new(sink);
         match entry {
             // Of 4 and 4.0 the integer shows, whichever side has it.
@@ -144,7 +144,7 @@ impl ProbeJoin {
 /// What a probe has found: the rows of a group, and one row of the probing leg or none.
 pub(super) struct Found<'f> {
     pub(super) chains: &'f Chains,
-    pub(super) group: Option<u32>,
+    pub(super) group: Option<&'f Links>,
     pub(super) leg: usize,
     pub(super) values: Option<&'f [Val<'f>]>,
 }
@@ -180,7 +180,7 @@ impl Prober {
             let mut block = Block::reuse(scratch);
             match (group, values) {
                 (_, Some(values)) if leg == probing => block.add_values(values),
-                (Some(group), _) if leg != probing => chains.rows(group, leg).try_for_each(|row| block.add(row))?,
+                (Some(group), _) if leg != probing => chains.rows_backwards(group, leg).try_for_each(|row| block.add(row))?,
                 _ => {}
             }
             if block.ends.is_empty() {

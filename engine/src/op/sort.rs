@@ -8,6 +8,9 @@ use super::sorted_run::{RowOrder, SortedRun, Ties};
 use super::{Allowance, Emitter};
 use crate::{Result, RowSink, Val};
 
+/// Larger buffers than this are not worth their cache misses: merging runs costs less.
+const LARGEST_BUFFER: usize = 64 << 20;
+
 /// Sorts rows by an order; ties by the whole row ascending, then by representation.
 #[derive(Debug)]
 pub struct Sorter {
@@ -31,7 +34,8 @@ impl Sorter {
     pub fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.buffer.push(row, &self.order, None).map_err(|error| self.allowance.no_column(row, error))?;
         // Breaking ties needs as much again, at worst.
-        if self.buffer.bytes() >= self.allowance.budget / 2 { self.flush() } else { Ok(()) }
+        let most = (self.allowance.budget / 2).min(LARGEST_BUFFER);
+        if self.buffer.bytes() >= most { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {

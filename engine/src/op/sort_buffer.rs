@@ -1,5 +1,7 @@
 //! Rows in memory, to be sorted: an arena of encoded keys and rows, and an index of key prefixes into it.
 
+use std::ops::Range;
+
 use super::sorted_run::{RowOrder, RunWriter, SortedRun, Ties};
 use super::{Allowance, merge};
 use crate::key::{self, ColumnError};
@@ -114,22 +116,31 @@ impl SortBuffer {
         if equals.len() < 2 || equals.iter().all(|entry| self.row(entry.at) == self.row(equals[0].at)) {
             return Ok(());
         }
-        let (mut wholes, mut keyed) = (Vec::new(), Vec::with_capacity(equals.len()));
+        let (mut wholes, mut keyed, mut common) = (Vec::new(), Vec::with_capacity(equals.len()), usize::MAX);
+        let mut row = Vec::new();
         for entry in equals.iter() {
             let start = wholes.len();
-            key::encode_row(&self.decoded(entry.at)?, &mut wholes);
-            keyed.push((start..wholes.len(), entry.at));
+            row.clear();
+            codec::read_row(&mut self.row(entry.at), &mut row)?;
+            key::encode_row(&row, &mut wholes);
+            let first = keyed.first().map_or(start..wholes.len(), |(_, first, _): &(u64, Range<usize>, usize)| first.clone());
+            common = common_prefix(&wholes[first], &wholes[start..], common);
+            keyed.push((0, start..wholes.len(), entry.at));
+        }
+        for (prefix, whole, _) in &mut keyed {
+            *prefix = merge::prefix(&wholes[whole.clone()][common..]);
         }
         let row = |at| self.decoded(at).expect("the row was decoded just above");
-        keyed.sort_unstable_by(|(a, a_at), (b, b_at)| {
-            wholes[a.clone()].cmp(&wholes[b.clone()]).then_with(|| {
+        keyed.sort_unstable_by(|(a_prefix, a, a_at), (b_prefix, b, b_at)| {
+            let wholes = || wholes[a.clone()].cmp(&wholes[b.clone()]);
+            a_prefix.cmp(b_prefix).then_with(wholes).then_with(|| {
                 if self.row(*a_at) == self.row(*b_at) {
                     return std::cmp::Ordering::Equal;
                 }
                 key::compare_rows_exact(&row(*a_at), &row(*b_at))
             })
         });
-        for (entry, (_, at)) in equals.iter_mut().zip(keyed) {
+        for (entry, (_, _, at)) in equals.iter_mut().zip(keyed) {
             entry.at = at;
         }
         Ok(())
