@@ -26,7 +26,6 @@ pub mod group;
 mod groups;
 pub mod join;
 pub mod limit;
-pub mod list_fold;
 mod merge;
 pub mod probe;
 mod product;
