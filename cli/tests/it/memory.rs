@@ -29,7 +29,7 @@ fn a_sort_of_more_than_the_budget_is_in_order() {
             MANY,
             &rows(hot),
             "sort: {by: [{field: 1, order: desc}, {field: 2}]}",
-            "pipe: {command: \"cut -f1,2\"}",
+            "select: {columns: [1, 2]}",
             "write: {stdout: {}}",
         ]);
         let ran = flow.run(&["--memory", "16Mi"]);

@@ -65,11 +65,12 @@ impl Chain<'_> {
             let task = MapTask { channel: forward.channel, read: forward.read, split: self.place.0 };
             outs.extend(Chain { reach, onward: &Onward::new(), task, ..*self }.readers(collection)?);
         }
-        Ok(match outs.len() {
-            0 => Box::new(Nobody),
-            1 => outs.pop().expect("there is one"),
-            _ => Box::new(Tee(outs)),
-        })
+        Ok(tee(outs))
+    }
+
+    /// The sink for rows of a collection that is stored: its readers alone, as it was counted and kept when it was made.
+    pub(crate) fn stored(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
+        self.readers(collection).map(tee)
     }
 
     /// A sink for each consumer in this stage.
@@ -132,7 +133,10 @@ impl Chain<'_> {
     }
 
     fn write(&self, node: &Node) -> Result<Box<dyn RowSink>> {
-        let ordered = self.job.plan.graph.collection(node.inputs[0]).ordered;
+        let graph = &self.job.plan.graph;
+        // Copies of a write stand behind the inputs of a union: one task may feed several, and their order means nothing.
+        let alone = graph.nodes.values().filter(|other| other.step == node.step && other.is_write()).count() == 1;
+        let ordered = alone && graph.collection(node.inputs[0]).ordered;
         let (sink, next) = self.job.sink(&node.step);
         let number = if ordered { self.place.0 } else { next };
         sink.writer(number, self.ctx)
@@ -145,6 +149,15 @@ impl Chain<'_> {
     fn keep(&self, collection: CollectionId) -> Box<dyn RowSink> {
         let log = Some(self.job.new_log());
         Box::new(Keep { job: Arc::clone(self.job), collection, task: self.task, log })
+    }
+}
+
+/// One sink for all.
+fn tee(mut outs: Vec<Box<dyn RowSink>>) -> Box<dyn RowSink> {
+    match outs.len() {
+        0 => Box::new(Nobody),
+        1 => outs.pop().expect("there is one"),
+        _ => Box::new(Tee(outs)),
     }
 }
 

@@ -116,6 +116,14 @@ impl Input {
         bad.finish()
     }
 
+    /// Whether an earlier stage made its rows.
+    pub(crate) fn is_stored(&self) -> bool {
+        match self.from {
+            From::Part(_) => true,
+            From::Split(..) | From::Nothing => false,
+        }
+    }
+
     /// The read node of a task that reads a source.
     pub(crate) fn source(&self) -> Option<NodeId> {
         match &self.from {

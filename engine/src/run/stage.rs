@@ -95,7 +95,7 @@ pub(crate) fn reach(stage: &Mscr, channel: usize, targets: &BTreeMap<NodeId, Arc
 fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
-    let mut out = chain.collection(input.collection)?;
+    let mut out = if input.is_stored() { chain.stored(input.collection)? } else { chain.collection(input.collection)? };
     let source = input.source().map(|source| job.plan.graph.node(source));
     let mut bad = match source.and_then(|source| source.outputs.get(1)) {
         Some(dead_letters) => chain.collection(*dead_letters)?,
