@@ -132,7 +132,7 @@ def command(name: str, case: str, options: argparse.Namespace) -> list | None:
     if name == "gleamflow":
         program = HERE.parent / "target" / "release" / "gleamflow"
         limits = ["--threads", str(options.cores)] + (["--memory", options.memory] if options.memory else [])
-        params = ["--param", f"data={options.data}", "--param", f"out={out}/result"]
+        params = ["--param", f"data={options.data}", "--param", f"out={out}"]
         return [program, "run", HERE / "flows" / f"{case}.yaml", *params, *limits]
     if name == "luajit":
         script = HERE / "peers" / f"{work}.lua"

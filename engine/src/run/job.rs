@@ -42,7 +42,12 @@ pub(crate) struct Job {
 
 impl Job {
     /// Prepares a run: opens every sink, so that a sink that cannot be written fails before any work is done.
-    pub(crate) fn open(plan: &Plan, run: Arc<RunContext>, partitions: Option<u32>, forwards: BTreeMap<CollectionId, Forward>) -> Result<Job> {
+    pub(crate) fn open(
+        plan: &Plan,
+        run: Arc<RunContext>,
+        partitions: Option<u32>,
+        forwards: BTreeMap<CollectionId, Forward>,
+    ) -> Result<Job> {
         let mut sinks = BTreeMap::new();
         for node in plan.graph.nodes.values() {
             if let Op::ParallelDo(Do::Write(sink)) = &node.op
@@ -134,7 +139,8 @@ impl Job {
 
     /// A node's side inputs, whole.
     pub(crate) fn sides(&self, node: &plan::Node) -> Result<Vec<Side>> {
-        let side = |input: &plan::SideInput| Ok(Side { name: input.name.clone(), shape: input.shape, rows: self.whole(input.from)? });
+        let side =
+            |input: &plan::SideInput| Ok(Side { name: input.name.clone(), shape: input.shape, rows: self.whole(input.from)? });
         node.side_inputs.iter().map(side).collect()
     }
 

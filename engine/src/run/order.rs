@@ -17,7 +17,8 @@ pub(crate) enum Unit<'p> {
 /// All units, each behind those that it waits for; stages in the plan's order where there is a choice.
 pub(crate) fn units(plan: &Plan) -> Result<Vec<Unit<'_>>> {
     let stages = plan.mscrs.iter().map(|stage| (After::Mscr(stage.id), Unit::Stage(stage), &stage.after));
-    let operates = plan.operates.iter().map(|operate| (After::Operate(operate.node), Unit::Operate(operate.node), &operate.after));
+    let operates =
+        plan.operates.iter().map(|operate| (After::Operate(operate.node), Unit::Operate(operate.node), &operate.after));
     let mut open: Vec<_> = operates.chain(stages).collect();
     let (mut done, mut order) = (BTreeSet::new(), Vec::new());
     while !open.is_empty() {

@@ -152,7 +152,13 @@ fn merge(
     }
 }
 
-fn push_bucket(ctx: &TaskContext, shuffle: &Shuffle, bucket: usize, scratch: &mut RowScratch, out: &mut dyn RowSink) -> Result<()> {
+fn push_bucket(
+    ctx: &TaskContext,
+    shuffle: &Shuffle,
+    bucket: usize,
+    scratch: &mut RowScratch,
+    out: &mut dyn RowSink,
+) -> Result<()> {
     for kept in shuffle.take(bucket) {
         ctx.check_running()?;
         kept.load()?.for_each(scratch, |row| out.push(row))?;

@@ -17,8 +17,8 @@ use super::input::{Input, inputs};
 use super::job::Job;
 use super::order::stage_nodes;
 use super::pass::Nobody;
-use super::workers::run_tasks;
 use super::reduce;
+use super::workers::run_tasks;
 
 /// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread, which reduce tasks then share.
 const FINE_BUCKETS: usize = 8;
@@ -71,7 +71,13 @@ fn buckets(job: &Job, group: NodeId) -> usize {
     })
 }
 
-fn map(job: &Arc<Job>, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>, inputs: &[Input], observer: &dyn Observer) -> Result<()> {
+fn map(
+    job: &Arc<Job>,
+    stage: &Mscr,
+    targets: &BTreeMap<NodeId, Arc<Target>>,
+    inputs: &[Input],
+    observer: &dyn Observer,
+) -> Result<()> {
     let reaches: Vec<Reach> = (0..stage.inputs.len()).map(|channel| reach(stage, channel, targets)).collect();
     observer.phase_started(stage.id, Phase::Map, inputs.len());
     run_tasks(job.run.threads, inputs.len(), &job.run.stop, |at| {
@@ -143,4 +149,3 @@ fn outputs(job: &Job, stage: &Mscr) -> BTreeMap<String, Sizes> {
 pub(crate) fn reduce_key(partition: usize) -> MapTask {
     MapTask { channel: 0, read: 0, split: partition }
 }
-

@@ -13,7 +13,12 @@ const STACK: usize = 32 << 20;
 ///
 /// # Errors
 /// The first failure; `stop` is set then, so that the other tasks end soon. A task that panics fails the run.
-pub(crate) fn run_tasks(threads: usize, count: usize, stop: &AtomicBool, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn run_tasks(
+    threads: usize,
+    count: usize,
+    stop: &AtomicBool,
+    task: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<Error>> = Mutex::new(None);
     let work = || {
@@ -29,7 +34,9 @@ pub(crate) fn run_tasks(threads: usize, count: usize, stop: &AtomicBool, task: i
         }
     };
     let panicked = std::thread::scope(|scope| {
-        let spawn = |index: usize| std::thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK).spawn_scoped(scope, work);
+        let spawn = |index: usize| {
+            std::thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK).spawn_scoped(scope, work)
+        };
         let workers: Vec<_> = (0..threads.min(count)).map(spawn).collect();
         let mut panicked = false;
         for worker in workers {
