@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::BATCH_BYTES;
+use crate::op::limit::partition;
 use crate::spill::{SpillFile, SpilledBatch};
 use crate::{Batch, Budget, MemoryPool, Result, Val};
 
@@ -145,7 +146,7 @@ impl BucketWriter {
     /// The bucket of a key's hash.
     #[must_use]
     pub fn bucket(&self, hash: u64) -> usize {
-        ((u128::from(hash) * self.open.len() as u128) >> 64) as usize
+        partition(hash, self.open.len())
     }
 
     /// The number of buckets.

@@ -31,7 +31,7 @@ pub(crate) fn forwards(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId
             for (read, collection) in input.reads.iter().enumerate() {
                 let sole = readers.get(collection) == Some(&1) && !plan.graph.collection(*collection).persist;
                 let Some(&from) = made.get(collection).filter(|_| sole) else { continue };
-                if reduced(order[from], plan, *collection) && ready(plan, order, stage, input, from) {
+                if reduced(order[from], plan, *collection) && ready(plan, &made, stage, input, from) {
                     found.insert(*collection, Forward { from, to, channel, read });
                 }
             }
@@ -75,8 +75,7 @@ fn reduced(unit: Unit<'_>, plan: &Plan, collection: CollectionId) -> bool {
 }
 
 /// Whether a channel can run as early as in unit `from`.
-fn ready(plan: &Plan, order: &[Unit<'_>], stage: &Mscr, input: &InputChannel, from: usize) -> bool {
-    let made = makers(plan, order);
+fn ready(plan: &Plan, made: &BTreeMap<CollectionId, usize>, stage: &Mscr, input: &InputChannel, from: usize) -> bool {
     let needed = |node: &NodeId| side_inputs(plan, *node);
     let known = input.does.iter().flat_map(needed).all(|side| made.get(&side).is_some_and(|unit| *unit < from));
     // A gather deals its tasks out by their number among all tasks of the stage, which is not known yet.
