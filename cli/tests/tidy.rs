@@ -9,13 +9,16 @@ use std::process::Command;
 const FOREIGN: [&str; 6] = [".git", ".venv", ".hypothesis", "__pycache__", "node_modules", "target"];
 
 /// Which crate may use which, in programs (design.md, section 9). No other use is allowed.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("crds", &[]),
     ("plan", &[]),
     ("lua", &[]),
     ("planner", &["crds", "lua", "plan"]),
     ("engine", &["lua", "plan"]),
-    ("gleamflow", &["crds", "engine", "plan", "planner"]),
+    ("gleamflow", &["crds", "engine", "plan", "planner", "proto"]),
+    ("proto", &["plan"]),
+    ("operator", &["crds", "plan", "planner", "proto"]),
+    ("executor", &["engine", "plan", "proto"]),
     ("oracle", &["crds", "plan", "planner"]),
 ];
 

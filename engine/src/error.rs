@@ -40,6 +40,14 @@ pub enum Error {
     /// The plan itself cannot be run; a bug in the planner, not in the flow.
     #[error("invalid plan: {0}")]
     Plan(String),
+    /// Pieces cannot be handed on or fetched; `lost`: those whose makers must run again.
+    #[error("failed to {attempt}")]
+    Exchange {
+        attempt: String,
+        lost: Vec<plan::task::Attempt>,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The machine refused something that the engine needs.
     #[error("failed to {attempt}")]
     System {

@@ -1,0 +1,4 @@
+//! The programs on the nodes: the agent, which holds shuffle partitions, and the executor, whose slots run tasks.
+
+pub mod agent;
+pub mod executor;

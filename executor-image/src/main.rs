@@ -1,0 +1,3 @@
+//! `gleamflow-executor agent|executor|slot`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `gleamflow-operator`.
+
+fn main() {}

@@ -1,0 +1,148 @@
+//! What the controller of objects and the master say to each other.
+
+use std::collections::BTreeMap;
+
+use plan::task::Manifest;
+use proto::RunId;
+use serde::{Deserialize, Serialize};
+
+/// A run to be started or, by a new leader, taken up again.
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    pub id: RunId,
+    pub namespace: String,
+    pub flow: String,
+    /// The flow as it was when the run began, `luaFrom` resolved into `lua`.
+    pub spec: crds::GleamFlowSpec,
+    /// The seed of the run: the same for every attempt and leader.
+    pub seed: u64,
+    /// Memory of one slot in bytes: from the executors' limits, or the operator's default.
+    pub slot_memory: u64,
+    /// What was recorded so far, in order; empty for a new run.
+    pub record: Vec<Entry>,
+}
+
+/// One entry of a run's record. Each is stored before it is acted on, and never changes: a new leader continues the same plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// What the sources turned out to be, and the plan made from it (MessagePack, zstd).
+    Planned {
+        #[serde(with = "serde_bytes")]
+        plan: Vec<u8>,
+        partitions: Option<u32>,
+        slots: u32,
+    },
+    /// The splits of a stage's sources.
+    Split { stage: plan::MscrId, splits: BTreeMap<plan::NodeId, Vec<plan::task::Split>> },
+    /// How the reduce tasks of a group were cut: per task a range of buckets, or the places between ranges of a sort.
+    Cut { group: plan::NodeId, cut: Cut },
+    /// All sinks are staged: from here on the run only rolls forward.
+    Committing { manifest: Manifest },
+}
+
+/// How a shuffle is shared by its reduce tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cut {
+    /// First bucket and end (exclusive) of each task.
+    Buckets(Vec<(u32, u32)>),
+    /// Bounds between the ranges: one fewer than tasks.
+    Places(Vec<plan::task::Place>),
+}
+
+/// Where a run's record is kept: an owned object in the flow's namespace.
+#[tonic::async_trait]
+pub trait Recorder: Send + Sync + std::fmt::Debug {
+    /// Appends an entry; done when it is stored. `at` is the number of entries before it: a second writer of the same place
+    /// is refused.
+    async fn append(&self, run: &RunId, at: usize, entry: &Entry) -> Result<(), RecordError>;
+    /// Keeps the rows of `write.stdout` (at most 1 MiB in all) where they survive any node.
+    async fn keep_output(&self, run: &RunId, output: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError>;
+}
+
+/// An entry could not be stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Somebody else leads now.
+    #[error("another leader has written this record")]
+    Superseded,
+    /// To be tried again.
+    #[error("the run record could not be written: {0}")]
+    Unavailable(String),
+    /// It cannot be stored, ever (too large, namespace going away, forbidden).
+    #[error("the run record cannot be kept: {0}")]
+    Impossible(String),
+}
+
+/// How a run stands, for its object's status. Complete: nothing of an earlier one needs to be kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    pub phase: RunPhase,
+    /// Tasks done and tasks known so far.
+    pub done: u32,
+    pub known: u32,
+    pub stages: Vec<crds::status::StageStatus>,
+    /// How many slots could work now; the controller makes executors for them within the flow's bounds and the nodes' room.
+    pub useful_slots: u32,
+    /// Slots that are connected, and the executors (pods) that they belong to.
+    pub slots: u32,
+    pub pods: Vec<String>,
+    pub bytes_shuffled: u64,
+    /// At most 10, the newest first.
+    pub failures: Vec<crds::status::Failure>,
+    pub outputs: Vec<crds::status::Output>,
+    /// Rows set aside by `onError`, per step, where any.
+    pub set_aside: BTreeMap<String, u64>,
+    /// Why nothing moves, where nothing does: a condition's reason and message (no agents, no room for shuffles, ...).
+    pub waiting: Option<(String, String)>,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RunPhase {
+    /// Looks at sources, plans.
+    #[default]
+    Planning,
+    Running,
+    /// Only rolls forward.
+    Committing,
+    Succeeded,
+    /// Reason (as of the condition `Failed`: UdfError, BackoffLimitExceeded, DataLost, Invalid, Stalled, ...) and message.
+    Failed { reason: String, message: String },
+}
+
+impl RunPhase {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, RunPhase::Succeeded | RunPhase::Failed { .. })
+    }
+}
+
+/// The master as the controller sees it. All calls return at once.
+pub trait Runs: Send + Sync + std::fmt::Debug {
+    /// Starts a run, or takes it up again from its record; does nothing if it goes on already.
+    fn start(&self, run: RunSpec, recorder: std::sync::Arc<dyn Recorder>);
+    /// Stops a run (cancelled, deleted, suspended, past a deadline): its slots leave, its pieces and staged files go.
+    /// A run that is `Committing` goes on to its end instead.
+    fn stop(&self, run: &RunId, why: &str);
+    /// Forgets a run whose end is recorded; its pieces go, unless `keep_output` says that agents still hold its stdout.
+    fn forget(&self, run: &RunId, keep_output: bool);
+    /// How a run stands; `None`: not started here.
+    fn progress(&self, run: &RunId) -> Option<Progress>;
+    /// A pod of a run is gone (deleted, failed, its node lost), for this reason: its slots are too.
+    fn pod_gone(&self, run: &RunId, pod: &str, why: &str);
+    /// Agents that are connected now, by node, with how much they can take.
+    fn agents(&self) -> BTreeMap<String, AgentState>;
+    /// Told whenever the progress of any run changed (at most once a second per run, at once at its end).
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<RunId>;
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentState {
+    pub address: String,
+    pub memory_used: u64,
+    pub memory_limit: u64,
+    pub disk_used: u64,
+    pub disk_limit: u64,
+}
