@@ -30,7 +30,6 @@ pub mod task;
 pub mod text;
 pub mod value;
 pub mod worker;
-pub mod worker;
 
 pub use batch::{Batch, BatchLog, BatchReader};
 pub use error::{Error, Result};
