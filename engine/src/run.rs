@@ -1,17 +1,18 @@
 //! Runs a whole plan in this process: stage after stage, all threads on one stage, then commits the sinks.
 
-mod chain;
+pub(crate) mod away;
+pub(crate) mod chain;
 mod deal;
 mod fold;
 mod fold_lists;
-mod forward;
+pub(crate) mod forward;
 mod heads;
-mod input;
-mod job;
-mod order;
+pub(crate) mod input;
+pub(crate) mod job;
+pub(crate) mod order;
 mod pass;
-mod reduce;
-mod stage;
+pub(crate) mod reduce;
+pub(crate) mod stage;
 mod steps;
 mod workers;
 
@@ -31,6 +32,7 @@ use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
 use self::order::Unit;
+pub use self::workers::STACK;
 
 /// How to run a plan here.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
 }
 
 /// What the reducers of unit `index` feed beyond their stage.
-fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
+pub(crate) fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
     let mut onward = Onward::new();
     for (collection, forward) in job.forwards.iter().filter(|(_, forward)| forward.from == index) {
         if let Unit::Stage(stage) = order[forward.to] {
@@ -118,7 +120,7 @@ fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunC
 }
 
 /// Runs an `operate` and keeps what it emits.
-fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
+pub(crate) fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
     let node = job.plan.graph.node(node);
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), 0));
     let task = MapTask { channel: 0, read: 0, split: 0 };

@@ -4,9 +4,9 @@ use plan::Order;
 
 use super::merge::{self, Range};
 use super::sort_buffer::SortBuffer;
-use super::sorted_run::{RowOrder, SortedRun, Ties};
+use super::sorted_run::{RowOrder, RunWriter, SortedRun, Ties};
 use super::{Allowance, Emitter};
-use crate::{Result, RowSink, Val};
+use crate::{Batch, Result, RowScratch, RowSink, Val};
 
 /// Larger buffers than this are not worth their cache misses: merging runs costs less.
 const LARGEST_BUFFER: usize = 64 << 20;
@@ -102,6 +102,20 @@ pub fn merge_range(
     sink: &mut dyn RowSink,
 ) -> Result<()> {
     merge_all(runs, &whole_order(by), Range { lower, upper }, allowance, sink)
+}
+
+/// A run put together of frames that came from elsewhere, for [`merge_range`].
+///
+/// # Errors
+/// What the frames say; [`crate::Error::Corrupt`] for damaged ones; [`crate::Error::Spill`].
+pub(crate) fn run_of(frames: impl Iterator<Item = Result<Batch>>, by: &[Order], allowance: &Allowance) -> Result<SortedRun> {
+    let order = whole_order(by);
+    let mut writer = RunWriter::new(&order, allowance);
+    let mut scratch = RowScratch::default();
+    for frame in frames {
+        writer.append(frame?, &mut scratch)?;
+    }
+    writer.finish()
 }
 
 fn merge_all(

@@ -137,6 +137,9 @@ impl Chain<'_> {
         // Copies of a write stand behind the inputs of a union: one task may feed several, and their order means nothing.
         let alone = graph.nodes.values().filter(|other| other.step == node.step && other.is_write()).count() == 1;
         let ordered = alone && graph.collection(node.inputs[0]).ordered;
+        if let Some(away) = &self.job.away {
+            return away.write(node, self.place.0, self.ctx);
+        }
         let (sink, next) = self.job.sink(&node.step);
         let number = if ordered { self.place.0 } else { next };
         sink.writer(number, self.ctx)
@@ -147,6 +150,9 @@ impl Chain<'_> {
     }
 
     fn keep(&self, collection: CollectionId) -> Box<dyn RowSink> {
+        if let Some(away) = &self.job.away {
+            return away.part(collection, self.task);
+        }
         let log = Some(self.job.new_log());
         Box::new(Keep { job: Arc::clone(self.job), collection, task: self.task, log })
     }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use plan::{Group, Mscr, NodeId, OutputChannel};
+use plan::task::Held;
+use plan::{Group, Mscr, NodeId, Order, OutputChannel};
 
 use crate::op::sort;
 use crate::op::sorted_run::SortedRun;
@@ -16,6 +17,7 @@ use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
 use super::heads::head;
+use super::input::push_frames;
 use super::job::Job;
 use super::stage::{exact_partitions, reduce_key};
 use super::workers::run_tasks;
@@ -31,10 +33,12 @@ struct Work {
     from: From,
 }
 
-enum From {
+pub(crate) enum From {
     Buckets(Arc<Shuffle>, Range<usize>),
     /// The rows of the runs from the first place on (inclusive) to the second (exclusive).
     Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
+    /// Pieces of buckets that other processes hold.
+    Held(Vec<Held>),
     /// An exact partition that no row falls into.
     Nothing,
 }
@@ -131,9 +135,29 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
             }
         }
         From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
+        From::Held(pieces) => drop(push_frames(&ctx, job.fetch(pieces)?, out.as_mut())?),
         From::Nothing => {}
     }
     out.finish()
+}
+
+/// Runs one reduce task by itself.
+pub(crate) fn run_single(
+    job: &Arc<Job>,
+    output: &OutputChannel,
+    onward: &Onward,
+    target: &Target,
+    place: (usize, usize),
+    from: From,
+) -> Result<()> {
+    let reach = reach(output).map(|(_, reach)| reach).unwrap_or_default();
+    reduce_task(job, (&reach, onward), target, &Work { group: target.group, place, from })
+}
+
+/// The sorted runs that other processes hold, each taken over whole: what does not fit into memory goes to disk.
+pub(crate) fn fetch_runs(job: &Job, group: NodeId, by: &[Order], runs: &[Held]) -> Result<Vec<SortedRun>> {
+    let allowance = job.run.allowance(&job.plan.graph.node(group).step);
+    runs.iter().map(|run| sort::run_of(job.fetch(std::slice::from_ref(run))?, by, &allowance)).collect()
 }
 
 fn merge(

@@ -45,12 +45,34 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
     let mut targets = BTreeMap::new();
     for output in &stage.outputs {
         if let OutputChannel::Group { group, combine, .. } = output {
-            let shuffle = || Arc::new(Shuffle::new(buckets(job, *group), &job.run.memory, &job.run.scratch));
+            let shuffle = || Arc::new(shuffle(job, *group));
             let target = || Target { group: *group, combine: combine.clone(), shuffle: shuffle(), runs: Mutex::default() };
             targets.insert(*group, job.target(*group, target));
         }
     }
     targets
+}
+
+fn shuffle(job: &Job, group: NodeId) -> Shuffle {
+    match &job.away {
+        Some(away) => Shuffle::away(away.buckets(group), group, &away.outbox),
+        None => Shuffle::new(buckets(job, group), &job.run.memory, &job.run.scratch),
+    }
+}
+
+/// The target of a group whose shuffle is over and lies elsewhere; `widths`: of the widest rows, by leg of a join.
+pub(crate) fn read_target(job: &Job, output: &OutputChannel, widths: &[u32]) -> Option<Target> {
+    let OutputChannel::Group { group, combine, .. } = output else { return None };
+    let shuffle = Arc::new(Shuffle::new(0, &job.run.memory, &job.run.scratch));
+    shuffle.note_widths(&widths.iter().map(|width| *width as usize).collect::<Vec<_>>());
+    Some(Target { group: *group, combine: combine.clone(), shuffle, runs: Mutex::default() })
+}
+
+/// The widest rows of the joins that were fed, by leg.
+pub(crate) fn widths(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId, Vec<u32>> {
+    let seen = targets.iter().map(|(group, target)| (*group, target.shuffle.widths()));
+    let seen = seen.filter(|(_, widths)| !widths.is_empty());
+    seen.map(|(group, widths)| (group, widths.into_iter().map(|width| width as u32).collect())).collect()
 }
 
 /// How many partitions a group must have; `None`: as its data asks for.
@@ -98,7 +120,8 @@ pub(crate) fn reach(stage: &Mscr, channel: usize, targets: &BTreeMap<NodeId, Arc
     Reach { nodes, groups: fed.collect() }
 }
 
-fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
+/// Runs one map task.
+pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
     let mut out = if input.is_stored() { chain.stored(input.collection)? } else { chain.collection(input.collection)? };
