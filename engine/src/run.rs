@@ -5,11 +5,9 @@ pub(crate) mod chain;
 mod deal;
 mod fold;
 mod fold_lists;
-pub(crate) mod forward;
 mod heads;
 pub(crate) mod input;
 pub(crate) mod job;
-pub(crate) mod order;
 mod pass;
 pub(crate) mod reduce;
 pub(crate) mod stage;
@@ -22,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
+use plan::schedule::{self, Unit};
 use plan::{NodeId, Plan};
 
 use crate::report::{Observer, Report};
@@ -31,7 +30,6 @@ use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
 
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
-use self::order::Unit;
 pub use self::workers::STACK;
 
 /// How to run a plan here.
@@ -61,9 +59,9 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let begun = Instant::now();
     let scratch = scratch_dir(options)?;
     let run = Arc::new(context(plan, options, scratch.path()));
-    let order = order::units(plan)?;
-    let job = Arc::new(Job::open(plan, run, options.partitions, forward::forwards(plan, &order))?);
-    let last_reads = order::last_reads(plan, &order);
+    let order = schedule::units(plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
+    let job = Arc::new(Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?);
+    let last_reads = schedule::last_reads(plan, &order);
     let mut report = Report::default();
     for (index, unit) in order.iter().enumerate() {
         match unit {

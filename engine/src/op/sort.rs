@@ -80,14 +80,7 @@ fn whole_order(by: &[Order]) -> RowOrder {
 /// Equal rows are never cut apart.
 #[must_use]
 pub fn splitters(runs: &[SortedRun], parts: usize) -> Vec<Vec<u8>> {
-    let mut firsts: Vec<&Vec<u8>> = runs.iter().flat_map(|run| &run.firsts).collect();
-    firsts.sort_unstable();
-    let mut bounds: Vec<Vec<u8>> =
-        (1..parts).filter_map(|part| firsts.get(part * firsts.len() / parts)).map(|at| (*at).clone()).collect();
-    bounds.dedup();
-    // Nothing lies before the smallest first row.
-    bounds.retain(|bound| firsts.first().is_some_and(|first| *first < bound));
-    bounds
+    plan::schedule::bounds(runs.iter().flat_map(|run| &run.firsts).collect(), parts)
 }
 
 /// Pushes the rows of the runs of a [`Sorter`] by `by`, in order, from place `lower` on (inclusive) to `upper` (exclusive).

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
 use crate::op::probe::ProbeJoin;
@@ -12,7 +13,6 @@ use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 
 use super::deal::{Target, deal};
 use super::fold_lists::FoldLists;
-use super::forward::Forward;
 use super::heads::fused_combines;
 use super::job::Job;
 use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};

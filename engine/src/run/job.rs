@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use plan::schedule::{Forward, kept};
 use plan::task::Held;
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
@@ -16,7 +17,6 @@ use crate::{BatchLog, Error, Result, RunContext};
 
 use super::away::Away;
 use super::deal::Target;
-use super::forward::Forward;
 
 /// Shared by the tasks of a run.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Job {
     fn of(plan: Arc<Plan>, run: Arc<RunContext>, partitions: Option<u32>, forwards: BTreeMap<CollectionId, Forward>) -> Job {
         Job {
             consumers: plan.graph.consumers(),
-            kept: kept_collections(&plan),
+            kept: kept(&plan),
             rows: plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect(),
             plan,
             run,
@@ -223,19 +223,4 @@ impl Job {
         }
         Ok(())
     }
-}
-
-/// What is materialized, and what a materialized flatten is made of.
-fn kept_collections(plan: &Plan) -> BTreeSet<CollectionId> {
-    let mut kept = BTreeSet::new();
-    let mut open: Vec<CollectionId> = plan.materialized.iter().copied().collect();
-    while let Some(collection) = open.pop() {
-        let producer = plan.graph.node(plan.graph.collection(collection).producer);
-        if matches!(producer.op, Op::Flatten { .. }) {
-            open.extend(&producer.inputs);
-        } else {
-            kept.insert(collection);
-        }
-    }
-    kept
 }

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plan::schedule::{coalesce, free_tasks, is_sort};
 use plan::task::Held;
 use plan::{Group, Mscr, NodeId, Order, OutputChannel};
 
 use crate::op::sort;
 use crate::op::sorted_run::SortedRun;
 use crate::report::{Observer, Phase};
-use crate::shuffle::{BucketSize, Shuffle, lock};
+use crate::shuffle::{Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};
@@ -21,9 +22,6 @@ use super::input::push_frames;
 use super::job::Job;
 use super::stage::{exact_partitions, reduce_key};
 use super::workers::run_tasks;
-
-/// A reduce task has about this many bytes where the number of partitions is free: enough to be worth a task.
-const TASK_BYTES: u64 = 4 << 20;
 
 /// One reduce task.
 struct Work {
@@ -77,15 +75,18 @@ fn reach(output: &OutputChannel) -> Option<(NodeId, Reach)> {
 
 fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
     let exact = exact_partitions(job, target.group);
-    let sorts = matches!(&job.plan.graph.node(target.group).op, plan::Op::Group(Group::Sort { .. } | Group::Merge { .. }));
-    let from: Vec<From> = if sorts {
+    let from: Vec<From> = if is_sort(&job.plan, target.group) {
         let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
         let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
         let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
         ranges(runs, parts, exact.is_some())
     } else {
         let sizes = target.shuffle.sizes();
-        let ranges = if exact.is_some() { (0..sizes.len()).map(|at| at..at + 1).collect() } else { coalesce(&sizes) };
+        let ranges = if exact.is_some() {
+            (0..sizes.len()).map(|at| at..at + 1).collect()
+        } else {
+            coalesce(sizes.iter().map(|size| size.bytes))
+        };
         ranges.into_iter().map(|range| From::Buckets(Arc::clone(&target.shuffle), range)).collect()
     };
     let count = from.len();
@@ -101,24 +102,6 @@ fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
     let mut ranges: Vec<From> = (0..=bounds.len()).map(|at| From::Runs(Arc::clone(&runs), range(at))).collect();
     if exact {
         ranges.resize_with(parts, || From::Nothing);
-    }
-    ranges
-}
-
-/// How many tasks a number of bytes is worth.
-fn free_tasks(bytes: u64, threads: usize) -> usize {
-    ((bytes / TASK_BYTES) as usize).clamp(1, threads * 4)
-}
-
-/// Neighbouring buckets put together until a task has enough to do; at least one task, even of nothing.
-fn coalesce(sizes: &[BucketSize]) -> Vec<Range<usize>> {
-    let (mut ranges, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for (at, size) in sizes.iter().enumerate() {
-        bytes += size.bytes;
-        if bytes >= TASK_BYTES || at + 1 == sizes.len() {
-            ranges.push(begin..at + 1);
-            (begin, bytes) = (at + 1, 0);
-        }
     }
     ranges
 }
@@ -188,16 +171,4 @@ fn push_bucket(
         kept.load()?.for_each(scratch, |row| out.push(row))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_buckets_share_a_task_and_large_ones_have_their_own() {
-        let sizes = |bytes: &[u64]| bytes.iter().map(|&bytes| BucketSize { bytes, ..BucketSize::default() }).collect::<Vec<_>>();
-        assert_eq!(coalesce(&sizes(&[0, 0, 0])), [0..3]);
-        assert_eq!(coalesce(&sizes(&[TASK_BYTES, 1, 1, TASK_BYTES, 5])), [0..1, 1..4, 4..5]);
-    }
 }

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use plan::{Group, Mscr, NodeId, Op, OutputChannel};
+use plan::schedule::{self, stage_nodes};
+use plan::{Mscr, NodeId, OutputChannel};
 
 use crate::report::{Observer, Phase, Sizes, StageReport};
 use crate::shuffle::{MapTask, Shuffle, lock};
@@ -15,13 +16,9 @@ use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
 use super::input::{Input, inputs};
 use super::job::Job;
-use super::order::stage_nodes;
 use super::pass::Nobody;
 use super::reduce;
 use super::workers::run_tasks;
-
-/// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread, which reduce tasks then share.
-const FINE_BUCKETS: usize = 8;
 
 /// Runs a stage to its end.
 pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer: &dyn Observer) -> Result<StageReport> {
@@ -77,20 +74,11 @@ pub(crate) fn widths(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId
 
 /// How many partitions a group must have; `None`: as its data asks for.
 pub(crate) fn exact_partitions(job: &Job, group: NodeId) -> Option<usize> {
-    let node = job.plan.graph.node(group);
-    let default = match &node.op {
-        Op::Group(Group::Gather | Group::Merge { .. } | Group::Limit { .. }) => Some(1),
-        Op::Group(Group::ByKey { key: plan::Key::Columns(key), .. }) if key.is_empty() => return Some(1),
-        _ => job.partitions,
-    };
-    node.partitions.or(default).map(|partitions| partitions.max(1) as usize)
+    schedule::exact_partitions(&job.plan, group, job.partitions)
 }
 
 fn buckets(job: &Job, group: NodeId) -> usize {
-    exact_partitions(job, group).unwrap_or_else(|| match job.plan.graph.node(group).op {
-        Op::Group(Group::RoundRobin) => job.run.threads,
-        _ => job.run.threads * FINE_BUCKETS,
-    })
+    schedule::buckets(&job.plan, group, job.partitions, job.run.threads)
 }
 
 fn map(

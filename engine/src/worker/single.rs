@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use plan::schedule::{Unit, forwards, units};
 use plan::task::{Done, Place, ReduceInput, StepCount, Task, Work};
 use plan::{Group, Mscr, MscrId, NodeId, Op, OutputChannel, Plan};
 
@@ -61,10 +62,14 @@ impl Single<'_> {
             sides: self.task.sides.clone(),
             buckets: self.task.buckets.clone(),
         };
-        let order = run::order::units(self.plan)?;
-        let forwards = run::forward::forwards(self.plan, &order);
+        let order = self.order()?;
+        let forwards = forwards(self.plan, &order);
         let context = Arc::new(context(self.plan, self.options, self.watch));
         Ok(Job::single(self.plan, context, self.options.partitions, forwards, away))
+    }
+
+    fn order(&self) -> Result<Vec<Unit<'_>>> {
+        units(self.plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))
     }
 
     fn stage(&self, id: MscrId) -> Result<&Mscr> {
@@ -73,8 +78,8 @@ impl Single<'_> {
 
     /// What the reducers of a stage feed beyond it.
     fn onward(&self, job: &Job, stage: MscrId) -> Result<Onward> {
-        let order = run::order::units(self.plan)?;
-        let is_it = |unit: &run::order::Unit<'_>| matches!(unit, run::order::Unit::Stage(mscr) if mscr.id == stage);
+        let order = self.order()?;
+        let is_it = |unit: &Unit<'_>| matches!(unit, Unit::Stage(mscr) if mscr.id == stage);
         let index = order.iter().position(is_it).ok_or_else(|| Error::Plan(format!("there is no stage {stage}")))?;
         Ok(run::onward(job, &order, index))
     }
