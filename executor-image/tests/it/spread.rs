@@ -1,0 +1,326 @@
+//! Random flows as a cluster runs them, without a cluster: the master's machine hands single tasks to workers, whose pieces lie
+//! at agents that are maps. The result must be what the naive interpreter makes of the unoptimized graph.
+//!
+//! `GLEAMFLOW_SPREAD_FLOWS=2000 cargo test --release -p executor --test it spread` runs more, `GLEAMFLOW_SPREAD_SEED=17` only that one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engine::worker::{Exchange, Frames, Watch, Worker, WorkerOptions};
+use engine::{Batch, Error, Stores};
+use operator::master::api::{Entry, RunPhase, RunSpec};
+use operator::master::machine::Machine;
+use operator::master::machine::event::{AgentBeat, Command, Event, Found, SlotHello, SlotId};
+use oracle::{Actual, GeneratedFlow, Random};
+use plan::task::{Attempt, Done, Held};
+use proto::master::ToSlot;
+use proto::{RunId, Term};
+
+const FLOWS: u64 = 150;
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+#[test]
+fn random_flows_spread_over_slots_and_agents_give_what_the_naive_interpreter_gives() {
+    let (from, to) = match from_environment("GLEAMFLOW_SPREAD_SEED") {
+        Some(seed) => (seed, seed + 1),
+        None => (0, from_environment("GLEAMFLOW_SPREAD_FLOWS").unwrap_or(FLOWS)),
+    };
+    let mut failures = Vec::new();
+    for seed in from..to {
+        let run = move || {
+            let flow = oracle::generate(seed);
+            check(&flow).map_err(|message| format!("seed {seed}: {message}\n{}", flow.yaml))
+        };
+        // Tasks run on this thread, one after the other.
+        let thread = std::thread::Builder::new().stack_size(engine::run::STACK).spawn(run).unwrap();
+        if let Err(message) = thread.join().unwrap_or_else(|_| Err(format!("seed {seed} panicked"))) {
+            eprintln!("{message}");
+            failures.push(seed);
+        }
+        if failures.len() >= 5 {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "spread flows fail, seeds {failures:?}");
+}
+
+fn check(flow: &GeneratedFlow) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let base = folder.path();
+    flow.write_files(base).map_err(|error| error.to_string())?;
+    let checked = flow.checked()?;
+    let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
+    for trouble in [false, true] {
+        let mut cluster = Cluster::new(flow, base, trouble)?;
+        let outcome = cluster.run()?;
+        if outcome != RunPhase::Succeeded {
+            return Err(format!("trouble {trouble}: {outcome:?}"));
+        }
+        for (step, expected) in &expected {
+            let plan::Sink::Files { path, .. } = &expected.sink else { return Err(format!("{step} writes no files")) };
+            let actual = Actual::read(&base.join(path))?;
+            oracle::matches(expected, &actual).map_err(|message| format!("trouble {trouble}: {step}: {message}"))?;
+            if !base.join(path).join("_SUCCESS").exists() {
+                return Err(format!("trouble {trouble}: {step} has no _SUCCESS"));
+            }
+        }
+        std::fs::remove_dir_all(base.join("out")).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// What an agent holds of one attempt.
+#[derive(Debug, Default)]
+struct Output {
+    pieces: Vec<Vec<Batch>>,
+    done: Option<Done>,
+    named: bool,
+}
+
+/// All agents, by address.
+#[derive(Debug, Default)]
+struct Agents {
+    held: Mutex<BTreeMap<String, BTreeMap<Attempt, Output>>>,
+}
+
+/// One running attempt's way to the agents.
+#[derive(Debug)]
+struct Wire {
+    agents: Arc<Agents>,
+    attempt: Attempt,
+    output: String,
+}
+
+impl Exchange for Wire {
+    fn put(&self, piece: u32, batch: Batch) -> engine::Result<()> {
+        let mut held = self.agents.held.lock().unwrap();
+        let output = held.entry(self.output.clone()).or_default().entry(self.attempt).or_default();
+        if output.pieces.len() <= piece as usize {
+            output.pieces.resize_with(piece as usize + 1, Vec::new);
+        }
+        output.pieces[piece as usize].push(batch);
+        Ok(())
+    }
+
+    fn fetch(&self, pieces: &[Held], agents: &[String]) -> engine::Result<Frames> {
+        let held = self.agents.held.lock().unwrap();
+        let mut frames = Vec::new();
+        for piece in pieces {
+            let output = held.get(&agents[piece.agent as usize]).and_then(|outputs| outputs.get(&piece.attempt));
+            let Some(output) = output else {
+                let (attempt, lost) = (format!("fetch {}", piece.attempt), vec![piece.attempt]);
+                return Err(Error::Exchange { attempt, lost, source: "it is gone".into() });
+            };
+            assert!(output.named, "{} is read before it is named", piece.attempt);
+            frames.extend(output.pieces[piece.piece as usize][piece.first as usize..piece.end as usize].iter().cloned().map(Ok));
+        }
+        Ok(Box::new(frames.into_iter()))
+    }
+}
+
+/// A run, and all that it talks to.
+struct Cluster {
+    machine: Machine,
+    spec: RunSpec,
+    agents: Arc<Agents>,
+    slots: BTreeMap<SlotId, Worker>,
+    options: WorkerOptions,
+    record: Vec<Entry>,
+    events: VecDeque<Event>,
+    now: Duration,
+    random: Random,
+    /// Whether agents lose everything now and then, and leaders change.
+    trouble: bool,
+    term: u64,
+    done: u32,
+}
+
+impl Cluster {
+    fn new(flow: &GeneratedFlow, base: &Path, trouble: bool) -> Result<Cluster, String> {
+        let document = crds::Document::parse(&flow.yaml, "flow.yaml").map_err(|problems| format!("{problems:?}"))?;
+        let scratch = base.join("scratch");
+        std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
+        let spec = RunSpec {
+            id: RunId::try_from("run-1".to_owned()).map_err(|error| error.to_string())?,
+            namespace: "default".to_owned(),
+            flow: "flow".to_owned(),
+            spec: document.flow.spec,
+            seed: 7,
+            slot_memory: 8 << 20,
+            record: Vec::new(),
+        };
+        let options = WorkerOptions {
+            base: base.to_owned(),
+            scratch,
+            memory: 8 << 20,
+            seed: 7,
+            partitions: None,
+            stores: Stores::from_environment(),
+            run: "run-1".to_owned(),
+        };
+        let (machine, commands) = Machine::new(spec.clone(), Term(1), Duration::ZERO);
+        let mut cluster = Cluster {
+            machine,
+            spec,
+            agents: Arc::default(),
+            slots: BTreeMap::new(),
+            options,
+            record: Vec::new(),
+            events: VecDeque::new(),
+            now: Duration::ZERO,
+            random: Random::new(flow.seed ^ 0x5eed),
+            trouble,
+            term: 1,
+            done: 0,
+        };
+        cluster.carry_out(commands);
+        cluster.join();
+        Ok(cluster)
+    }
+
+    /// Two agents and three slots on two nodes say hello.
+    fn join(&mut self) {
+        for node in ["a", "b"] {
+            self.events.push_back(self.beat(node));
+        }
+        for number in 0..3 {
+            let slot = SlotId(self.term * 10 + number);
+            let node = ["a", "b"][number as usize % 2].to_owned();
+            let hello = SlotHello { pod: format!("pod-{number}"), node, number: 0, incarnation: slot.0, busy: None };
+            self.slots.insert(slot, Worker::new(self.options.clone()));
+            self.events.push_back(Event::SlotJoined { slot, hello });
+        }
+    }
+
+    fn beat(&self, node: &str) -> Event {
+        let held = self.agents.held.lock().unwrap();
+        let holds = held.get(node).is_some_and(|outputs| !outputs.is_empty());
+        let node = node.to_owned();
+        Event::Beat(AgentBeat { address: node.clone(), node, incarnation: 1, holds, waiting: false, used: 0, limit: 1 << 30 })
+    }
+
+    fn run(&mut self) -> Result<RunPhase, String> {
+        for _ in 0..200_000 {
+            if self.machine.is_over() {
+                return Ok(self.machine.progress().phase);
+            }
+            let event = self.events.pop_front().unwrap_or_else(|| {
+                self.now += Duration::from_secs(1);
+                Event::Tick
+            });
+            if event == Event::Tick {
+                self.events.extend([self.beat("a"), self.beat("b")]);
+            }
+            self.now += Duration::from_micros(10);
+            let commands = self.machine.handle(event, self.now);
+            self.carry_out(commands);
+        }
+        Err(format!("does not end: {:?}", self.machine.progress()))
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            self.carry_out_one(command);
+        }
+    }
+
+    fn carry_out_one(&mut self, command: Command) {
+        match command {
+            Command::Send { slot, message } => self.deliver(slot, message),
+            Command::Name { agent, winners, fenced } => self.name(agent, winners, &fenced),
+            Command::Release { agent, attempts } => {
+                let mut held = self.agents.held.lock().unwrap();
+                held.entry(agent).or_default().retain(|attempt, _| !attempts.contains(attempt));
+            }
+            Command::Inventory { agent, incarnation } => {
+                let held = self.agents.held.lock().unwrap();
+                let found = |(attempt, output): (&Attempt, &Output)| Found { attempt: *attempt, named: output.named, done: output.done.clone() };
+                let whole = held.get(&agent).into_iter().flatten().filter(|(_, output)| output.done.is_some());
+                let outputs = whole.map(found).collect();
+                drop(held);
+                self.events.push_back(Event::Inventory { agent, incarnation, outputs });
+            }
+            Command::Record { at, entry } => {
+                assert_eq!(at, self.record.len());
+                let coded = rmp_serde::from_slice(&rmp_serde::to_vec_named(&entry).unwrap()).unwrap();
+                assert_eq!(entry, coded, "an entry comes back as it was");
+                self.record.push(entry);
+                self.events.push_back(Event::Recorded { at, result: Ok(()) });
+            }
+            Command::FetchOutput(_) | Command::KeepOutput { .. } => panic!("generated flows write files"),
+            Command::GiveUp { .. } | Command::Finished | Command::Abandon => {}
+        }
+    }
+
+    fn name(&mut self, agent: String, winners: Vec<Attempt>, fenced: &[Attempt]) {
+        let mut held = self.agents.held.lock().unwrap();
+        let outputs = held.entry(agent.clone()).or_default();
+        let mut missing = Vec::new();
+        for winner in &winners {
+            match outputs.get_mut(winner) {
+                Some(output) if output.done.is_some() => output.named = true,
+                _ => missing.push(*winner),
+            }
+        }
+        outputs.retain(|attempt, _| !fenced.contains(attempt));
+        drop(held);
+        self.events.push_back(Event::Named { agent, winners, missing });
+    }
+
+    fn deliver(&mut self, slot: SlotId, message: ToSlot) {
+        let Some(known) = self.slots.get_mut(&slot) else { return };
+        match message {
+            ToSlot::Plan { plan } => {
+                let plan = rmp_serde::from_slice(&zstd::decode_all(plan.as_slice()).unwrap()).unwrap();
+                known.set_plan(plan);
+            }
+            ToSlot::Run { task, output } => {
+                let attempt = task.attempt;
+                let wire: Arc<dyn Exchange> =
+                    Arc::new(Wire { agents: Arc::clone(&self.agents), attempt, output: output.clone() });
+                let task = rmp_serde::from_slice(&rmp_serde::to_vec_named(&*task).unwrap()).unwrap();
+                let event = match known.run(&task, &wire, &Arc::new(Watch::default())) {
+                    Ok(done) => {
+                        let mut held = self.agents.held.lock().unwrap();
+                        held.entry(output.clone()).or_default().entry(attempt).or_default().done = Some(done.clone());
+                        drop(held);
+                        Event::Done { slot, attempt, agent: output, done: Box::new(done) }
+                    }
+                    Err(failed) => Event::Failed { slot, attempt, failed: Box::new(failed) },
+                };
+                self.events.push_back(event);
+                self.done += 1;
+                self.make_trouble();
+            }
+            ToSlot::Leave { .. } => drop(self.slots.remove(&slot)),
+            ToSlot::Welcome { .. } | ToSlot::NotLeader { .. } | ToSlot::Cancel { .. } => {}
+        }
+    }
+
+    /// Now and then an agent loses what it holds, or another leader takes over; not for ever, so that the run can end.
+    fn make_trouble(&mut self) {
+        if !self.trouble || self.done > 400 {
+            return;
+        }
+        if self.random.chance(3) {
+            let node = *self.random.pick(&["a", "b"]);
+            self.agents.held.lock().unwrap().remove(node);
+        }
+        if self.random.chance(3) && self.term < 6 {
+            self.term += 1;
+            let spec = RunSpec { record: self.record.clone(), ..self.spec.clone() };
+            self.slots.clear();
+            self.events.clear();
+            let (machine, commands) = Machine::new(spec, Term(self.term), self.now);
+            self.machine = machine;
+            self.join();
+            self.carry_out(commands);
+        }
+    }
+}
+
