@@ -9,7 +9,7 @@ use std::process::Command;
 const FOREIGN: [&str; 6] = [".git", ".venv", ".hypothesis", "__pycache__", "node_modules", "target"];
 
 /// Which crate may use which, in programs (design.md, section 9). No other use is allowed.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("crds", &[]),
     ("plan", &[]),
     ("lua", &[]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("engine", &["lua", "plan"]),
     ("gleamflow", &["crds", "engine", "plan", "planner"]),
     ("oracle", &["crds", "plan", "planner"]),
+    ("hostile", &["crds", "engine", "lua", "plan", "planner"]),
 ];
 
 /// What tests may use beyond that: the naive interpreter is there for nothing else.

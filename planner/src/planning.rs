@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use plan::{Decision, Graph, Operations, OutputChannel, Plan};
 
 use crate::{
-    Draft,
+    Draft, tiers,
     build::{self, Built, Stages},
     canonical::canonical,
     estimate,
@@ -83,7 +83,8 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions };
+    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions, functions: Vec::new() };
+    plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
     watch("building", &|| plan::check_plan(&plan));

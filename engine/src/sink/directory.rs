@@ -14,6 +14,7 @@ use super::made::Made;
 use super::part::Staged;
 use super::place::{Appended, SUCCESS, is_data, names_in, unique};
 use super::swap::swap;
+use crate::cleanup::{Beginning, Leftover, Registered};
 
 /// A directory that a sink writes into.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub(super) struct Directory {
     how: How,
     mode: Mode,
     appended: Option<Appended>,
-    /// Dropped last: the staging directory may be in a directory that it made.
-    _made: Option<Made>,
+    /// Dropped late: the staging directory may be in a directory that it made.
+    made: Option<Made>,
+    /// Dropped last, when all of it is gone.
+    registered: Vec<Registered>,
 }
 
 /// How files become visible.
@@ -61,8 +64,8 @@ impl Directory {
                     return Err(SinkError::HoldsFlow { path: target });
                 }
                 if let Some(staging) = staging_beside(&target)? {
-                    let (how, appended) = (How::Swap, None);
-                    return Ok(Directory { target, staging, how, mode, appended, _made: None });
+                    let (how, appended, registered) = (How::Swap, None, Vec::new());
+                    return Ok(Directory { target, staging, how, mode, appended, made: None, registered });
                 }
             }
         }
@@ -72,12 +75,20 @@ impl Directory {
     fn one_by_one(target: &Path, mode: Mode, made: Option<Made>) -> Result<Directory, SinkError> {
         let staging = target.join(format!("_staging-{}", unique()));
         std::fs::create_dir(&staging).map_err(on("make the directory", &staging))?;
-        let mut directory =
-            Directory { target: target.to_path_buf(), staging, how: How::OneByOne, mode, appended: None, _made: made };
+        let (how, appended, registered) = (How::OneByOne, None, Vec::new());
+        let mut directory = Directory { target: target.to_path_buf(), staging, how, mode, appended, made, registered };
         if mode == Mode::Append {
             directory.appended = Some(Appended::behind(names_in(target)?.iter().map(String::as_str)));
         }
         Ok(directory)
+    }
+
+    /// The same, known to those who clean up where the process ends early.
+    pub(super) fn registered(mut self, beginning: &Beginning<'_>) -> Directory {
+        self.registered.push(beginning.register(Leftover::Directory(self.staging.clone())));
+        let made = self.made.as_ref().map(|made| Leftover::Made(made.directories().to_vec()));
+        self.registered.extend(made.map(|made| beginning.register(made)));
+        self
     }
 
     /// Where files wait for the commit.

@@ -24,9 +24,11 @@ impl Place {
     /// Opens the place of a path as the flow has it.
     pub(super) fn open(path: &str, mode: plan::Mode, run: &RunContext) -> Result<Place, SinkError> {
         if let Some(local) = local_path(path)? {
-            return Directory::open(&run.base.join(local), mode, &run.base).map(Place::Directory);
+            let beginning = run.cleanup.begin();
+            let directory = Directory::open(&run.base.join(local), mode, &run.base)?;
+            return Ok(Place::Directory(directory.registered(&beginning)));
         }
-        Prefix::open(run.stores.locate(path)?, mode, &run.scratch).map(Place::Objects)
+        Prefix::open(run.stores.locate(path)?, mode, run).map(Place::Objects)
     }
 
     /// A file that will be called `name`.
