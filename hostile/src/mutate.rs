@@ -58,7 +58,8 @@ fn change(bytes: &mut Vec<u8>, examples: &[&[u8]], random: &mut Random) {
         5 => {
             let end = (at + random.below(24)).min(bytes.len());
             let part = bytes[at..end].to_vec();
-            let times = 1 + random.below(if random.below(20) == 0 { 2000 } else { 3 });
+            let most = if random.below(20) == 0 { 2000 } else { 3 };
+            let times = 1 + random.below(most);
             bytes.splice(at..at, part.repeat(times));
         }
         _ => {

@@ -24,7 +24,9 @@ pub(crate) fn rows(bytes: &[u8]) {
         let mut again = Vec::new();
         codec::read_row(&mut written.as_slice(), &mut again).expect("what was written can be read");
         let mut encoded_again = Vec::new();
-        again.iter().for_each(|value| key::encode(*value, &mut encoded_again));
+        for value in &again {
+            key::encode(*value, &mut encoded_again);
+        }
         assert_eq!(encoded, encoded_again, "{}", codec::preview(&read));
     }
 }
