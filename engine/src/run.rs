@@ -23,10 +23,10 @@ use std::time::Instant;
 
 use plan::{NodeId, Plan};
 
+use crate::cleanup::Leftover;
 use crate::report::{Observer, Report};
 use crate::shuffle::MapTask;
 use crate::store::Stores;
-use crate::cleanup::Leftover;
 use crate::{Cleanup, Error, Result, RunContext, TaskContext, function};
 
 use self::chain::{Chain, Onward, Reach};

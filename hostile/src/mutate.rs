@@ -25,8 +25,30 @@ impl Random {
 
 /// Bytes that mean something to one reader or another.
 const TOKENS: [&[u8]; 24] = [
-    b"\"", b"'", b"\n", b"\r\n", b"\t", b",", b":", b": ", b"- ", b"{", b"}", b"[", b"]", b"#", b" #", b"\\", b"\\u", b"(", b")",
-    b"end", b"\xff\xff\xff\xff", b"\0", b"\xdd\xff\xff\xff\xff", b"\xef\xbb\xbf",
+    b"\"",
+    b"'",
+    b"\n",
+    b"\r\n",
+    b"\t",
+    b",",
+    b":",
+    b": ",
+    b"- ",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"#",
+    b" #",
+    b"\\",
+    b"\\u",
+    b"(",
+    b")",
+    b"end",
+    b"\xff\xff\xff\xff",
+    b"\0",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xef\xbb\xbf",
 ];
 
 /// One of the examples, changed in one to four places.

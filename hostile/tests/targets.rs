@@ -114,7 +114,12 @@ fn spilled_batches() {
 fn csv_files() {
     survives(
         "csv",
-        &[b"a,b\r\n1,\"x, \"\"y\"\"\nz\"\n2,\n", b"\xef\xbb\xbfname\tother\n\"q\"\tr\n\n\"\"\n", b"1,2,3\n\"4\",5,6\r\n,,\n7,8,9"],
+        &[
+            b"\xef\xbb\xbf\r",
+            b"a,b\r\n1,\"x, \"\"y\"\"\nz\"\n2,\n",
+            b"\xef\xbb\xbfname\tother\n\"q\"\tr\n\n\"\"\n",
+            b"1,2,3\n\"4\",5,6\r\n,,\n7,8,9",
+        ],
         2500,
     );
 }

@@ -14,8 +14,12 @@ pub use graph::{graph, operator};
 /// The whole story: the graph before, the decisions, the stages, the functions.
 #[must_use]
 pub fn render(before: &Graph, plan: &Plan) -> String {
-    let mut text =
-        format!("flow\n{}\ndecisions\n{}\nstages\n{}", indented(&graph(before)), indented(&decisions(plan)), indented(&stages(plan)));
+    let mut text = format!(
+        "flow\n{}\ndecisions\n{}\nstages\n{}",
+        indented(&graph(before)),
+        indented(&decisions(plan)),
+        indented(&stages(plan))
+    );
     if !plan.functions.is_empty() {
         let _ = write!(text, "\nfunctions\n{}", indented(&functions(plan)));
     }

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use plan::{Decision, Graph, Operations, OutputChannel, Plan};
 
 use crate::{
-    Draft, tiers,
+    Draft,
     build::{self, Built, Stages},
     canonical::canonical,
     estimate,
     passes::{self, Context, Log, Lua, PASSES, PassName},
+    tiers,
 };
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -83,7 +84,8 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions, functions: Vec::new() };
+    let mut plan =
+        Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions, functions: Vec::new() };
     plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);

@@ -10,8 +10,8 @@ use engine::run::RunOptions;
 
 use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
-use crate::progress::Progress;
 use crate::interrupt::Watch;
+use crate::progress::Progress;
 use crate::{machine, output, report, summary};
 
 /// Less is not enough for one task to hold a block of rows.

@@ -186,7 +186,9 @@ fn validate_takes_several_files_and_reports_all_problems() {
     command.arg("validate").arg(good.path("flow.yaml")).arg(bad.path("flow.yaml"));
     let ran = finish(command);
     ran.expect(2, &["did you mean"]);
-    for (line, what) in [("flow.yaml:7:", "red"), ("flow.yaml:9:", "does not compile"), ("flow.yaml:10:", "s9"), ("flow.yaml:12:", "feld")] {
+    for (line, what) in
+        [("flow.yaml:7:", "red"), ("flow.yaml:9:", "does not compile"), ("flow.yaml:10:", "s9"), ("flow.yaml:12:", "feld")]
+    {
         let found = ran.stderr.lines().any(|told| told.contains(line) && told.contains(what));
         assert!(found, "a line with {line} and {what:?}:\n{}", ran.stderr);
     }

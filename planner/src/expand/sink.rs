@@ -109,7 +109,8 @@ impl Expansion<'_> {
 
     /// A relative path as one of the flow's folder, where that is known.
     fn absolute(&self, path: &str) -> String {
-        let folder = self.options.working_directory.zip(self.options.places).filter(|_| !path.starts_with('/') && !path.contains("://"));
+        let folder =
+            self.options.working_directory.zip(self.options.places).filter(|_| !path.starts_with('/') && !path.contains("://"));
         let Some((directory, places)) = folder else { return path.to_owned() };
         let file = places.file();
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);

@@ -35,7 +35,9 @@ impl Checker<'_> {
             }
             Some("object") => self.mended(Map::new(), schema, at),
             Some("array") => Some(json!([])),
-            Some("string") if at.path.ends_with("].name") && at.path.starts_with("steps[") && !at.path.contains("].sideInputs[") => {
+            Some("string")
+                if at.path.ends_with("].name") && at.path.starts_with("steps[") && !at.path.contains("].sideInputs[") =>
+            {
                 Some(Value::from(at.path.trim_end_matches(".name")))
             }
             Some("string") => Some(json!("")),

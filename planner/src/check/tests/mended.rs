@@ -139,7 +139,9 @@ fn sinks_on_one_path_are_found_however_it_is_written() {
     ] {
         assert!(clash(a, b), "{a} and {b}");
     }
-    for (a, b) in [("out", "sub/out"), ("out", "../out"), ("s3://a/out", "s3://b/out"), ("s3://a/../b", "s3://b"), ("out", "out2")] {
+    for (a, b) in
+        [("out", "sub/out"), ("out", "../out"), ("s3://a/out", "s3://b/out"), ("s3://a/../b", "s3://b"), ("out", "out2")]
+    {
         assert!(!clash(a, b), "{a} and {b}");
     }
 }
