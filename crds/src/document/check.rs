@@ -2,6 +2,7 @@
 
 mod help;
 mod mend;
+mod required;
 
 use serde_json::{Map, Number, Value};
 
@@ -10,7 +11,7 @@ use super::problem::{Place, Problem};
 use super::scalar::{Doubt, Reading, read};
 use super::tree::{Content, Entry, Node, Position, Style};
 use crate::nearest::did_you_mean;
-use crate::schema::{AT_MOST_ONE, INT_OR_STRING, KUBECTL_N, ONE_OF, PRESERVE, TEXT, one_of_parts, strings, text_kind};
+use crate::schema::{INT_OR_STRING, KUBECTL_N, PRESERVE, TEXT, strings, text_kind};
 
 /// The outcome of a check.
 pub(super) struct Checked {
@@ -156,45 +157,6 @@ impl Checker<'_> {
         let help = help::for_unknown_field(&entry.key, siblings, schema, self.step);
         let message = format!("unknown field {:?}", entry.key);
         self.report(entry.position, at, message, Some(help));
-    }
-
-    /// Fields that must be there, of which exactly one must be, or at most one may be.
-    fn required(&mut self, node: &Node, schema: &Value, at: &At, unknown: bool) {
-        let Content::Map(entries) = &node.content else { return };
-        let has = |name: &&str| entries.iter().any(|entry| meant_key(entry, entries, schema) == *name);
-        for name in strings(&schema["required"]).into_iter().filter(|name| !has(name)) {
-            let message =
-                if at.path.is_empty() { format!("{name:?} is missing") } else { format!("{:?} needs {name:?}", at.name()) };
-            let message = if at.path.ends_with(']') { format!("{name:?} is missing") } else { message };
-            // A mistyped field is reported as such; its name would then be missed too.
-            if !unknown {
-                self.report(node.position, at, message, None);
-            }
-        }
-        if let Some(one_of) = schema.get(ONE_OF) {
-            let (noun, names) = one_of_parts(one_of);
-            let given: Vec<&str> = names.iter().copied().filter(|name| has(name)).collect();
-            if given.is_empty() && !unknown {
-                let owner = if at.path.ends_with(']') { "the step".to_owned() } else { format!("{:?}", at.name()) };
-                let help = format!("give one of {}", names.join(", "));
-                self.report(node.position, at, format!("{owner} has no {noun}"), Some(help));
-            }
-            self.at_most_one(entries, &given, at, noun);
-        }
-        if let Some(names) = schema.get(AT_MOST_ONE) {
-            let given: Vec<&str> = strings(names).into_iter().filter(|name| has(name)).collect();
-            self.at_most_one(entries, &given, at, "prelude");
-        }
-    }
-
-    fn at_most_one(&mut self, entries: &[Entry], given: &[&str], at: &At, noun: &str) {
-        let [first, second, ..] = given else { return };
-        let position = entries.iter().filter(|entry| given.contains(&entry.key.as_str())).nth(1).map(|entry| entry.position);
-        given.iter().for_each(|name| self.places.doubt(&at.field(name).path));
-        let more = if given.len() > 2 { ", ..." } else { "" };
-        let message = format!("only one {noun} is allowed here, and there are {}: {first:?}, {second:?}{more}", given.len());
-        let help = if noun == "operator" { Some("make a step of each".to_owned()) } else { None };
-        self.report(position.unwrap_or_default(), at, message, help);
     }
 
     fn list(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
