@@ -10,7 +10,7 @@ fn all_of(steps: &str) -> String {
     };
     let crds::Reading { document, mut problems } = Document::read(&text, "");
     let document = document.unwrap_or_else(|| panic!("{problems:#?}"));
-    let options = CheckOptions { places: Some(&document.places), working_directory: Some("/work"), ..CheckOptions::default() };
+    let options = CheckOptions { places: Some(&document.places), working_directory: Some("/flows"), ..CheckOptions::default() };
     match check_with(&document.flow, &facts(), &ParamValues::new(), &options) {
         Ok(_) => assert!(problems.is_empty(), "a flow with problems is not to be run: {problems:?}"),
         Err(found) => problems.extend(locate(&found, &document.places)),
@@ -131,7 +131,7 @@ fn sinks_on_one_path_are_found_however_it_is_written() {
     for (a, b) in [
         ("out", "sub/../out"),
         ("out", "./out/"),
-        ("out", "/work/out"),
+        ("out", "/flows/out"),
         ("../out", "/out"),
         ("/a/../../out", "file:///out"),
         ("s3://bucket/out/", "S3://bucket/x/../../out"),
