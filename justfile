@@ -28,3 +28,7 @@ generate:
     mkdir -p target/generated
     cargo run --release --quiet -- crd > target/generated/crd.yaml
     cargo run --release --quiet -- schema > target/generated/schema.json
+
+# Look for bytes that break a reader: needs cargo-fuzz and a nightly compiler; `fuzz/fuzz_targets` has the targets
+fuzz target:
+    cargo +nightly fuzz run {{target}}

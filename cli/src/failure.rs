@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crds::Problem;
 
-use crate::output;
+use crate::{interrupt, output};
 
 /// The end of a command that failed.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Failure {
         match self {
             Failure::Request(_) | Failure::Problems(_) => 2,
             Failure::Flow(_) | Failure::System(_) | Failure::Stdout(_) => 1,
-            Failure::Interrupted => 130,
+            Failure::Interrupted => interrupt::INTERRUPTED,
             Failure::Told(code) => *code,
         }
     }

@@ -76,12 +76,19 @@ impl Flow {
     /// Reads and checks a flow file.
     pub(crate) fn load(file: &Path, params: &Params, look: Look) -> Result<Flow, Failure> {
         let values = params::by_name(params.given.clone()).map_err(Failure::Request)?;
-        let document = parse(file)?;
+        let crds::Reading { document, mut problems } = read(file)?;
+        let Some(document) = document else { return Err(Failure::Problems(problems)) };
         let directory = working_directory().map_err(Failure::System)?;
         let options =
             CheckOptions { places: Some(&document.places), working_directory: Some(&directory), ..CheckOptions::default() };
         let base = Path::new(&directory).join(file).parent().unwrap_or(Path::new("/")).to_owned();
-        check(&document, &values, options, &base, look).map_err(|problems| told(&problems, &document))
+        match check(&document, &values, options, &base, look) {
+            Ok(flow) if problems.is_empty() => return Ok(flow),
+            Ok(_) => {}
+            Err(found) => problems.extend(planner::locate(&found, &document.places)),
+        }
+        problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        Err(Failure::Problems(problems))
     }
 
     /// Whether all was seen that a run needs.
@@ -112,23 +119,19 @@ impl Flow {
     }
 }
 
-/// The file's flow, and where everything stands in it.
-fn parse(file: &Path) -> Result<Document, Failure> {
+/// The file's flow, where everything stands in it, and what is wrong with it.
+fn read(file: &Path) -> Result<crds::Reading, Failure> {
     let name = file.display().to_string();
     let bytes = fs::read(file).map_err(|error| {
         let message = format!("failed to read the flow file: {error}");
         Failure::Problems(vec![Problem::of_file(&name, message)])
     })?;
-    Document::parse_bytes(&bytes, &name).map_err(Failure::Problems)
+    Ok(Document::read_bytes(&bytes, &name))
 }
 
 fn working_directory() -> anyhow::Result<String> {
     let directory = env::current_dir().context("failed to find the working directory")?;
     directory.into_os_string().into_string().ok().context("the name of the working directory is not UTF-8")
-}
-
-fn told(problems: &[FlowProblem], document: &Document) -> Failure {
-    Failure::Problems(planner::locate(problems, &document.places))
 }
 
 /// Looks at the sources, as far as `look` goes, then checks with what was seen.

@@ -1,19 +1,79 @@
-//! Signals: the first one asks the run to stop and clean up, the second one ends the process at once.
+//! Signals: SIGINT (Ctrl-C) and SIGTERM ask the run to stop. Tasks that do not within a while (a compiled Lua loop cannot be
+//! stopped from within), or a second signal, end the process at once, with nothing left behind.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use engine::Cleanup;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::low_level::{exit, pipe};
 
-/// A flag that SIGINT (Ctrl-C) and SIGTERM set.
-pub(crate) fn watch() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal still finds the flag down, and only then raises it.
-        flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
+use crate::output;
+
+/// The exit code of an interrupted run.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// How long tasks may take to stop by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a run and the watch over signals share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    /// Set by the first signal; tasks look at it. Also set by a failure.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// What is removed where the process ends at once.
+    pub(crate) cleanup: Arc<Cleanup>,
+    signalled: Arc<AtomicBool>,
+    /// Held by who has the last word.
+    end: Arc<Mutex<()>>,
+}
+
+impl Watch {
+    /// Begins to watch. `last_words`: what is told where the process ends at once.
+    pub(crate) fn begin(last_words: impl Fn() -> String + Send + 'static) -> io::Result<Watch> {
+        let watch = Watch::default();
+        let (told, tell) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM] {
+            pipe::register(signal, tell.try_clone()?)?;
+        }
+        let follower = watch.clone();
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || follower.follow(told, &last_words))?;
+        Ok(watch)
     }
-    Ok(stop)
+
+    /// Whether a signal has come.
+    pub(crate) fn is_signalled(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed)
+    }
+
+    /// To be called before the outcome of the run is told: from here on no signal ends the process with another one.
+    pub(crate) fn is_over(&self) {
+        std::mem::forget(self.end.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn follow(&self, mut signals: UnixStream, last_words: &dyn Fn() -> String) {
+        if !comes(&mut signals) {
+            return;
+        }
+        self.signalled.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
+        if signals.set_read_timeout(Some(GRACE)).is_ok() {
+            // A second signal, or the end of the time: both mean now.
+            comes(&mut signals);
+        }
+        if self.cleanup.sweep() {
+            let _last = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            output::tell(&last_words());
+            exit(INTERRUPTED.into());
+        }
+        // The run has committed and is about to end.
+    }
+}
+
+/// Waits for a signal; false if none comes in time.
+fn comes(signals: &mut UnixStream) -> bool {
+    signals.read_exact(&mut [0]).is_ok()
 }

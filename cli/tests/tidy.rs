@@ -9,7 +9,7 @@ use std::process::Command;
 const FOREIGN: [&str; 6] = [".git", ".venv", ".hypothesis", "__pycache__", "node_modules", "target"];
 
 /// Which crate may use which, in programs (design.md, section 9). No other use is allowed.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("crds", &[]),
     ("plan", &[]),
     ("lua", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("operator", &["crds", "plan", "planner", "proto"]),
     ("executor", &["engine", "plan", "proto"]),
     ("oracle", &["crds", "plan", "planner"]),
+    ("hostile", &["crds", "engine", "lua", "plan", "planner"]),
 ];
 
 /// What tests may use beyond that: the naive interpreter is there for nothing else.

@@ -25,6 +25,16 @@ use serde_json::Value;
 use crate::GleamFlow;
 use crate::schema;
 
+/// A flow file as far as it was understood.
+#[derive(Debug)]
+pub struct Reading {
+    /// The flow; where there are problems, without the fields that have them, or with something made up for those that must be
+    /// there ([`SourceMap::is_mended`]). It is good for finding what else is wrong, not for running.
+    pub document: Option<Document>,
+    /// Every problem of the YAML and its structure, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
 /// A flow file that is structurally right.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -39,23 +49,29 @@ impl Document {
     /// # Errors
     /// Every problem of its YAML and structure, in the order of the file.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Vec<Problem>> {
-        let mut parsed = tree::parse(text, file_name);
-        let Some(root) = &parsed.root else { return Err(parsed.problems) };
+        Self::read(text, file_name).whole()
+    }
+
+    /// Reads a flow file's text as far as it can be understood.
+    #[must_use]
+    pub fn read(text: &str, file_name: &str) -> Reading {
+        let tree::Parsed { root, mut problems } = tree::parse(text, file_name);
+        let Some(root) = &root else { return Reading { document: None, problems } };
         static MODEL: LazyLock<Value> = LazyLock::new(schema::file_model);
         let mut checked = check::check(root, &MODEL, file_name);
-        parsed.problems.append(&mut checked.problems);
-        if parsed.problems.is_empty() {
-            match serde_json::from_value(checked.value) {
-                Ok(flow) => return Ok(Self { flow, places: checked.places }),
+        problems.append(&mut checked.problems);
+        let document = match serde_json::from_value(checked.value.clone()) {
+            Ok(flow) => Some(Self { flow, places: checked.places }),
+            Err(error) if problems.is_empty() => {
                 // All but the metadata, which is Kubernetes' own, was checked against the model.
-                Err(error) => {
-                    let message = format!("the metadata is not understood: {error}");
-                    parsed.problems.push(Problem::new(checked.places.place("metadata"), message));
-                }
+                let message = format!("the metadata is not understood: {error}");
+                problems.push(Problem::new(checked.places.place("metadata"), message));
+                without_metadata(checked)
             }
-        }
-        parsed.problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
-        Err(parsed.problems)
+            Err(_) => without_metadata(checked),
+        };
+        problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        Reading { document, problems }
     }
 
     /// Reads a flow file's bytes.
@@ -63,14 +79,38 @@ impl Document {
     /// # Errors
     /// As [`Document::parse`], and where the bytes are not UTF-8.
     pub fn parse_bytes(bytes: &[u8], file_name: &str) -> Result<Self, Vec<Problem>> {
+        Self::read_bytes(bytes, file_name).whole()
+    }
+
+    /// Reads a flow file's bytes as far as they can be understood.
+    #[must_use]
+    pub fn read_bytes(bytes: &[u8], file_name: &str) -> Reading {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse(text, file_name),
+            Ok(text) => Self::read(text, file_name),
             Err(error) => {
                 let before = &bytes[..error.valid_up_to()];
                 let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
                 let message = "this is not YAML: the file is not UTF-8 text";
-                Err(vec![Problem::new(Place::new(file_name, line, 1), message)])
+                Reading { document: None, problems: vec![Problem::new(Place::new(file_name, line, 1), message)] }
             }
         }
     }
+}
+
+impl Reading {
+    /// The document, if nothing is wrong with it.
+    fn whole(self) -> Result<Document, Vec<Problem>> {
+        match self.document {
+            Some(document) if self.problems.is_empty() => Ok(document),
+            Some(_) | None => Err(self.problems),
+        }
+    }
+}
+
+/// The flow with a bare name, for finding what else is wrong with it.
+fn without_metadata(mut checked: check::Checked) -> Option<Document> {
+    checked.places.doubt("metadata");
+    checked.value.as_object_mut()?.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
+    let flow = serde_json::from_value(checked.value).ok()?;
+    Some(Document { flow, places: checked.places })
 }

@@ -20,7 +20,7 @@ pub mod step;
 pub mod write;
 mod yaml;
 
-pub use document::{Document, Place, Problem, SourceMap};
+pub use document::{Document, Place, Problem, Reading, SourceMap};
 pub use field::{Direction, FieldRef, OrderField};
 pub use flow::{GleamFlow, GleamFlowSpec, Param};
 pub use nearest::nearest;

@@ -179,6 +179,8 @@ pub struct Pipe {
 /// The operator of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operator<'a> {
+    /// None, or which one cannot be told: that is a problem of the file, and the rest of the step can still be checked.
+    Unclear,
     Read(&'a Read),
     Map(&'a Lua),
     FlatMap(&'a Lua),
@@ -215,6 +217,7 @@ impl<'a> Operator<'a> {
     #[must_use]
     pub fn name(&self) -> OperatorName {
         match self {
+            Self::Unclear => "step",
             Self::Read(_) => "read",
             Self::Map(_) => "map",
             Self::FlatMap(_) => "flatMap",
@@ -257,7 +260,8 @@ impl<'a> Operator<'a> {
             | Self::Operate(lua) => Some(&lua.lua),
             Self::ParallelDo(split) => Some(&split.lua),
             Self::ReduceBy(reduce) => Some(&reduce.lua),
-            Self::Read(_)
+            Self::Unclear
+            | Self::Read(_)
             | Self::Select(_)
             | Self::GroupBy(_)
             | Self::CoGroup(_)

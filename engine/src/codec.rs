@@ -21,6 +21,30 @@ pub fn write_array_header(out: &mut Vec<u8>, len: usize) {
     }
 }
 
+/// Appends the header of a row of several fields (or none) that stands as an item in a group's list, so that [`is_row_item`] can
+/// tell it from a value that is a list: a longer header than needed, which every reader takes for the same list.
+///
+/// # Errors
+/// Where there is no longer header: from 65,536 fields on.
+pub fn write_row_item_header(out: &mut Vec<u8>, len: usize) -> Result<()> {
+    match len {
+        0..=15 => tagged(out, 0xdc, &(len as u16).to_be_bytes()),
+        16..=0xffff => tagged(out, 0xdd, &(len as u32).to_be_bytes()),
+        _ => return Err(Error::Corrupt("a row of more than 65,535 values cannot be an item of a group that is kept")),
+    }
+    Ok(())
+}
+
+/// Whether an item of a group's list was written with [`write_row_item_header`].
+#[must_use]
+pub fn is_row_item(item: &[u8]) -> bool {
+    match item {
+        [0xdc, high, low, ..] => u16::from_be_bytes([*high, *low]) < 16,
+        [0xdd, 0, 0, _, _, ..] => true,
+        _ => false,
+    }
+}
+
 /// Appends the header of a map of `len` pairs, which must follow, sorted by key.
 pub fn write_map_header(out: &mut Vec<u8>, len: usize) {
     match len {

@@ -9,6 +9,7 @@
 //! rows outlive a call they are MessagePack rows in [`Batch`]es, which a [`BatchLog`] keeps in memory or on disk.
 
 pub mod batch;
+pub mod cleanup;
 pub mod codec;
 pub mod error;
 pub mod fold;
@@ -33,6 +34,7 @@ pub mod value;
 pub mod worker;
 
 pub use batch::{Batch, BatchLog, BatchReader};
+pub use cleanup::Cleanup;
 pub use error::{Error, Result};
 pub use memory::{Budget, MemoryPool};
 pub use row::{RowBuf, RowScratch, RowSink};

@@ -15,6 +15,11 @@ use child::Child;
 
 pub use arguments::pipe_as_args;
 
+/// Kills a process group led by a child that was not yet waited for.
+pub(crate) fn kill_group(leader: u32) {
+    system::signal_group(leader, libc::SIGKILL);
+}
+
 /// How many bytes of rows are written to a child at once: what a pipe holds.
 const BLOCK: usize = 64 << 10;
 
@@ -74,7 +79,7 @@ struct Shell {
 
 impl Shell {
     fn start(&self, arguments: &[&std::ffi::OsStr], input: child::Input) -> Result<Child> {
-        Child::start(&self.command, arguments, &self.ctx.run.base, input)
+        Child::start(&self.command, arguments, &self.ctx.run, input)
             .map_err(|source| self.fail(None, PipeError::Start { command: self.command.clone(), source }))
     }
 

@@ -36,6 +36,7 @@ impl Observer for Quiet {
 
 /// What a finished run did.
 #[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     pub seconds: f64,
     /// Per step, in the order of the flow.
@@ -46,11 +47,13 @@ pub struct Report {
 
 /// What one step did, over all its copies and tasks.
 #[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StepReport {
     pub step: String,
     pub rows_in: u64,
     pub rows_out: u64,
-    /// Bytes read from or written to files, or shuffled; encoded rows, before compression.
+    /// Bytes read from files (of the parts that were read, as they are stored), written to a sink, or shuffled (encoded rows,
+    /// before compression).
     pub bytes: u64,
     /// Time in which a stage that ran the step was running (fused steps share theirs).
     pub seconds: f64,
@@ -61,6 +64,7 @@ pub struct StepReport {
 
 /// What one stage did.
 #[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StageReport {
     pub id: String,
     /// The steps it ran, in order.
@@ -76,6 +80,7 @@ pub struct StageReport {
 
 /// An estimate and what came.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Sizes {
     pub estimated_bytes: Option<u64>,
     pub bytes: u64,

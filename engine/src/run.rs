@@ -23,10 +23,11 @@ use std::time::Instant;
 use plan::schedule::{self, Unit};
 use plan::{NodeId, Plan};
 
+use crate::cleanup::Leftover;
 use crate::report::{Observer, Report};
 use crate::shuffle::MapTask;
 use crate::store::Stores;
-use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
+use crate::{Cleanup, Error, Result, RunContext, TaskContext, function};
 
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
@@ -49,6 +50,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// Set from outside to stop the run soon; it then returns [`crate::Error::Interrupted`]. Also set by a failure.
     pub stop: Arc<AtomicBool>,
+    /// To be swept where the process has to end without waiting for the run.
+    pub cleanup: Arc<Cleanup>,
 }
 
 /// Runs the plan; rows of `write.stdout` go to standard output, files appear when all is done.
@@ -57,22 +60,32 @@ pub struct RunOptions {
 /// The first failure; nothing is left behind then.
 pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result<Report> {
     let begun = Instant::now();
-    let scratch = scratch_dir(options)?;
+    let (scratch, _scratch_is_left) = {
+        let beginning = options.cleanup.begin();
+        let scratch = scratch_dir(options)?;
+        let left = beginning.register(Leftover::Directory(scratch.path().to_path_buf()));
+        (scratch, left)
+    };
     let run = Arc::new(context(plan, options, scratch.path()));
     let order = schedule::units(plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
     let job = Arc::new(Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?);
     let last_reads = schedule::last_reads(plan, &order);
-    let mut report = Report::default();
+    let (mut report, mut operated) = (Report::default(), Vec::new());
     for (index, unit) in order.iter().enumerate() {
         match unit {
             Unit::Stage(stage) => report.stages.push(stage::run_stage(&job, stage, &onward(&job, &order, index), observer)?),
-            Unit::Operate(node) => operate(&job, *node)?,
+            Unit::Operate(node) => {
+                let begun = Instant::now();
+                operate(&job, *node)?;
+                operated.push((plan.graph.node(*node).step.as_str(), begun.elapsed().as_secs_f64()));
+            }
         }
         for (collection, _) in last_reads.iter().filter(|(_, last)| **last == index) {
             job.free(*collection);
         }
     }
-    report.steps = steps::reports(&job, &report.stages);
+    job.prepare()?;
+    report.steps = steps::reports(&job, &report.stages, &operated);
     Arc::into_inner(job).expect("all tasks are over").commit()?;
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
@@ -105,15 +118,14 @@ fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunC
     RunContext {
         seed: options.seed,
         prelude: plan.prelude.clone(),
-        base: options.base.clone(),
-        scratch: scratch.to_path_buf(),
         threads: options.threads.max(1),
-        memory: MemoryPool::new(options.memory / 2),
         stop: Arc::clone(&options.stop),
+        cleanup: Arc::clone(&options.cleanup),
         set_aside: steps().map(|step| (step, AtomicU64::default())).collect(),
         spilled: steps().map(|step| (step, Arc::default())).collect(),
         bytes: steps().map(|step| (step, AtomicU64::default())).collect(),
         stores: Stores::from_environment(),
+        ..RunContext::new(&options.base, scratch, options.memory / 2)
     }
 }
 

@@ -143,6 +143,7 @@ fn read_files(pieces: &[Piece], format: &Format, reading: &mut Reading<'_, '_>) 
             Format::Orc { columns } => columnar::read_orc(piece, columns.as_deref(), reading)?,
             Format::Whole => whole::read(&piece.file, reading)?,
         }
+        reading.ctx.run.count_bytes(reading.step, piece.bytes());
     }
     Ok(())
 }

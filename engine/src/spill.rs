@@ -43,7 +43,7 @@ impl SpillFile {
     /// # Errors
     /// [`Error::Spill`], for example on a full disk.
     pub fn append(&self, batch: &Batch) -> Result<SpilledBatch> {
-        let compressed = lz4_flex::compress_prepend_size(&batch.bytes);
+        let compressed = compress(&batch.bytes);
         let offset = self.end.fetch_add(compressed.len() as u64, Ordering::Relaxed);
         self.file.write_all_at(&compressed, offset).map_err(|source| self.error("write", source))?;
         Ok(SpilledBatch { offset, compressed: compressed.len(), rows: batch.rows })
@@ -56,9 +56,7 @@ impl SpillFile {
     pub fn read(&self, at: SpilledBatch) -> Result<Batch> {
         let mut compressed = vec![0; at.compressed];
         self.file.read_exact_at(&mut compressed, at.offset).map_err(|source| self.error("read", source))?;
-        let bytes = lz4_flex::decompress_size_prepended(&compressed)
-            .map_err(|_| Error::Corrupt("a spilled batch does not decompress"))?;
-        Ok(Batch { rows: at.rows, bytes })
+        Ok(Batch { rows: at.rows, bytes: decompress(&compressed)? })
     }
 
     /// Bytes written.
@@ -70,4 +68,26 @@ impl SpillFile {
     fn error(&self, attempt: &'static str, source: io::Error) -> Error {
         Error::Spill { attempt, path: self.path.clone(), source }
     }
+}
+
+/// LZ4 makes at most so many bytes of one.
+const LARGEST_RATIO: usize = 255;
+
+/// The bytes of a batch as they stand in a file.
+#[must_use]
+pub fn compress(bytes: &[u8]) -> Vec<u8> {
+    lz4_flex::compress_prepend_size(bytes)
+}
+
+/// The bytes of a batch again.
+///
+/// # Errors
+/// [`Error::Corrupt`] if they were damaged; a damaged size takes no memory.
+pub fn decompress(compressed: &[u8]) -> Result<Vec<u8>> {
+    const DAMAGED: Error = Error::Corrupt("a spilled batch does not decompress");
+    let (size, block) = lz4_flex::block::uncompressed_size(compressed).map_err(|_| DAMAGED)?;
+    if size / LARGEST_RATIO > block.len() {
+        return Err(DAMAGED);
+    }
+    lz4_flex::decompress(block, size).map_err(|_| DAMAGED)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::op::Allowance;
-use crate::{Error, MemoryPool, Result, Stores};
+use crate::{Cleanup, Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct RunContext {
     pub stores: Arc<Stores>,
     /// Set to stop every task soon.
     pub stop: Arc<AtomicBool>,
+    /// What has to be removed where the process ends without waiting for its tasks.
+    pub cleanup: Arc<Cleanup>,
     /// Rows set aside by `onError`, per step.
     pub set_aside: BTreeMap<String, AtomicU64>,
     /// Bytes spilled per step.
@@ -38,6 +40,26 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// A run with one thread, in `base`, whose spilled rows go to `scratch`: without settings of object stores, and nothing
+    /// is counted by step.
+    #[must_use]
+    pub fn new(base: impl Into<PathBuf>, scratch: impl Into<PathBuf>, memory: usize) -> RunContext {
+        RunContext {
+            seed: 0,
+            prelude: String::new(),
+            base: base.into(),
+            scratch: scratch.into(),
+            threads: 1,
+            memory: MemoryPool::new(memory),
+            stores: Stores::new([]),
+            stop: Arc::default(),
+            cleanup: Arc::default(),
+            set_aside: BTreeMap::new(),
+            spilled: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+        }
+    }
+
     /// What one operator of a step may use, in one task.
     #[must_use]
     pub fn allowance(&self, step: &str) -> Allowance {

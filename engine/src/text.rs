@@ -6,6 +6,8 @@ use crate::{Result, Val};
 
 mod json;
 
+pub(crate) use json::ESCAPED as JSON_ESCAPED;
+
 pub use json::write_string;
 
 /// Why a value has no JSON form.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use plan::Plan;
 use plan::task::{Done, Failed, Held, Task, Work};
 
-use crate::{Batch, Error, MemoryPool, Result, RunContext, Stores};
+use crate::{Batch, Error, Result, RunContext, Stores};
 
 pub use failure::failed;
 
@@ -114,14 +114,11 @@ fn context(plan: &Plan, options: &WorkerOptions, watch: &Watch) -> RunContext {
     RunContext {
         seed: options.seed,
         prelude: plan.prelude.clone(),
-        base: options.base.clone(),
-        scratch: options.scratch.clone(),
-        threads: 1,
-        memory: MemoryPool::new(options.memory / 2),
         stop: Arc::clone(&watch.stop),
+        stores: Arc::clone(&options.stores),
         set_aside: steps().map(|step| (step, AtomicU64::default())).collect(),
         spilled: steps().map(|step| (step, Arc::default())).collect(),
         bytes: steps().map(|step| (step, AtomicU64::default())).collect(),
-        stores: Arc::clone(&options.stores),
+        ..RunContext::new(&options.base, &options.scratch, options.memory / 2)
     }
 }

@@ -163,7 +163,7 @@ pub fn tier(function: &str, role: Role, prelude: &str) -> Tier {
 }
 
 /// Globals that Lua or the engine gives to functions: no side input may be called like one.
-const GLOBALS: [&str; 46] = [
+const GLOBALS: [&str; 48] = [
     "_G",
     "_VERSION",
     "assert",
@@ -210,6 +210,8 @@ const GLOBALS: [&str; 46] = [
     "utf8",
     "xpcall",
     "__gleamflow_key",
+    "arg",
+    "gleamflow",
 ];
 
 /// Whether a name is taken by Lua or the engine, so that a side input must not have it.

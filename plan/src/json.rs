@@ -19,6 +19,7 @@ pub fn render(plan: &Plan) -> Value {
         "mscrs": plan.mscrs.iter().map(|mscr| stage(plan, mscr)).collect::<Vec<_>>(),
         "operates": plan.operates.iter().map(|operate| operate_stage(plan, operate)).collect::<Vec<_>>(),
         "decisions": plan.decisions,
+        "functions": plan.functions,
     })
 }
 

@@ -31,7 +31,7 @@ pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};
 pub use ids::{CollectionId, MscrId, NodeId};
-pub use mscr::{After, InputChannel, Mscr, OperateStage, Operations, OutputChannel, Pass, Plan};
+pub use mscr::{After, FunctionTier, InputChannel, Mscr, OperateStage, Operations, OutputChannel, Pass, Plan, Tier};
 pub use op::{
     CsvOptions, Do, Fold, Format, Function, Group, JoinKind, Key, Mode, Op, Order, Paths, Sink, SinkFormat, Source, ValueType,
     Values,

@@ -1,6 +1,7 @@
 //! MSCRs: which nodes run in one map-shuffle-combine-reduce pass (FlumeJava, section 4.2), and the whole plan.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,39 @@ pub struct Plan {
     pub materialized: BTreeSet<CollectionId>,
     pub operations: Operations,
     pub decisions: Vec<Decision>,
+    /// How each function runs, in the order of the flow.
+    pub functions: Vec<FunctionTier>,
+}
+
+/// How the function of a step runs, and why not faster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionTier {
+    pub step: String,
+    pub tier: Tier,
+    /// For people.
+    pub reason: String,
+}
+
+/// How a function runs; all ways give the same rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// As native code.
+    Native,
+    /// In LuaJIT, many rows at a time.
+    Batched,
+    /// In LuaJIT, one call for each row or pair of rows.
+    PerRow,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Native => "native",
+            Tier::Batched => "batched",
+            Tier::PerRow => "per row",
+        })
+    }
 }
 
 /// One stage: mappers over input channels, shuffles into output channels, reducers behind them.

@@ -5,16 +5,32 @@ mod graph;
 use std::{collections::BTreeMap, fmt::Write};
 
 use crate::{
-    After, Graph, InputChannel, Mscr, OutputChannel, Pass, Plan,
+    After, FunctionTier, Graph, InputChannel, Mscr, OutputChannel, Pass, Plan,
     json::{pass_name, side_inputs, steps},
 };
 
 pub use graph::{graph, operator};
 
-/// The whole story: the graph before, the decisions, the stages.
+/// The whole story: the graph before, the decisions, the stages, the functions.
 #[must_use]
 pub fn render(before: &Graph, plan: &Plan) -> String {
-    format!("flow\n{}\ndecisions\n{}\nstages\n{}", indented(&graph(before)), indented(&decisions(plan)), indented(&stages(plan)))
+    let mut text = format!(
+        "flow\n{}\ndecisions\n{}\nstages\n{}",
+        indented(&graph(before)),
+        indented(&decisions(plan)),
+        indented(&stages(plan))
+    );
+    if !plan.functions.is_empty() {
+        let _ = write!(text, "\nfunctions\n{}", indented(&functions(plan)));
+    }
+    text
+}
+
+/// How each function runs, and why.
+#[must_use]
+pub fn functions(plan: &Plan) -> String {
+    let line = |function: &FunctionTier| format!("{}: {}, {}\n", function.step, function.tier, function.reason);
+    plan.functions.iter().map(line).collect()
 }
 
 /// What each pass did (`+`) and did not do (`-`), and why, in the order of the passes.

@@ -40,6 +40,18 @@ pub struct CheckOptions<'a> {
     pub working_directory: Option<&'a str>,
 }
 
+impl CheckOptions<'_> {
+    /// Whether the file was found to be wrong somewhere in a step, so that not all is known of what it reads and makes.
+    pub(crate) fn is_unclear(&self, step: usize) -> bool {
+        self.places.is_some_and(|places| places.has_doubts_in(&format!("steps[{step}]")))
+    }
+
+    /// Whether the file was found to be wrong where it may declare parameters.
+    pub(crate) fn has_unclear_params(&self) -> bool {
+        self.places.is_some_and(|places| places.is_doubtful("params") || places.has_doubts_in("params"))
+    }
+}
+
 /// A flow without problems.
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -62,29 +74,33 @@ pub fn check(flow: &GleamFlow, facts: &Facts, params: &ParamValues) -> Result<Ch
 /// Checks a flow and expands it, with options.
 ///
 /// # Errors
-/// Every problem of the flow.
+/// Every problem of the flow. Of one whose file has problems of its own ([`SourceMap::is_mended`]), every further one, which may
+/// be none.
 pub fn check_with(
     flow: &GleamFlow,
     facts: &Facts,
     params: &ParamValues,
     options: &CheckOptions<'_>,
 ) -> Result<Checked, Vec<FlowProblem>> {
-    let (steps, mut problems) = substitute(&flow.spec, params, options.working_directory);
+    let (steps, mut problems) = substitute(&flow.spec, params, options);
     problems.extend(cluster::check(&flow.spec));
     let prelude = prelude(&flow.spec, options.lua_from, &mut problems);
-    let Some(operators) = operators(&steps, &mut problems) else { return Err(problems) };
+    let operators = operators(&steps, &mut problems);
     for (index, (step, operator)) in steps.iter().zip(&operators).enumerate() {
         let path = format!("steps[{index}]");
-        let function = functions::function(step, operator, &prelude, &path);
+        let function = functions::function(step, operator, &prelude, &path, options.places);
         // A function whose parameters are wrong need not compile.
         problems.extend(function.filter(|found| problems.iter().all(|problem| problem.path != found.path)));
         problems.extend(functions::side_inputs(step, operator, &path));
     }
-    let (wiring, found) = wiring::connect(&steps, &operators);
+    let (wiring, found) = wiring::connect(&steps, &operators, options);
     problems.extend(found);
     let expanded = expand(&steps, &operators, &wiring, facts, options);
     problems.extend(expanded.problems);
-    if !problems.is_empty() {
+    if let Some(places) = options.places {
+        problems.retain(|problem| !places.is_doubtful(&problem.path));
+    }
+    if !problems.is_empty() || options.places.is_some_and(SourceMap::is_mended) {
         return Err(problems);
     }
     let warnings = steps.iter().enumerate().filter(|(index, _)| !wiring.kept[*index]).map(|(index, step)| unread(index, step));
@@ -108,7 +124,7 @@ pub fn sources_with(
     params: &ParamValues,
     options: &CheckOptions<'_>,
 ) -> Result<Vec<(String, plan::Source)>, Vec<FlowProblem>> {
-    let (steps, problems) = substitute(&flow.spec, params, options.working_directory);
+    let (steps, problems) = substitute(&flow.spec, params, options);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -116,8 +132,8 @@ pub fn sources_with(
     Ok(steps.iter().filter_map(source).collect())
 }
 
-/// The operator of each step; `None`, and problems, where a step has not exactly one.
-fn operators<'a>(steps: &'a [Step], problems: &mut Vec<FlowProblem>) -> Option<Vec<Operator<'a>>> {
+/// The operator of each step; problems where a step has not exactly one.
+fn operators<'a>(steps: &'a [Step], problems: &mut Vec<FlowProblem>) -> Vec<Operator<'a>> {
     let mut operators = Vec::with_capacity(steps.len());
     for (index, step) in steps.iter().enumerate() {
         match step.operators().as_slice() {
@@ -125,10 +141,11 @@ fn operators<'a>(steps: &'a [Step], problems: &mut Vec<FlowProblem>) -> Option<V
             found => {
                 let message = format!("a step has exactly one operator, and this one has {}", found.len());
                 problems.push(FlowProblem::new(format!("steps[{index}]"), message).step(&step.name));
+                operators.push(Operator::Unclear);
             }
         }
     }
-    (operators.len() == steps.len()).then_some(operators)
+    operators
 }
 
 /// The prelude, compiled for its problems.

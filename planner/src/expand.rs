@@ -122,9 +122,15 @@ impl Expansion<'_> {
     fn step(&mut self, index: usize, step: &Step, operator: &Operator<'_>, wiring: &Wiring) {
         let edges = &wiring.edges[index];
         let mut current = Current { index, step, operator, inputs: Vec::new(), sides: self.sides(step, &edges.sides) };
-        current.inputs = edges.inputs.iter().map(|port| self.output(*port)).collect();
+        let is_unclear = self.options.is_unclear(index);
+        // Nothing follows for certain from inputs and options of which some are not known.
+        let input = |port: &Option<Port>| if is_unclear { broken() } else { self.output(*port) };
+        current.inputs = edges.inputs.iter().map(input).collect();
         self.join_letters(&mut current, &edges.letters);
-        let made = self.operator(&current);
+        let mut made = self.operator(&current);
+        if is_unclear {
+            made.iter_mut().for_each(|made| made.names = Names::with_rest(Rest::Broken));
+        }
         self.check_common(&current);
         self.finish(&current, made);
     }
@@ -327,7 +333,8 @@ impl Expansion<'_> {
 /// Whether `partitions` of a step means something: it reads or shuffles.
 fn makes_partitions(operator: &Operator<'_>) -> bool {
     match operator {
-        Operator::Read(_)
+        Operator::Unclear
+        | Operator::Read(_)
         | Operator::Reduce(_)
         | Operator::GroupBy(_)
         | Operator::ReduceBy(_)

@@ -15,6 +15,7 @@ mod params;
 pub mod passes;
 mod planning;
 mod quotient;
+mod tiers;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use crds::nearest::did_you_mean;
 use crds::{GleamFlowSpec, Step};
 use serde_json::Value;
 
-use crate::check::FlowProblem;
+use crate::check::{CheckOptions, FlowProblem};
 
 const OPEN: &str = "$(params.";
 
@@ -15,6 +15,8 @@ pub(crate) struct Params<'a> {
     values: BTreeMap<&'a str, Given<'a>>,
     /// Where relative paths that `--param` gave resolve.
     working_directory: Option<&'a str>,
+    /// Whether there may be others, in fields that are wrong themselves.
+    unclear: bool,
     problems: Vec<FlowProblem>,
 }
 
@@ -29,9 +31,14 @@ struct Given<'a> {
 pub(crate) fn substitute<'a>(
     spec: &'a GleamFlowSpec,
     outside: &'a BTreeMap<String, String>,
-    working_directory: Option<&'a str>,
+    options: &CheckOptions<'a>,
 ) -> (Vec<Step>, Vec<FlowProblem>) {
-    let mut params = Params { values: BTreeMap::new(), working_directory, problems: Vec::new() };
+    let mut params = Params {
+        values: BTreeMap::new(),
+        working_directory: options.working_directory,
+        unclear: options.has_unclear_params(),
+        problems: Vec::new(),
+    };
     params.declare(spec, outside);
     let steps = spec.steps.iter().enumerate().map(|(index, step)| params.step(index, step));
     let steps = steps.collect();
@@ -53,7 +60,7 @@ impl<'a> Params<'a> {
                 self.problems.push(FlowProblem::new(path + ".name", format!("there are two parameters named {name:?}")));
             }
         }
-        for name in outside.keys().filter(|name| !self.values.contains_key(name.as_str())) {
+        for name in outside.keys().filter(|name| !self.unclear && !self.values.contains_key(name.as_str())) {
             let problem = FlowProblem::new("params", format!("the flow has no parameter {name:?}, which --param sets"));
             self.problems.push(problem.help(self.known(name)));
         }
@@ -119,6 +126,7 @@ impl<'a> Params<'a> {
                     }
                     done.push_str(value);
                 }
+                None if self.unclear => {}
                 None => self.problems.push(problem(format!("there is no parameter {name:?}")).help(self.known(name))),
             }
         }

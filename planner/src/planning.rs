@@ -10,6 +10,7 @@ use crate::{
     canonical::canonical,
     estimate,
     passes::{self, Context, Log, Lua, PASSES, PassName},
+    tiers,
 };
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -83,7 +84,9 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions };
+    let mut plan =
+        Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions, functions: Vec::new() };
+    plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
     watch("building", &|| plan::check_plan(&plan));

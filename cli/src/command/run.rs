@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -11,8 +10,9 @@ use engine::run::RunOptions;
 
 use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
+use crate::interrupt::Watch;
 use crate::progress::Progress;
-use crate::{interrupt, machine, output, report, summary};
+use crate::{machine, output, report, summary};
 
 /// Less is not enough for one task to hold a block of rows.
 const LEAST_MEMORY: u64 = 1 << 20;
@@ -59,42 +59,46 @@ enum Form {
 impl Run {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let form = self.report;
-        let told = self.run_and_report();
-        match told {
-            Err(failure) if form == Form::Json => {
-                output::tell(&failure.explanation());
-                output::tell(&report::failed(&failure));
-                Err(Failure::Told(failure.exit_code()))
+        let watch = Watch::begin(move || told(&Failure::Interrupted, form));
+        let watch = watch.context("failed to watch for signals").map_err(Failure::System)?;
+        let outcome = self.load_and_run(&watch);
+        watch.is_over();
+        let failure = match outcome {
+            Ok((flow, report)) => {
+                output::tell(&match form {
+                    Form::Table => summary::table(&report),
+                    Form::Json => report::done(&flow.name, &flow.warnings, &report),
+                });
+                return Ok(());
             }
-            told => told,
-        }
+            // Tasks that end because of it may say so in other words.
+            Err(Failure::Flow(_)) if watch.is_signalled() => Failure::Interrupted,
+            Err(failure) => failure,
+        };
+        output::tell(&told(&failure, form));
+        Err(Failure::Told(failure.exit_code()))
     }
 
-    fn run_and_report(self) -> Result<(), Failure> {
-        let stop = interrupt::watch().context("failed to watch for signals").map_err(Failure::System)?;
+    fn load_and_run(&self, watch: &Watch) -> Result<(Flow, Report), Failure> {
         let mut flow = Flow::load(&self.file, &self.planning.params, Look::Everywhere)?;
         flow.warn();
         flow.seen()?;
-        let report = self.run(&flow, stop)?;
-        output::tell(&match self.report {
-            Form::Table => summary::table(&report),
-            Form::Json => report::done(&flow.name, &flow.warnings, &report),
-        });
-        Ok(())
+        let report = self.run(&flow, watch)?;
+        Ok((flow, report))
     }
 
-    fn run(&self, flow: &Flow, stop: Arc<AtomicBool>) -> Result<Report, Failure> {
+    fn run(&self, flow: &Flow, watch: &Watch) -> Result<Report, Failure> {
         let plan = flow.plan(&self.planning);
-        if stop.load(Ordering::Relaxed) {
+        if watch.is_signalled() {
             return Err(Failure::Interrupted);
         }
         let progress = Progress::new(&plan);
-        let result = engine::run::run(&plan, &self.options(&flow.base, stop), &progress);
+        let result = engine::run::run(&plan, &self.options(&flow.base, watch), &progress);
         progress.finish();
         Ok(result?)
     }
 
-    fn options(&self, base: &Path, stop: Arc<AtomicBool>) -> RunOptions {
+    fn options(&self, base: &Path, watch: &Watch) -> RunOptions {
         RunOptions {
             base: base.to_owned(),
             scratch: self.scratch.clone(),
@@ -102,8 +106,17 @@ impl Run {
             memory: self.memory.unwrap_or_else(machine::default_memory),
             partitions: self.partitions,
             seed: self.seed,
-            stop,
+            stop: Arc::clone(&watch.stop),
+            cleanup: Arc::clone(&watch.cleanup),
         }
+    }
+}
+
+/// What is said of a run that did not come to its end.
+fn told(failure: &Failure, form: Form) -> String {
+    match form {
+        Form::Table => failure.explanation(),
+        Form::Json => failure.explanation() + &report::failed(failure),
     }
 }
 

@@ -73,7 +73,6 @@ fn an_interrupted_run_ends_with_130_and_leaves_nothing() {
 }
 
 #[test]
-#[ignore = "not yet: the run waits for what the killed shell started, which holds its output open"]
 fn a_killed_pipe_fails_the_flow() {
     let flow = endless();
     let (child, [shell, other]) = started(&flow);
@@ -114,22 +113,44 @@ fn a_failure_elsewhere_ends_the_pipes() {
 }
 
 #[test]
-#[ignore = "not yet: a compiled Lua loop cannot be stopped from within, and the command line does not end without it"]
 fn an_endless_lua_loop_can_be_interrupted() {
+    for (signals, at_most) in [(1, 15), (2, 2)] {
+        interrupt_an_endless_loop(signals, Duration::from_secs(at_most));
+    }
+}
+
+/// The loop runs beside a pipe, staged files and spilled rows; the second of two signals comes at once.
+fn interrupt_an_endless_loop(signals: usize, at_most: Duration) {
     let flow = Flow::of(&[
+        "read: {range: {to: 100000}}",
+        "map: {lua: 'function(x) return x, x end'}",
+        "write: {json: {path: deep/staged}}",
+        "read: {range: {to: 1}}",
+        "pipe: {command: 'sleep 1000 & echo $! > pids/child; echo $$ > pids/shell; cat; wait'}",
+        "write: {text: {path: piped}}",
         "read: {range: {to: 3}}",
         "map: {lua: 'function(x) while true do x = x + 1 end end'}",
         "write: {text: {path: out}}",
     ]);
-    let mut command = flow.command("run", &[]);
+    std::fs::create_dir(flow.path("pids")).expect("a directory");
+    let mut command = flow.command("run", &["--threads", "4"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    let read = |name: &str| std::fs::read_to_string(flow.path("pids").join(name)).unwrap_or_default();
+    wait_until("the pipe runs", || read("shell").ends_with('\n') && read("child").ends_with('\n'));
     std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
-    signal("-INT", child.id());
+    for _ in 0..signals {
+        signal("-INT", child.id());
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let output = child.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(start.elapsed() < Duration::from_secs(15));
-    assert_eq!(flow.entries(), ["flow.yaml"]);
+    assert!(start.elapsed() < at_most, "it took {:?}", start.elapsed());
+    for name in ["shell", "child"] {
+        wait_until("the pipe's processes are gone", || !is_running(&read(name)));
+    }
+    assert_eq!(flow.entries(), ["flow.yaml", "pids"]);
+    flow.is_clean();
 }
 
 #[test]
@@ -146,7 +167,7 @@ fn a_run_that_spills_leaves_no_temporary_file() {
     ran.expect(0, &[]);
     assert_eq!(ran.lines(), ["0", "1"]);
     let report = ran.report();
-    let spilled: u64 = report["steps"].as_array().expect("steps").iter().filter_map(|step| step["spilled_bytes"].as_u64()).sum();
+    let spilled: u64 = report["steps"].as_array().expect("steps").iter().filter_map(|step| step["spilledBytes"].as_u64()).sum();
     assert!(spilled > 0, "{report}");
     flow.is_clean();
 }

@@ -139,16 +139,38 @@ fn a_report_is_one_json_object_and_the_last_thing_on_stderr() {
     let rows = |step: &str| {
         let steps = report["steps"].as_array().expect("steps").clone();
         let found = steps.into_iter().find(|found| found["step"] == step).unwrap_or_else(|| panic!("{step} in {report}"));
-        (found["rows_in"].as_u64(), found["rows_out"].as_u64())
+        (found["rowsIn"].as_u64(), found["rowsOut"].as_u64())
     };
     assert_eq!(rows("s1").1, Some(10));
     assert_eq!(rows("s2"), (Some(10), Some(10)));
     assert_eq!(rows("s3"), (Some(10), Some(2)));
     assert_eq!(rows("s4").0, Some(2));
+    for step in report["steps"].as_array().expect("steps") {
+        let seconds = step["seconds"].as_f64().expect("a number");
+        assert!(seconds > 0.0, "{step}");
+    }
     let failed = Flow::of(&[READ, "map: {lua: 'function(x) error(\"no\") end'}", SHOW]).run(&["--report", "json"]);
     assert_eq!(failed.code, 1);
     let report = failed.report();
     assert_eq!((report["exitCode"].as_i64(), report["error"]["step"].as_str()), (Some(1), Some("s2")), "{report}");
+}
+
+#[test]
+fn bytes_are_what_sources_read_and_sinks_wrote() {
+    let steps = [
+        "read: {text: {paths: [a.txt]}}",
+        "filter: {lua: 'function(line) return line ~= \"two\" end'}",
+        "write: {text: {path: out}}",
+        "write: {stdout: {}}\nfrom: [s2]",
+        "write: {parquet: {path: columns}}\nfrom: [s2]",
+    ];
+    let flow = Flow::of(&steps).file("a.txt", "one\ntwo\nthree\n");
+    let ran = flow.run(&["--report", "json", "--threads", "1"]);
+    let report = ran.expect(0, &[]).report();
+    let bytes = |at: usize| report["steps"][at]["bytes"].as_u64().expect("bytes");
+    assert_eq!([bytes(0), bytes(1), bytes(2), bytes(3)], [14, 0, 10, 10], "{report}");
+    assert!(bytes(4) > 100, "{report}");
+    assert!(!ran.stderr.contains('_'), "names are written like exitCode: {}", ran.stderr);
 }
 
 #[test]
@@ -164,10 +186,13 @@ fn validate_takes_several_files_and_reports_all_problems() {
     command.arg("validate").arg(good.path("flow.yaml")).arg(bad.path("flow.yaml"));
     let ran = finish(command);
     ran.expect(2, &["did you mean"]);
-    for (line, what) in [("flow.yaml:7:", "red"), ("flow.yaml:12:", "feld")] {
+    for (line, what) in
+        [("flow.yaml:7:", "red"), ("flow.yaml:9:", "does not compile"), ("flow.yaml:10:", "s9"), ("flow.yaml:12:", "feld")]
+    {
         let found = ran.stderr.lines().any(|told| told.contains(line) && told.contains(what));
         assert!(found, "a line with {line} and {what:?}:\n{}", ran.stderr);
     }
+    ran.expect(2, &["4 problems"]);
     good.validate().expect(0, &[]);
 }
 
@@ -184,6 +209,9 @@ fn plan_shows_the_graph_in_each_format() {
     let plan: serde_json::Value = serde_json::from_slice(&json.expect(0, &[]).stdout).expect("json");
     assert_eq!(plan["operations"]["initial"], 5, "{plan}");
     assert!(plan["mscrs"].as_array().is_some_and(|mscrs| !mscrs.is_empty()), "{plan}");
+    let tiers = plan["functions"].as_array().expect("functions").iter();
+    let tiers: Vec<String> = tiers.map(|function| format!("{} {}", function["step"], function["tier"])).collect();
+    assert_eq!(tiers, ["\"s2\" \"native\"", "\"s3\" \"native\"", "\"s4\" \"native\""], "{plan}");
     let channel = &plan["mscrs"][0]["inputs"][0];
     assert_eq!(channel["reads"], serde_json::json!(["s1"]), "{plan}");
     let text = finish(flow.command("plan", &[]));

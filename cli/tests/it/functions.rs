@@ -279,7 +279,7 @@ fn on_error_sets_rows_aside_and_counts_them() {
     skip.prints(&["a\t1", "b\t1"]);
     let report: serde_json::Value = skip.run(&["--report", "json"]).report();
     let steps = report["steps"].as_array().expect("steps").clone();
-    let set_aside = steps.iter().find(|step| step["step"] == "s2").expect("s2")["set_aside"].as_u64();
+    let set_aside = steps.iter().find(|step| step["step"] == "s2").expect("s2")["setAside"].as_u64();
     assert_eq!(set_aside, Some(2), "{report}");
     let dead = Flow::of(&[
         read,

@@ -344,3 +344,27 @@ fn threads_do_not_change_the_result() {
         }
     }
 }
+
+#[test]
+fn a_group_that_is_kept_is_folded_like_any_other() {
+    for persist in ["", "\npersist: true"] {
+        let group = format!("groupBy: {{key: [1]}}{persist}");
+        // One value that is a list, in a function that could take any number of values.
+        Flow::of(&[
+            "read: {inline: {rows: [[a, 1], [a, 2], [b, 5]]}}",
+            "map: {lua: 'function(k, v) return k, {v, 0} end'}",
+            &group,
+            "combine: {lua: 'function(...) local x, y = ... return {x[1] + y[1], 0} end'}",
+            "write: {stdout: {}}",
+        ])
+        .prints(&["a\t[3,0]", "b\t[5,0]"]);
+        // Several values.
+        Flow::of(&[
+            "read: {inline: {rows: [[a, 1, 10], [a, 2, 20], [b, 5, 50]]}}",
+            &group,
+            "combine: {lua: 'function(...) local v, w, x, y = ... return v + x, w + y end'}",
+            "write: {stdout: {}}",
+        ])
+        .prints(&["a\t3\t30", "b\t5\t50"]);
+    }
+}

@@ -1,6 +1,8 @@
 //! A marked tree against the model: every problem at once, the value as the API server would keep it, and all places.
 
 mod help;
+mod mend;
+mod required;
 
 use serde_json::{Map, Number, Value};
 
@@ -9,11 +11,11 @@ use super::problem::{Place, Problem};
 use super::scalar::{Doubt, Reading, read};
 use super::tree::{Content, Entry, Node, Position, Style};
 use crate::nearest::did_you_mean;
-use crate::schema::{AT_MOST_ONE, INT_OR_STRING, KUBECTL_N, ONE_OF, PRESERVE, TEXT, one_of_parts, strings, text_kind};
+use crate::schema::{INT_OR_STRING, KUBECTL_N, PRESERVE, TEXT, strings, text_kind};
 
 /// The outcome of a check.
 pub(super) struct Checked {
-    /// The object, without what had problems.
+    /// The object; what had problems is left out, or made up where it must be there. `null`: there is none.
     pub(super) value: Value,
     pub(super) places: SourceMap,
     pub(super) problems: Vec<Problem>,
@@ -27,7 +29,7 @@ pub(super) fn check(root: &Node, model: &Value, file: &str) -> Checked {
         checker.other_kind(root);
         Value::Null
     } else {
-        checker.value(root, model, &At::root())
+        checker.value(root, model, &At::root()).unwrap_or_default()
     };
     checker.name(root);
     if let Some(object) = value.as_object_mut() {
@@ -83,9 +85,9 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn value(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+    fn value(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
         if at.path.is_empty() {
-            self.places.insert("", None, node.position, node.style());
+            self.places.insert("", None, node);
         }
         match schema["type"].as_str() {
             Some("object") => self.object(node, schema, at),
@@ -95,11 +97,11 @@ impl Checker<'_> {
             Some("integer") => self.number(node, schema, at, true),
             Some("number") => self.number(node, schema, at, false),
             Some(_) | None if schema[INT_OR_STRING] == true => self.int_or_string(node, at),
-            Some(_) | None => self.any(node, at),
+            Some(_) | None => Some(self.any(node, at)),
         }
     }
 
-    fn object(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+    fn object(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
         let Content::Map(entries) = &node.content else {
             let help = help::instead_of_mapping(node, schema, at.name());
             return self.wrong(node, at, "fields", help);
@@ -109,15 +111,17 @@ impl Checker<'_> {
         for entry in entries {
             let key = meant_key(entry, entries, schema);
             let at = at.field(key);
-            self.places.insert(&at.path, Some(entry.position), entry.value.position, entry.value.style());
+            self.places.insert(&at.path, Some(entry.position), &entry.value);
             if schema["properties"].get(key).is_none() {
                 self.key(entry, &at);
             }
             match field_schema(schema, key) {
-                Some(field) => {
-                    let value = self.value(&entry.value, field, &at);
-                    object.insert(key.to_owned(), value);
-                }
+                Some(field) => match self.value(&entry.value, field, &at) {
+                    Some(value) => {
+                        object.insert(key.to_owned(), value);
+                    }
+                    None => self.places.doubt(&at.path),
+                },
                 None if schema[PRESERVE] == true => {
                     let value = self.any(&entry.value, &at);
                     object.insert(key.to_owned(), value);
@@ -129,7 +133,7 @@ impl Checker<'_> {
             }
         }
         self.required(node, schema, at, unknown);
-        Value::Object(object)
+        self.mended(object, schema, at)
     }
 
     /// A key that readers do not agree on.
@@ -155,65 +159,28 @@ impl Checker<'_> {
         self.report(entry.position, at, message, Some(help));
     }
 
-    /// Fields that must be there, of which exactly one must be, or at most one may be.
-    fn required(&mut self, node: &Node, schema: &Value, at: &At, unknown: bool) {
-        let Content::Map(entries) = &node.content else { return };
-        let has = |name: &&str| entries.iter().any(|entry| meant_key(entry, entries, schema) == *name);
-        for name in strings(&schema["required"]).into_iter().filter(|name| !has(name)) {
-            let message =
-                if at.path.is_empty() { format!("{name:?} is missing") } else { format!("{:?} needs {name:?}", at.name()) };
-            let message = if at.path.ends_with(']') { format!("{name:?} is missing") } else { message };
-            // A mistyped field is reported as such; its name would then be missed too.
-            if !unknown {
-                self.report(node.position, at, message, None);
-            }
-        }
-        if let Some(one_of) = schema.get(ONE_OF) {
-            let (noun, names) = one_of_parts(one_of);
-            let given: Vec<&str> = names.iter().copied().filter(|name| has(name)).collect();
-            if given.is_empty() && !unknown {
-                let owner = if at.path.ends_with(']') { "the step".to_owned() } else { format!("{:?}", at.name()) };
-                let help = format!("give one of {}", names.join(", "));
-                self.report(node.position, at, format!("{owner} has no {noun}"), Some(help));
-            }
-            self.at_most_one(entries, &given, at, noun);
-        }
-        if let Some(names) = schema.get(AT_MOST_ONE) {
-            let given: Vec<&str> = strings(names).into_iter().filter(|name| has(name)).collect();
-            self.at_most_one(entries, &given, at, "prelude");
-        }
-    }
-
-    fn at_most_one(&mut self, entries: &[Entry], given: &[&str], at: &At, noun: &str) {
-        let [first, second, ..] = given else { return };
-        let position = entries.iter().filter(|entry| given.contains(&entry.key.as_str())).nth(1).map(|entry| entry.position);
-        let more = if given.len() > 2 { ", ..." } else { "" };
-        let message = format!("only one {noun} is allowed here, and there are {}: {first:?}, {second:?}{more}", given.len());
-        let help = if noun == "operator" { Some("make a step of each".to_owned()) } else { None };
-        self.report(position.unwrap_or_default(), at, message, help);
-    }
-
-    fn list(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+    fn list(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
         let Content::List(items) = &node.content else {
             return self.wrong(node, at, "a list", help::instead_of_list(node, at.name()));
         };
         let values = items.iter().enumerate().map(|(index, item)| {
             let at = at.item(index, item);
-            self.places.insert(&at.path, None, item.position, item.style());
-            self.value(item, &schema["items"], &at)
+            self.places.insert(&at.path, None, item);
+            // Something has to stand in its place: what comes behind it keeps its number.
+            self.value(item, &schema["items"], &at).or_else(|| self.stand_in(&schema["items"], &at))
         });
-        let values: Vec<Value> = values.collect();
-        let count = values.len() as u64;
+        let values: Option<Vec<Value>> = values.collect();
+        let count = items.len() as u64;
         if schema["minItems"].as_u64().is_some_and(|least| count < least) {
             self.report(node.position, at, format!("{:?} is an empty list", at.name()), None);
         }
         if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
             self.report(node.position, at, format!("{:?} has {count} items, and at most {most} are allowed", at.name()), None);
         }
-        Value::Array(values)
+        values.map(Value::Array)
     }
 
-    fn string(&mut self, node: &Node, schema: &Value, at: &At) -> Value {
+    fn string(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
         let Content::Scalar { text, style } = &node.content else {
             return self.wrong(node, at, "text", None);
         };
@@ -227,16 +194,16 @@ impl Checker<'_> {
                 }
             }
         }
-        self.text(node, text, schema, at);
-        Value::String(text.clone())
+        self.text(node, text, schema, at).then(|| Value::String(text.clone()))
     }
 
-    /// The length, form and choice of a text.
-    fn text(&mut self, node: &Node, text: &str, schema: &Value, at: &At) {
+    /// The length, form and choice of a text; false if it is none of the choices.
+    fn text(&mut self, node: &Node, text: &str, schema: &Value, at: &At) -> bool {
         let length = text.chars().count() as u64;
         if let Some(choices) = schema.get("enum").map(strings).filter(|choices| !choices.contains(&text)) {
             let help = did_you_mean(text, choices.iter().copied()).unwrap_or_else(|| format!("write {}", choices.join(", ")));
             self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
+            return false;
         }
         if schema["minLength"].as_u64().is_some_and(|least| length < least) {
             self.report(node.position, at, format!("{:?} is empty", at.name()), None);
@@ -247,17 +214,18 @@ impl Checker<'_> {
             let help = format!("allowed are {}", kind.says);
             self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
         }
+        true
     }
 
-    fn boolean(&mut self, node: &Node, at: &At) -> Value {
+    fn boolean(&mut self, node: &Node, at: &At) -> Option<Value> {
         match reading(node) {
-            Some((_, Reading::Bool(value))) => Value::Bool(value),
+            Some((_, Reading::Bool(value))) => Some(Value::Bool(value)),
             Some((_, Reading::Doubtful(doubt @ Doubt::Word(_)))) => self.doubtful(node, doubt, at, Wanted::Bool),
             Some(_) | None => self.wrong(node, at, "true or false", None),
         }
     }
 
-    fn number(&mut self, node: &Node, schema: &Value, at: &At, whole: bool) -> Value {
+    fn number(&mut self, node: &Node, schema: &Value, at: &At, whole: bool) -> Option<Value> {
         let wanted = if whole { "a whole number" } else { "a number" };
         let (number, value) = match reading(node) {
             Some((_, Reading::Integer(integer))) => (Number::from(integer), integer as f64),
@@ -276,13 +244,13 @@ impl Checker<'_> {
         if let Some(most) = schema["maximum"].as_f64().filter(|most| value > *most) {
             self.report(node.position, at, format!("{:?} is {number}, and must be at most {most}", at.name()), None);
         }
-        Value::Number(number)
+        Some(Value::Number(number))
     }
 
-    fn int_or_string(&mut self, node: &Node, at: &At) -> Value {
+    fn int_or_string(&mut self, node: &Node, at: &At) -> Option<Value> {
         match reading(node) {
-            Some((_, Reading::Integer(integer))) => Value::from(integer),
-            Some((text, Reading::Text)) => Value::from(text),
+            Some((_, Reading::Integer(integer))) => Some(Value::from(integer)),
+            Some((text, Reading::Text)) => Some(Value::from(text)),
             Some((_, Reading::Doubtful(doubt))) => {
                 let wanted = if matches!(doubt, Doubt::Word(_)) { Wanted::Text } else { Wanted::Any };
                 self.doubtful(node, doubt, at, wanted)
@@ -297,7 +265,7 @@ impl Checker<'_> {
             Content::List(items) => {
                 let items = items.iter().enumerate().map(|(index, item)| {
                     let at = at.item(index, item);
-                    self.places.insert(&at.path, None, item.position, item.style());
+                    self.places.insert(&at.path, None, item);
                     self.any(item, &at)
                 });
                 Value::Array(items.collect())
@@ -306,7 +274,7 @@ impl Checker<'_> {
                 let mut object = Map::new();
                 for entry in entries {
                     let at = at.field(&entry.key);
-                    self.places.insert(&at.path, Some(entry.position), entry.value.position, entry.value.style());
+                    self.places.insert(&at.path, Some(entry.position), &entry.value);
                     self.key(entry, &at);
                     object.insert(entry.key.clone(), self.any(&entry.value, &at));
                 }
@@ -318,21 +286,21 @@ impl Checker<'_> {
                 Reading::Integer(value) => Value::from(value),
                 Reading::Float(value) => Value::from(value),
                 Reading::Text => Value::from(text.as_str()),
-                Reading::Doubtful(doubt) => self.doubtful(node, doubt, at, Wanted::Any),
+                Reading::Doubtful(doubt) => self.doubtful(node, doubt, at, Wanted::Any).unwrap_or_default(),
             },
             Content::Scalar { text, .. } => Value::from(text.as_str()),
         }
     }
 
     /// A value that YAML readers do not agree on, or that the API server cannot keep.
-    fn doubtful(&mut self, node: &Node, doubt: Doubt, at: &At, wanted: Wanted) -> Value {
+    fn doubtful(&mut self, node: &Node, doubt: Doubt, at: &At, wanted: Wanted) -> Option<Value> {
         let text = reading(node).map_or("", |(text, _)| text);
         let (message, help) = help::for_doubt(text, doubt, wanted);
         self.report(node.position, at, message, Some(help));
-        Value::Null
+        None
     }
 
-    fn wrong(&mut self, node: &Node, at: &At, wanted: &str, help: Option<String>) -> Value {
+    fn wrong(&mut self, node: &Node, at: &At, wanted: &str, help: Option<String>) -> Option<Value> {
         let found = help::described(node);
         let message = if found == "nothing" {
             format!("{:?} is empty, and should be {wanted}", at.name())
@@ -340,7 +308,7 @@ impl Checker<'_> {
             format!("{:?} should be {wanted}, not {found}", at.name())
         };
         self.report(node.position, at, message, help);
-        Value::Null
+        None
     }
 
     /// Kubernetes needs a name, and only takes certain ones.
@@ -375,6 +343,7 @@ impl Checker<'_> {
     }
 
     fn report(&mut self, position: Position, at: &At, message: impl Into<String>, help: Option<String>) {
+        self.places.doubt(&at.path);
         let place = Place::new(self.file, position.line, position.column);
         self.problems.push(Problem::new(place, message).help(help).step(at.step.as_deref()));
     }

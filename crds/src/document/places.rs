@@ -1,15 +1,17 @@
 //! Where each field of a flow stands in its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Place;
-use super::tree::{Position, Style};
+use super::tree::{Node, Position, Style};
 
 /// From the path of a field, such as `steps[3].map.lua`, to its place. Paths inside `spec` leave `spec.` out.
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap {
     file: String,
     entries: BTreeMap<String, Entry>,
+    /// Fields that have a problem, the fields that are missing by what should hold them.
+    doubts: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -17,15 +19,49 @@ struct Entry {
     key: Option<Position>,
     value: Position,
     style: Style,
+    cut: bool,
 }
 
 impl SourceMap {
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), entries: BTreeMap::new() }
+        Self { file: file.to_owned(), ..Self::default() }
     }
 
-    pub(super) fn insert(&mut self, path: &str, key: Option<Position>, value: Position, style: Style) {
-        self.entries.insert(path.to_owned(), Entry { key, value, style });
+    pub(super) fn insert(&mut self, path: &str, key: Option<Position>, value: &Node) {
+        let entry = Entry { key, value: value.position, style: value.style(), cut: value.cut };
+        self.entries.insert(path.to_owned(), entry);
+    }
+
+    pub(super) fn doubt(&mut self, path: &str) {
+        self.doubts.insert(path.to_owned());
+    }
+
+    /// Whether anything of the file was found to be wrong: what stands in the flow there is made up.
+    #[must_use]
+    pub fn is_mended(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
+    /// Whether something in or below a field was found to be wrong.
+    #[must_use]
+    pub fn has_doubts_in(&self, path: &str) -> bool {
+        let below = |doubt: &String| doubt[path.len()..].starts_with(['.', '[']) || doubt.len() == path.len();
+        self.doubts.range(path.to_owned()..).take_while(|doubt| doubt.starts_with(path)).any(below)
+    }
+
+    /// Whether a problem with a field may be but a consequence of one that was found before: with that field itself, with a
+    /// field in it, or, where it is absent, with one beside it, which may be what was meant.
+    #[must_use]
+    pub fn is_doubtful(&self, path: &str) -> bool {
+        let found = self.nearest_path(path);
+        let holder = if found == "spec" { "" } else { found };
+        self.doubts.contains(found) || self.doubts.iter().any(|doubt| parent(doubt) == holder)
+    }
+
+    /// Whether a field is text without quotes that ends where a comment begins, which may have been meant as a part of it.
+    #[must_use]
+    pub fn is_cut(&self, path: &str) -> bool {
+        self.entries.get(path).is_some_and(|entry| entry.cut)
     }
 
     /// The file's name, as it stands in messages.
@@ -65,16 +101,28 @@ impl SourceMap {
 
     /// The entry of a path or of its nearest ancestor, and whether it is the path's own.
     fn nearest(&self, path: &str) -> Option<(bool, &Entry)> {
+        let wanted = path.strip_prefix("spec.").unwrap_or(path);
+        let found = self.nearest_path(path);
+        self.entries.get(found).map(|entry| (found == wanted, entry))
+    }
+
+    /// A path, or where there is nothing, the one of its nearest ancestor.
+    fn nearest_path<'a>(&self, path: &'a str) -> &'a str {
         let mut rest = path.strip_prefix("spec.").unwrap_or(path);
-        let wanted = rest;
         loop {
-            if let Some(entry) = self.entries.get(rest) {
-                return Some((rest == wanted, entry));
+            if self.entries.contains_key(rest) {
+                return rest;
             }
             match rest.rfind(['.', '[']) {
                 Some(end) => rest = &rest[..end],
-                None => return self.entries.get("spec").or_else(|| self.entries.get("")).map(|entry| (false, entry)),
+                None if self.entries.contains_key("spec") => return "spec",
+                None => return "",
             }
         }
     }
+}
+
+/// The path of what holds a field or item; empty for the fields of `spec`.
+fn parent(path: &str) -> &str {
+    path.rfind(['.', '[']).map_or("", |end| &path[..end])
 }

@@ -35,6 +35,8 @@ pub(super) enum Style {
 pub(super) struct Node {
     pub(super) position: Position,
     pub(super) content: Content,
+    /// Whether it is plain text behind which a comment begins.
+    pub(super) cut: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -132,7 +134,8 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let (position, style) = self.style(&text, style, tag.as_deref(), position);
-                self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style } }, anchor)
+                let cut = style == Style::Plain && self.is_cut(&text, position);
+                self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style }, cut }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), "seq", position);
@@ -144,7 +147,7 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
-                self.add(Node { position: open.position, content: open.content }, open.anchor)
+                self.add(Node { position: open.position, content: open.content, cut: false }, open.anchor)
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => self.add(Node { position, ..node }, 0),
@@ -244,6 +247,28 @@ impl Builder<'_> {
         let written = written.split(" #").next().unwrap_or_default();
         let column = written.rfind(['|', '>']).map_or(0, |at| written[..at].chars().count());
         Position { line, column: column + 1 }
+    }
+
+    /// Whether a comment begins behind a plain text: the writer may have meant it as a part of the text.
+    fn is_cut(&self, text: &str, position: Position) -> bool {
+        let mut wanted = text.chars().filter(|letter| !letter.is_whitespace()).peekable();
+        for (index, line) in self.text.lines().skip(position.line.saturating_sub(1)).enumerate() {
+            let skip = if index == 0 { position.column.saturating_sub(1) } else { 0 };
+            let mut letters = line.chars();
+            letters.by_ref().take(skip).for_each(drop);
+            while wanted.peek().is_some() {
+                match letters.find(|letter| !letter.is_whitespace()) {
+                    Some(letter) if wanted.next() == Some(letter) => {}
+                    Some(_) => return false,
+                    None => break,
+                }
+            }
+            if wanted.peek().is_none() {
+                let behind = letters.as_str();
+                return behind.starts_with([' ', '\t']) && behind.trim_start().starts_with('#');
+            }
+        }
+        false
     }
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, allowed: &str, position: Position) {

@@ -3,26 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use plan::{Do, Function, Node, NodeId, OnError, Op};
 
 use super::*;
-use crate::{MemoryPool, RowBuf, RunContext, Value, codec};
+use crate::{RowBuf, RunContext, Value, codec};
 
 pub(super) fn context(prelude: &str) -> Rc<TaskContext> {
     let run = RunContext {
         seed: 7,
         prelude: prelude.to_owned(),
-        base: ".".into(),
-        scratch: ".".into(),
-        threads: 1,
-        memory: MemoryPool::new(1 << 30),
-        stores: crate::Stores::new([]),
-        stop: AtomicBool::new(false).into(),
         set_aside: [("f".to_owned(), AtomicU64::new(0))].into(),
-        spilled: Default::default(),
-        bytes: Default::default(),
+        ..RunContext::new(".", ".", 1 << 30)
     };
     Rc::new(TaskContext::new(Arc::new(run), 0))
 }
@@ -477,7 +470,7 @@ fn bad_rows_are_set_aside_whole_and_counted() {
 
 /// A side input of rows.
 fn side(name: &str, shape: SideShape, rows: &[&[Val<'_>]]) -> Side {
-    let mut log = BatchLog::new(&MemoryPool::new(1 << 20), std::path::Path::new("."));
+    let mut log = BatchLog::new(&crate::MemoryPool::new(1 << 20), std::path::Path::new("."));
     rows.iter().for_each(|row| log.push(row).unwrap());
     log.seal().unwrap();
     Side { name: name.to_owned(), shape, rows: Arc::new(log) }

@@ -17,6 +17,7 @@ pub struct Grouper {
     order_by: Vec<Order>,
     gather: Gather,
     sort_key: Vec<u8>,
+    marked: bool,
 }
 
 impl Grouper {
@@ -27,7 +28,13 @@ impl Grouper {
             Key::Columns(columns) => KeyShape::Fields(columns.len()),
             Key::Row => KeyShape::List,
         };
-        Grouper { key, values, order_by, gather: Gather::new(1, shape, allowance), sort_key: Vec::new() }
+        Grouper { key, values, order_by, gather: Gather::new(1, shape, allowance), sort_key: Vec::new(), marked: false }
+    }
+
+    /// The same, whose items of several fields can be told from values that are lists: for who takes the lists apart again.
+    #[must_use]
+    pub fn with_marked_rows(self, marked: bool) -> Grouper {
+        Grouper { marked, ..self }
     }
 
     /// Adds a row.
@@ -35,7 +42,7 @@ impl Grouper {
     /// # Errors
     /// [`Error::Step`] for a row without a key or order field, [`Error::Spill`].
     pub fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        let Grouper { key, values, order_by, gather, sort_key } = self;
+        let Grouper { key, values, order_by, gather, sort_key, .. } = self;
         gather.chains.probe.set_key(row, key).map_err(|error| gather.allowance.no_column(row, error))?;
         sort_key.clear();
         key::encode_order(row, order_by, sort_key).map_err(|error| gather.allowance.no_column(row, error))?;
@@ -69,6 +76,7 @@ impl Grouper {
         };
         let ordered = (!self.order_by.is_empty()).then_some(Items { without: columns });
         let mut lists = Lists::new(1, ordered, self.gather.allowance.clone(), sink);
+        lists.marked = self.marked;
         self.gather.finish(&mut lists)
     }
 }
@@ -152,6 +160,8 @@ pub fn tag<'v>(leg: u32, columns: &[u32], row: &[Val<'v>], out: &mut Vec<Val<'v>
 struct Lists<'s> {
     legs: Vec<List>,
     ordered: Option<Items>,
+    /// Whether items of several fields are marked.
+    marked: bool,
     allowance: Allowance,
     emitter: Emitter<'s>,
 }
@@ -180,18 +190,18 @@ const HEADER: usize = 5;
 impl<'s> Lists<'s> {
     fn new(legs: usize, ordered: Option<Items>, allowance: Allowance, sink: &'s mut dyn RowSink) -> Lists<'s> {
         let legs = (0..legs).map(|_| List::default()).collect();
-        Lists { legs, ordered, allowance, emitter: Emitter::new(sink) }
+        Lists { legs, ordered, marked: false, allowance, emitter: Emitter::new(sink) }
     }
 }
 
 impl Collector for Lists<'_> {
     fn add(&mut self, leg: usize, values: &[u8]) -> Result<()> {
         let list = self.legs.get_mut(leg).ok_or(Error::Corrupt("a row of an unknown leg"))?;
-        let item = if self.ordered.is_some() { values } else { item_of(values)? };
+        let (header, rest) = if self.ordered.is_some() { (Vec::new(), values) } else { item_of(values, self.marked)? };
         list.items += 1;
-        list.len += item.len();
+        list.len += header.len() + rest.len();
         if list.len <= self.allowance.budget {
-            list.add(item);
+            list.add(&header, rest);
         }
         Ok(())
     }
@@ -203,7 +213,7 @@ impl Collector for Lists<'_> {
         let mut row = key.to_vec();
         for list in &mut self.legs {
             if let Some(items) = &self.ordered {
-                list.sort(items)?;
+                list.sort(items, self.marked)?;
             }
             row.push(Val::List(list.close()));
         }
@@ -213,24 +223,32 @@ impl Collector for Lists<'_> {
     }
 }
 
-/// An encoded row as an item: the one value itself, else a list, which is what an encoded row is.
-fn item_of(values: &[u8]) -> Result<&[u8]> {
-    let mut rest = values;
-    Ok(if codec::read_array_header(&mut rest)? == 1 { rest } else { values })
+/// An encoded row as an item: the one value itself, else a list, which is what an encoded row is; its header and the rest.
+fn item_of(values: &[u8], marked: bool) -> Result<(Vec<u8>, &[u8])> {
+    let (mut rest, mut header) = (values, Vec::new());
+    Ok(match codec::read_array_header(&mut rest)? {
+        1 => (header, rest),
+        len if marked => {
+            codec::write_row_item_header(&mut header, len)?;
+            (header, rest)
+        }
+        _ => (header, values),
+    })
 }
 
 impl List {
-    fn add(&mut self, item: &[u8]) {
+    fn add(&mut self, header: &[u8], rest: &[u8]) {
         if self.bytes.is_empty() {
             self.bytes.resize(HEADER, 0);
         }
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(item);
+        self.bytes.extend_from_slice(header);
+        self.bytes.extend_from_slice(rest);
         self.rows.push(start..self.bytes.len());
     }
 
     /// Puts ordered rows in order, ties by the whole row, and makes items of them.
-    fn sort(&mut self, items: &Items) -> Result<()> {
+    fn sort(&mut self, items: &Items, marked: bool) -> Result<()> {
         let (mut rows, mut keyed) = (std::mem::take(&mut self.rows), Vec::new());
         for range in rows.drain(..) {
             let mut row = Vec::new();
@@ -243,15 +261,16 @@ impl List {
             }
             _ => unreachable!("ordered rows begin with their sort key"),
         });
-        let mut bytes = vec![0; HEADER];
+        let (mut bytes, mut item) = (vec![0; HEADER], Vec::new());
         for row in &keyed {
-            let start = bytes.len();
+            item.clear();
             match &items.without {
-                Some(columns) => write_rest(&row[1..], columns, &mut bytes),
-                None => codec::write_row(&mut bytes, &[]),
+                Some(columns) => write_rest(&row[1..], columns, &mut item),
+                None => codec::write_row(&mut item, &[]),
             }
-            let header = bytes.len() - start - item_of(&bytes[start..])?.len();
-            bytes.drain(start..start + header);
+            let (header, rest) = item_of(&item, marked)?;
+            bytes.extend_from_slice(&header);
+            bytes.extend_from_slice(rest);
         }
         self.bytes = bytes;
         Ok(())

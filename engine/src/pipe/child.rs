@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::system::{self, Wait};
+use crate::RunContext;
+use crate::cleanup::{Leftover, Registered};
 
 /// How many bytes are read from a child at once: what a pipe holds.
 const CHUNK: usize = 64 << 10;
@@ -40,11 +41,14 @@ pub(super) struct Child {
     reaped: bool,
     /// How long to sleep before looking again for the end of a child that holds no pipe any more.
     pause: Duration,
+    /// When it was last seen whether the process has ended.
+    looked: Instant,
+    registered: Option<Registered>,
 }
 
 impl Child {
-    /// Starts `sh -c command sh arguments...` in a directory.
-    pub(super) fn start(command: &str, arguments: &[&OsStr], directory: &Path, input: Input) -> io::Result<Child> {
+    /// Starts `sh -c command sh arguments...` in the run's directory.
+    pub(super) fn start(command: &str, arguments: &[&OsStr], run: &RunContext, input: Input) -> io::Result<Child> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(command).arg("sh").args(arguments).process_group(0);
         shell.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,10 +56,15 @@ impl Child {
             Input::Fed => Stdio::piped(),
             Input::Empty => Stdio::null(),
         });
-        if !directory.as_os_str().is_empty() {
-            shell.current_dir(directory);
+        if !run.base.as_os_str().is_empty() {
+            shell.current_dir(&run.base);
         }
-        let mut process = shell.spawn()?;
+        let (mut process, registered) = {
+            let beginning = run.cleanup.begin();
+            let process = shell.spawn()?;
+            let registered = beginning.register(Leftover::Group(process.id()));
+            (process, registered)
+        };
         let child = Child {
             stdin: process.stdin.take(),
             stdout: process.stdout.take(),
@@ -65,6 +74,8 @@ impl Child {
             tail: Vec::new(),
             reaped: false,
             pause: Duration::from_micros(20),
+            looked: Instant::now(),
+            registered: Some(registered),
         };
         child.unblock()?;
         Ok(child)
@@ -102,6 +113,9 @@ impl Child {
         ];
         system::wait_for_any(&mut waits, PATIENCE)?;
         let [stdin, stdout, stderr] = waits.map(|wait| wait.is_ready());
+        if self.looked.elapsed() >= PATIENCE {
+            self.look()?;
+        }
         if stderr {
             self.relay()?;
         }
@@ -110,6 +124,17 @@ impl Child {
         }
         let read = if stdout { read_some(&mut self.stdout, &mut self.buffer)? } else { 0 };
         Ok(&self.buffer[..read])
+    }
+
+    /// Where the shell came to a bad end, what it started is ended too, and its output is over: others may hold the pipe open
+    /// for ever, and the step fails anyway. Behind a shell that ended well its children may write on, as long as they like.
+    fn look(&mut self) -> io::Result<()> {
+        self.looked = Instant::now();
+        if system::has_failed(self.id())? {
+            system::signal_group(self.id(), libc::SIGKILL);
+            (self.stdin, self.stdout) = (None, None);
+        }
+        Ok(())
     }
 
     fn feed(&mut self, input: &mut &[u8]) -> io::Result<()> {
@@ -181,6 +206,7 @@ impl Child {
     /// Ends the process group, then collects the leader's status; in this order, since its id is free for others afterwards.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         system::signal_group(self.id(), libc::SIGKILL);
+        self.registered = None;
         self.reaped = true;
         self.process.wait()
     }

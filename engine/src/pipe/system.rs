@@ -53,12 +53,24 @@ pub(super) fn wait_for_any(waits: &mut [Wait<'_>], time: Duration) -> io::Result
 
 /// Whether a child that was not yet waited for has ended; leaves its status, and so its id, in place.
 pub(super) fn has_ended(child: u32) -> io::Result<bool> {
+    // SAFETY: waitid fills in the field, or leaves it zero where no child has ended.
+    peek(child).map(|info| unsafe { info.si_pid() } != 0)
+}
+
+/// Whether a child that was not yet waited for has ended, and not with status 0; leaves its status in place.
+pub(super) fn has_failed(child: u32) -> io::Result<bool> {
+    let info = peek(child)?;
+    // SAFETY: waitid fills in both fields, or leaves them zero where no child has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok(pid != 0 && (info.si_code != libc::CLD_EXITED || status != 0))
+}
+
+fn peek(child: u32) -> io::Result<libc::siginfo_t> {
     // SAFETY: all zeros is a valid `siginfo_t`, a C struct of integers.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: `info` outlives the call, which writes only to it.
     check(unsafe { libc::waitid(libc::P_PID, child, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) })?;
-    // SAFETY: waitid fills in the field, or leaves it zero where no child has ended.
-    Ok(unsafe { info.si_pid() } != 0)
+    Ok(info)
 }
 
 /// Signals a process group led by a child that was not yet waited for.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::{Error, MemoryPool, RunContext, Stores, codec};
+use crate::{Error, RunContext, codec};
 
 type Rows = Rc<RefCell<Vec<String>>>;
 
@@ -32,19 +32,7 @@ impl RowSink for Keep {
 }
 
 fn run_in(base: &Path) -> Arc<RunContext> {
-    Arc::new(RunContext {
-        seed: 1,
-        prelude: String::new(),
-        base: base.to_path_buf(),
-        scratch: base.to_path_buf(),
-        threads: 1,
-        memory: MemoryPool::new(1 << 20),
-        stores: Stores::new([]),
-        stop: Arc::default(),
-        set_aside: Default::default(),
-        bytes: Default::default(),
-        spilled: Default::default(),
-    })
+    Arc::new(RunContext { seed: 1, ..RunContext::new(base, base, 1 << 20) })
 }
 
 struct Bench {
@@ -354,4 +342,31 @@ fn an_argument_that_the_system_refuses_is_an_error() {
     let error = explain(&bench.as_args("true").push(&[Val::Str(&vec![b'x'; 4 << 20])]).unwrap_err());
     assert!(error.contains("failed to start a shell for command \"true\""), "{error}");
     assert!(error.len() < 2000);
+}
+
+#[test]
+fn a_shell_that_is_killed_fails_though_its_child_holds_the_output_open() {
+    let bench = Bench::new();
+    let mut sink = bench.pipe("sleep 1000 & echo $! > child; cat > /dev/null; kill -9 $$");
+    sink.push(&[Val::Int(1)]).unwrap();
+    let start = Instant::now();
+    let error = explain(&sink.finish().unwrap_err());
+    assert!(error.contains("was killed by signal 9"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "nobody waits for the child");
+    let child = bench.id_in("child");
+    until(|| (!runs(child)).then_some(()));
+}
+
+#[test]
+fn a_shell_that_fails_while_its_child_writes_on_fails_the_step() {
+    let bench = Bench::new();
+    let error = explain(&bench.pipe("yes & exit 3").finish().unwrap_err());
+    assert!(error.contains("exited with status 3"), "{error}");
+}
+
+#[test]
+fn what_children_write_behind_a_shell_that_ended_well_counts() {
+    let bench = Bench::new();
+    bench.pipe("(sleep 0.3; echo late) & echo early; exit 0").finish().unwrap();
+    assert_eq!(bench.rows(), [r#"("early")"#, r#"("late")"#, "end"]);
 }

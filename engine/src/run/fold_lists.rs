@@ -10,8 +10,6 @@ use super::chain::Chain;
 /// Folds each row's list.
 pub(crate) struct FoldLists {
     folder: Box<dyn Folder>,
-    /// Whether an item that is a list is a row of several values; else it is a value.
-    spread: bool,
     scratch: RowScratch,
     accumulator: RowBuf,
     folded: RowBuf,
@@ -21,15 +19,11 @@ pub(crate) struct FoldLists {
 impl FoldLists {
     /// The stage for a combine node.
     pub(crate) fn new(chain: &Chain<'_>, node: &Node, fold: &Fold) -> Result<FoldLists> {
-        let Fold::Lua(function) = fold else {
+        let Fold::Lua(_) = fold else {
             return Err(Error::Plan(format!("the fold of step {:?} is separated from its group", node.step)));
         };
-        // An item is a list where rows have several value fields, but also where the one value is a list: the function's
-        // parameters (x1..xn, y1..yn) tell which.
-        let spread = lua::parse(&function.source).is_ok_and(|parsed| parsed.vararg || parsed.params.len() > 2);
         Ok(FoldLists {
             folder: function::folder(node, chain.ctx, &chain.job.sides(node)?)?,
-            spread,
             scratch: RowScratch::default(),
             accumulator: RowBuf::default(),
             folded: RowBuf::default(),
@@ -58,8 +52,10 @@ impl RowSink for FoldLists {
         };
         let mut items = items;
         for at in 0..codec::read_array_header(&mut items)? {
+            // An item is a list where the row had several values, but also where its one value was a list.
+            let is_row = codec::is_row_item(items);
             match codec::read_val(&mut items)? {
-                Val::List(mut values) if self.spread => {
+                Val::List(mut values) if is_row => {
                     let mut item = Vec::new();
                     codec::read_row(&mut values, &mut item)?;
                     self.fold_item(at == 0, &item)?;

@@ -83,7 +83,11 @@ fn grouped(chain: &Chain<'_>, node: &Node, group: &Group) -> Result<Box<dyn RowS
         let Group::ByKey { key, values, order_by } = group else {
             return Err(Error::Plan(format!("step {:?} has no key", node.step)));
         };
-        let grouper = Grouper::new(key.clone(), *values, order_by.clone(), chain.job.run.allowance(&node.step));
+        // Those that run elsewhere get the lists, and take them apart again.
+        let consumers = chain.job.consumers.get(&output).map(Vec::as_slice).unwrap_or_default();
+        let combines = consumers.iter().filter(|id| matches!(chain.job.plan.graph.node(**id).op, Op::Combine(_))).count();
+        let grouper = Grouper::new(key.clone(), *values, order_by.clone(), chain.job.run.allowance(&node.step))
+            .with_marked_rows(combines > outs.len());
         outs.push(Box::new(Gathered { operator: Some(grouper), out: chain.lists(output)? }));
     }
     Ok(if outs.len() == 1 { outs.pop().expect("there is one") } else { Box::new(Tee(outs)) })

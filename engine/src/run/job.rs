@@ -215,12 +215,21 @@ impl Job {
         (Arc::clone(&self.sinks[step]), self.writers.fetch_add(1, Ordering::Relaxed) as usize)
     }
 
-    /// Makes all output visible: all that can fail is done for every sink before the first one commits.
-    pub(crate) fn commit(self) -> Result<()> {
-        self.sinks.values().try_for_each(|sink| sink.prepare())?;
-        for (_, sink) in self.sinks {
-            Arc::into_inner(sink).expect("all tasks are over").commit()?;
+    /// Does all that can fail for every sink before the first one commits.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        for (step, sink) in &self.sinks {
+            sink.prepare()?;
+            self.run.count_bytes(step, sink.bytes());
         }
         Ok(())
+    }
+
+    /// Makes all output visible.
+    pub(crate) fn commit(self) -> Result<()> {
+        let sinks = self.sinks;
+        self.run.cleanup.commit(|| {
+            let mut sinks = sinks.into_values();
+            sinks.try_for_each(|sink| Arc::into_inner(sink).expect("all tasks are over").commit())
+        })
     }
 }

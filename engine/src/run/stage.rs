@@ -1,6 +1,6 @@
 //! Runs one MSCR: its map tasks, then its reduce tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer:
     let targets = targets(job, stage);
     let inputs = inputs(job, stage)?;
     map(job, stage, &targets, &inputs, observer)?;
-    let mut report = report(job, stage, &targets);
+    let mut report = report(job, stage, &targets, &inputs);
     report.map_tasks = inputs.len() as u64;
     drop(inputs);
     report.reduce_tasks = reduce::run_reduce(job, stage, &targets, onward, observer)? as u64;
@@ -121,9 +121,14 @@ pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usi
     input.run(job, &ctx, out.as_mut(), bad.as_mut())
 }
 
-fn report(job: &Job, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>) -> StageReport {
+/// The reads whose files the stage reads.
+fn sources(inputs: &[Input]) -> BTreeSet<NodeId> {
+    inputs.iter().filter_map(Input::source).collect()
+}
+
+fn report(job: &Job, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>, inputs: &[Input]) -> StageReport {
     let mut report = StageReport { id: stage.id.to_string(), ..StageReport::default() };
-    for node in stage_nodes(stage) {
+    for node in sources(inputs).into_iter().chain(stage_nodes(stage)) {
         let step = &job.plan.graph.node(node).step;
         if !report.steps.contains(step) {
             report.steps.push(step.clone());

@@ -8,18 +8,18 @@ use crate::report::{StageReport, StepReport};
 
 use super::job::Job;
 
-/// One report per step, in the order of the flow.
-pub(crate) fn reports(job: &Job, stages: &[StageReport]) -> Vec<StepReport> {
+/// One report per step, in the order of the flow. `operated`: how long each operate ran, which is no part of a stage.
+pub(crate) fn reports(job: &Job, stages: &[StageReport], operated: &[(&str, f64)]) -> Vec<StepReport> {
     let mut steps: Vec<StepReport> = Vec::new();
     for node in job.plan.graph.nodes.values() {
         if !steps.iter().any(|step| step.step == node.step) {
-            steps.push(report(job, &node.step, stages));
+            steps.push(report(job, &node.step, stages, operated));
         }
     }
     steps
 }
 
-fn report(job: &Job, step: &str, stages: &[StageReport]) -> StepReport {
+fn report(job: &Job, step: &str, stages: &[StageReport], operated: &[(&str, f64)]) -> StepReport {
     let graph = &job.plan.graph;
     let mut report = StepReport { step: step.to_owned(), ..StepReport::default() };
     for node in graph.nodes.values().filter(|node| node.step == step) {
@@ -30,7 +30,10 @@ fn report(job: &Job, step: &str, stages: &[StageReport]) -> StepReport {
         report.rows_out += last.map(|output| flat_rows(job, *output)).sum::<u64>();
     }
     let of_step = |stage: &&StageReport| stage.steps.iter().any(|name| name == step);
-    report.seconds = stages.iter().filter(of_step).map(|stage| stage.seconds).sum();
+    let in_stages = stages.iter().filter(of_step).map(|stage| stage.seconds);
+    let alone = operated.iter().filter(|(name, _)| *name == step).map(|(_, seconds)| *seconds);
+    // Not `sum`, which gives -0.0 of nothing.
+    report.seconds = in_stages.chain(alone).fold(0.0, |total, seconds| total + seconds);
     let run = &job.run;
     report.spilled_bytes = run.spilled.get(step).map_or(0, |bytes| bytes.load(Ordering::Relaxed));
     report.set_aside = run.set_aside.get(step).map_or(0, |rows| rows.load(Ordering::Relaxed));

@@ -14,6 +14,7 @@ use super::part::Staged;
 use super::place::{Appended, SUCCESS, is_data, names_in};
 use super::swap::swap;
 use super::{SinkError, manifest};
+use crate::cleanup::{Beginning, Leftover, Registered};
 
 /// A directory that a sink writes into.
 #[derive(Debug)]
@@ -24,10 +25,12 @@ pub(super) struct Directory {
     how: How,
     mode: Mode,
     appended: Option<Appended>,
-    /// Dropped last: the staging directory may be in a directory that it made.
-    made: Option<Made>,
     /// Whether a manifest has what is staged: nothing is removed then.
     handed_over: bool,
+    /// Dropped late: the staging directory may be in a directory that it made.
+    made: Option<Made>,
+    /// Dropped last, when all of it is gone.
+    registered: Vec<Registered>,
 }
 
 /// How files become visible.
@@ -63,23 +66,33 @@ impl Directory {
                     return Err(SinkError::HoldsFlow { path: target });
                 }
                 if let Some(staging) = staging_beside(&target, tag)? {
-                    let (how, appended) = (How::Swap, None);
-                    return Ok(Directory { target, staging, how, mode, appended, made: None, handed_over: false });
+                    return Ok(Directory::new(target, staging, How::Swap, mode, None));
                 }
             }
         }
         Directory::one_by_one(&target, mode, None, tag)
     }
 
+    fn new(target: PathBuf, staging: PathBuf, how: How, mode: Mode, made: Option<Made>) -> Directory {
+        Directory { target, staging, how, mode, appended: None, handed_over: false, made, registered: Vec::new() }
+    }
+
     fn one_by_one(target: &Path, mode: Mode, made: Option<Made>, tag: &str) -> Result<Directory, SinkError> {
         let staging = inside(target, tag);
         std::fs::create_dir(&staging).map_err(on("make the directory", &staging))?;
-        let (target, how, appended) = (target.to_path_buf(), How::OneByOne, None);
-        let mut directory = Directory { target, staging, how, mode, appended, made, handed_over: false };
+        let mut directory = Directory::new(target.to_path_buf(), staging, How::OneByOne, mode, made);
         if mode == Mode::Append {
             directory.appended = Some(Appended::behind(names_in(&directory.target)?.iter().map(String::as_str)));
         }
         Ok(directory)
+    }
+
+    /// The same, known to those who clean up where the process ends early.
+    pub(super) fn registered(mut self, beginning: &Beginning<'_>) -> Directory {
+        self.registered.push(beginning.register(Leftover::Directory(self.staging.clone())));
+        let made = self.made.as_ref().map(|made| Leftover::Made(made.directories().to_vec()));
+        self.registered.extend(made.map(|made| beginning.register(made)));
+        self
     }
 
     /// Where files wait for the commit.

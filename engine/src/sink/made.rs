@@ -46,6 +46,11 @@ impl Made {
         }
     }
 
+    /// What it claims, a parent before those in it.
+    pub(super) fn directories(&self) -> &[PathBuf] {
+        &self.0
+    }
+
     fn release(&mut self, made: &mut BTreeMap<PathBuf, usize>) {
         while let Some(directory) = self.0.pop() {
             match made.get_mut(&directory) {

@@ -1,6 +1,7 @@
 //! A prefix of an object store as a sink's place: uploads in parts that are completed at the commit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use plan::Mode;
@@ -10,6 +11,7 @@ use super::part::{Part, Staged};
 use super::place::{Appended, SUCCESS, is_data};
 use super::{SinkError, manifest};
 use crate::store::{Location, Object};
+use crate::{Cleanup, RunContext};
 
 /// A prefix that a sink writes below.
 #[derive(Debug)]
@@ -19,12 +21,15 @@ pub(super) struct Prefix {
     appended: Option<Appended>,
     /// For pieces that are joined before they are uploaded.
     scratch: tempfile::TempDir,
+    /// Gets to know of uploads that have begun.
+    cleanup: Arc<Cleanup>,
 }
 
 impl Prefix {
-    pub(super) fn open(location: Location, mode: Mode, scratch: &Path) -> Result<Prefix, SinkError> {
+    pub(super) fn open(location: Location, mode: Mode, run: &RunContext) -> Result<Prefix, SinkError> {
+        let scratch = run.scratch.as_path();
         let scratch = tempfile::Builder::new().prefix("sink-").tempdir_in(scratch).map_err(on("make a directory in", scratch))?;
-        let mut prefix = Prefix { location, mode, appended: None, scratch };
+        let mut prefix = Prefix { location, mode, appended: None, scratch, cleanup: Arc::clone(&run.cleanup) };
         let old = prefix.data()?;
         match mode {
             Mode::Fail => prefix.refuse(&old)?,
@@ -38,7 +43,7 @@ impl Prefix {
     }
 
     pub(super) fn create(&self, name: &str) -> Result<Part, SinkError> {
-        Ok(Part::upload(self.location.child(name)?))
+        Ok(Part::upload(self.location.child(name)?, &self.cleanup))
     }
 
     pub(super) fn scratch(&self) -> &Path {

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error::on;
 use super::{SinkError, manifest};
+use crate::Cleanup;
+use crate::cleanup::{Leftover, Registered};
 use crate::store::Location;
 
 /// How large the parts of an upload are; stores take at most 10,000 of them, so later ones are larger.
@@ -40,6 +43,9 @@ pub(super) struct Upload {
     id: Option<String>,
     tags: Vec<String>,
     bytes: usize,
+    cleanup: Arc<Cleanup>,
+    /// As long as the store keeps parts of it.
+    registered: Option<Registered>,
 }
 
 impl Part {
@@ -55,8 +61,10 @@ impl Part {
         Ok(Part::File { file, path })
     }
 
-    pub(super) fn upload(location: Location) -> Part {
-        Part::Upload { upload: Upload { location, id: None, tags: Vec::new(), bytes: 0 }, block: Vec::new() }
+    pub(super) fn upload(location: Location, cleanup: &Arc<Cleanup>) -> Part {
+        let cleanup = Arc::clone(cleanup);
+        let upload = Upload { location, id: None, tags: Vec::new(), bytes: 0, cleanup, registered: None };
+        Part::Upload { upload, block: Vec::new() }
     }
 
     /// What the file is called in messages.
@@ -134,7 +142,12 @@ impl Upload {
     fn put(&mut self, block: Vec<u8>) -> Result<(), SinkError> {
         let id = match &self.id {
             Some(id) => id,
-            None => self.id.insert(self.location.create_upload()?),
+            None => {
+                let id = self.id.insert(self.location.create_upload()?);
+                let left = Leftover::Upload(self.location.clone(), id.clone());
+                self.registered = Some(self.cleanup.register_late(left));
+                id
+            }
         };
         self.bytes += block.len();
         self.tags.push(self.location.put_part(id, self.tags.len(), Bytes::from(block))?);
@@ -147,6 +160,7 @@ impl Upload {
             self.location.complete_upload(id, &self.tags)?;
         }
         self.id = None;
+        self.registered = None;
         Ok(())
     }
 

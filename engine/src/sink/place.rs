@@ -24,9 +24,11 @@ impl Place {
     /// Opens the place of a path as the flow has it; `tag` names what is staged.
     pub(super) fn open(path: &str, mode: plan::Mode, run: &RunContext, tag: &str) -> Result<Place, SinkError> {
         if let Some(local) = local_path(path)? {
-            return Directory::open(&run.base.join(local), mode, &run.base, tag).map(Place::Directory);
+            let beginning = run.cleanup.begin();
+            let directory = Directory::open(&run.base.join(local), mode, &run.base, tag)?;
+            return Ok(Place::Directory(directory.registered(&beginning)));
         }
-        Prefix::open(run.stores.locate(path)?, mode, &run.scratch).map(Place::Objects)
+        Prefix::open(run.stores.locate(path)?, mode, run).map(Place::Objects)
     }
 
     /// A file that will be called `name`.

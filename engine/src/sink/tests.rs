@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use plan::{Mode, SinkFormat};
 
 use super::*;
-use crate::{MemoryPool, Stores, Val};
+use crate::Val;
 
 mod tables;
 
@@ -25,19 +25,7 @@ impl Bench {
         let scratch = dir.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
         std::fs::create_dir(dir.path().join("flow")).unwrap();
-        let run = RunContext {
-            seed: 1,
-            prelude: String::new(),
-            base: dir.path().join("flow"),
-            scratch,
-            threads: 2,
-            memory: MemoryPool::new(1 << 20),
-            stores: Stores::new([]),
-            stop: Arc::default(),
-            bytes: Default::default(),
-            set_aside: BTreeMap::new(),
-            spilled: BTreeMap::new(),
-        };
+        let run = RunContext { seed: 1, threads: 2, ..RunContext::new(dir.path().join("flow"), scratch, 1 << 20) };
         Bench { _dir: dir, run: Arc::new(run) }
     }
 

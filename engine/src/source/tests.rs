@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use plan::{CsvOptions, Paths, ValueType};
 
 use super::*;
-use crate::{MemoryPool, Val, Value, codec};
+use crate::{Val, Value, codec};
 
 /// Keeps rows.
 #[derive(Default)]
@@ -32,17 +32,9 @@ impl RowSink for Rows {
 
 pub(super) fn run_in(base: &Path) -> Arc<RunContext> {
     Arc::new(RunContext {
-        seed: 0,
-        prelude: String::new(),
-        base: base.to_owned(),
-        scratch: base.to_owned(),
         threads: 2,
-        memory: MemoryPool::new(256 << 20),
-        stores: Stores::new([]),
-        stop: AtomicBool::new(false).into(),
         set_aside: BTreeMap::from([("step".to_owned(), AtomicU64::new(0))]),
-        spilled: BTreeMap::new(),
-        bytes: Default::default(),
+        ..RunContext::new(base, base, 256 << 20)
     })
 }
 

@@ -110,7 +110,7 @@ fn write_key(out: &mut Vec<u8>, input: &mut &[u8], rules: Rules, depth: u32) -> 
 }
 
 /// Which bytes cannot stand in a JSON string as they are.
-const ESCAPED: [bool; 256] = {
+pub(crate) const ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 0x20 {

@@ -6,12 +6,11 @@ mod s3;
 mod server;
 mod sinks;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::source::{Wanted, list, read};
-use engine::{MemoryPool, Result, RowSink, RunContext, Stores, TaskContext, Val};
+use engine::{Result, RowSink, RunContext, Stores, TaskContext, Val};
 use plan::{Format, Paths, Source};
 
 /// Keeps rows as text, fields with `|` between.
@@ -34,19 +33,7 @@ impl RowSink for Rows {
 }
 
 fn run(stores: &Arc<Stores>) -> Arc<RunContext> {
-    Arc::new(RunContext {
-        seed: 0,
-        prelude: String::new(),
-        base: "/".into(),
-        scratch: std::env::temp_dir(),
-        threads: 2,
-        memory: MemoryPool::new(256 << 20),
-        stores: Arc::clone(stores),
-        stop: Arc::default(),
-        bytes: Default::default(),
-        set_aside: BTreeMap::new(),
-        spilled: BTreeMap::new(),
-    })
+    Arc::new(RunContext { threads: 2, stores: Arc::clone(stores), ..RunContext::new("/", std::env::temp_dir(), 256 << 20) })
 }
 
 fn files(format: Format, path: &str) -> Source {

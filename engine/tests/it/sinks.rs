@@ -85,6 +85,22 @@ fn nothing_stays_of_a_sink_that_did_not_commit() {
 }
 
 #[test]
+fn nothing_stays_of_a_sink_whose_process_ends_at_once() {
+    make_bucket("swept");
+    let stores = stores();
+    let run = run(&stores);
+    let staging = open(&run, &sink(CSV, "s3://swept/out", Mode::Fail), false).unwrap();
+    write(&run, &staging, 0, 0..1000, "text");
+    staging.prepare().unwrap();
+    assert_eq!(uploads("swept"), 1);
+    // The sink is still open: nobody waits for its tasks.
+    assert!(run.cleanup.sweep());
+    assert_eq!(uploads("swept"), 0);
+    drop(staging);
+    assert_eq!(keys(&stores, "s3://swept"), [""; 0]);
+}
+
+#[test]
 fn modes_mean_the_same_as_on_a_disk() {
     make_bucket("modes");
     let stores = stores();

@@ -1,81 +1,8 @@
 //! Lua: whether functions and prelude compile, and whether side inputs can have their names.
 
-use crds::{Operator, Step};
+use crds::{Operator, SourceMap, Step};
 
 use super::FlowProblem;
-
-/// Globals of LuaJIT and of the engine, and the words of the language: no side input can take their names.
-const TAKEN: [&str; 69] = [
-    "_G",
-    "_VERSION",
-    "assert",
-    "bit",
-    "collectgarbage",
-    "coroutine",
-    "debug",
-    "dofile",
-    "emit",
-    "error",
-    "ffi",
-    "gcinfo",
-    "getfenv",
-    "getmetatable",
-    "io",
-    "ipairs",
-    "jit",
-    "load",
-    "loadfile",
-    "loadstring",
-    "math",
-    "module",
-    "newproxy",
-    "next",
-    "os",
-    "package",
-    "pairs",
-    "pcall",
-    "print",
-    "rawequal",
-    "rawget",
-    "rawlen",
-    "rawset",
-    "require",
-    "select",
-    "setfenv",
-    "setmetatable",
-    "string",
-    "table",
-    "tonumber",
-    "tostring",
-    "type",
-    "unpack",
-    "utf8",
-    "xpcall",
-    "arg",
-    "gleamflow",
-    "and",
-    "break",
-    "do",
-    "else",
-    "elseif",
-    "end",
-    "false",
-    "for",
-    "function",
-    "goto",
-    "if",
-    "in",
-    "local",
-    "nil",
-    "not",
-    "or",
-    "repeat",
-    "return",
-    "then",
-    "true",
-    "until",
-    "while",
-];
 
 /// The prelude of a flow.
 pub(super) fn prelude(source: &str, path: &str) -> Option<FlowProblem> {
@@ -84,14 +11,24 @@ pub(super) fn prelude(source: &str, path: &str) -> Option<FlowProblem> {
 }
 
 /// The function of a step.
-pub(super) fn function(step: &Step, operator: &Operator<'_>, prelude: &str, path: &str) -> Option<FlowProblem> {
+pub(super) fn function(
+    step: &Step,
+    operator: &Operator<'_>,
+    prelude: &str,
+    path: &str,
+    places: Option<&SourceMap>,
+) -> Option<FlowProblem> {
     let path = format!("{path}.{}.lua", operator.name());
     let problem = |message: String| FlowProblem::new(path.clone(), message).step(&step.name);
     let function = match lua::parse_behind(prelude, operator.lua()?) {
         Ok(function) => function,
         Err(error) => {
-            let help = "a function looks like: function(x) return x end".to_owned();
-            let help = Some(help).filter(|_| !operator.lua().unwrap_or_default().contains("function"));
+            let help = if places.is_some_and(|places| places.is_cut(&path)) {
+                Some("a \" #\" begins a comment in YAML, and cut the text off there: put the text in single quotes".to_owned())
+            } else {
+                let help = "a function looks like: function(x) return x end".to_owned();
+                Some(help).filter(|_| !operator.lua().unwrap_or_default().contains("function"))
+            };
             return Some(problem(format!("the Lua does not compile: {}", error.message)).line(error.line).help(help));
         }
     };
@@ -118,13 +55,13 @@ pub(super) fn side_inputs(step: &Step, operator: &Operator<'_>, path: &str) -> V
         let help = Some(help.to_owned()).filter(|help| !help.is_empty());
         problems.push(FlowProblem::new(path, message).step(&step.name).help(help));
     };
-    if operator.lua().is_none() && !step.side_inputs.is_empty() {
+    if operator.lua().is_none() && !matches!(operator, Operator::Unclear) && !step.side_inputs.is_empty() {
         let message = format!("{:?} has no function that could use side inputs", operator.name());
         report(format!("{path}.sideInputs"), message, "give them to a step with \"lua\"");
     }
     for (index, side) in step.side_inputs.iter().enumerate() {
         let path = format!("{path}.sideInputs[{index}].name");
-        if TAKEN.contains(&side.name.as_str()) {
+        if lua::is_global(&side.name) || !lua::is_name(&side.name) {
             let message = format!("a side input cannot be named {:?}: that is a name of Lua or of the engine", side.name);
             report(path, message, "choose another name");
         } else if step.side_inputs[..index].iter().any(|other| other.name == side.name) {

@@ -7,7 +7,7 @@ use crds::{FieldRef, Step};
 use plan::{CsvOptions, Format, Paths, Source, ValueType};
 use serde_json::Value;
 
-use super::FlowProblem;
+use super::{CheckOptions, FlowProblem};
 use crate::names::{Missing, Names, Rest};
 use crate::{Facts, SourceFacts};
 
@@ -58,9 +58,11 @@ pub(crate) struct Resolved {
 }
 
 /// Resolves the read of a step.
-pub(crate) fn resolve(step: &Step, read: &Read, path: &str, facts: &Facts, lenient: bool) -> Resolved {
+pub(crate) fn resolve(step: &Step, read: &Read, facts: &Facts, options: &CheckOptions<'_>, index: usize) -> Resolved {
+    let path = format!("steps[{index}]");
+    let (lenient, unclear) = (options.lenient, options.is_unclear(index));
     let facts = facts.get(&step.name);
-    let mut resolver = Resolver { step, path: path.to_owned(), facts, lenient, certain: true, problems: Vec::new() };
+    let mut resolver = Resolver { step, path, facts, lenient, unclear, certain: true, problems: Vec::new() };
     let (source, names) = resolver.read(read);
     Resolved { source, names, certain: resolver.certain, problems: resolver.problems }
 }
@@ -71,6 +73,8 @@ struct Resolver<'a> {
     path: String,
     facts: Option<&'a SourceFacts>,
     lenient: bool,
+    /// Whether options of the step are wrong, so that its columns are not known.
+    unclear: bool,
     certain: bool,
     problems: Vec<FlowProblem>,
 }
@@ -180,6 +184,9 @@ impl Resolver<'_> {
 
     /// The columns of the file.
     fn file_names(&self, named: bool, allow_empty: bool) -> Names {
+        if self.unclear {
+            return Names::with_rest(Rest::Broken);
+        }
         match self.facts {
             Some(SourceFacts { fields: Some(fields), .. }) if named => Names::named(fields.iter().cloned()),
             Some(SourceFacts { bytes: Some(0), .. }) if named && allow_empty => Names::with_rest(Rest::NoRows),

@@ -8,6 +8,7 @@ use super::*;
 use crate::SourceFacts;
 
 mod expansion;
+mod mended;
 mod options;
 
 const HEAD: &str = "apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: test}\nspec:\n";

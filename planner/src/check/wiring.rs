@@ -8,7 +8,7 @@ use crds::nearest::did_you_mean;
 use crds::step::ErrorPolicy;
 use crds::{Operator, Step};
 
-use super::FlowProblem;
+use super::{CheckOptions, FlowProblem};
 
 /// An output of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub(crate) struct Wiring {
 }
 
 /// Connects the steps; `operators` has the operator of each.
-pub(crate) fn connect(steps: &[Step], operators: &[Operator<'_>]) -> (Wiring, Vec<FlowProblem>) {
-    let mut connector = Connector { steps, operators, by_name: BTreeMap::new(), problems: Vec::new() };
+pub(crate) fn connect(steps: &[Step], operators: &[Operator<'_>], options: &CheckOptions<'_>) -> (Wiring, Vec<FlowProblem>) {
+    let mut connector = Connector { steps, operators, options, by_name: BTreeMap::new(), problems: Vec::new() };
     connector.check_names();
     let mut edges: Vec<Edges> = (0..steps.len()).map(|_| Edges::default()).collect();
     for index in 0..steps.len() {
@@ -79,6 +79,7 @@ fn reach_a_write(operators: &[Operator<'_>], edges: &[Edges], order: &[usize]) -
 struct Connector<'a> {
     steps: &'a [Step],
     operators: &'a [Operator<'a>],
+    options: &'a CheckOptions<'a>,
     by_name: BTreeMap<&'a str, usize>,
     problems: Vec<FlowProblem>,
 }
@@ -134,7 +135,7 @@ impl<'a> Connector<'a> {
                 let help = "write from: [first, second]".to_owned();
                 self.report(index, ".from", format!("a {name} takes two or more inputs, and this one has {count}"), Some(help));
             }
-            Operator::Join(_) | Operator::CoGroup(_) => {}
+            Operator::Join(_) | Operator::CoGroup(_) | Operator::Unclear => {}
             Operator::Union(_) if self.steps[index].from.is_none() && count > 0 => {
                 let help = "write from: [first, second]".to_owned();
                 self.report(index, "", "a union needs to be told its inputs".to_owned(), Some(help));
@@ -187,12 +188,17 @@ impl<'a> Connector<'a> {
     fn port(&mut self, index: usize, name: &str, field: &str) -> Option<Port> {
         let (step_name, output) = name.split_once('.').map_or((name, None), |(step, output)| (step, Some(output)));
         let Some(step) = self.by_name.get(step_name).copied() else {
+            if self.has_unnamed() {
+                return None;
+            }
             let names = self.steps.iter().map(|step| step.name.as_str()).filter(|other| *other != self.steps[index].name);
             let help = did_you_mean(step_name, names);
             self.report(index, field, format!("there is no step {step_name:?}"), help);
             return None;
         };
         match (self.operators[step], output) {
+            (Operator::Unclear, _) => Some(Port { step, output: 0 }),
+            (Operator::ParallelDo(_), _) if self.options.is_unclear(step) => Some(Port { step, output: 0 }),
             (Operator::Write(_), _) => {
                 self.report(index, field, format!("step {step_name:?} is a write and makes no rows"), None);
                 None
@@ -216,6 +222,12 @@ impl<'a> Connector<'a> {
             }
             (_, None) => Some(Port { step, output: 0 }),
         }
+    }
+
+    /// Whether any step has no name, or one that cannot be read: it may be the one that is meant.
+    fn has_unnamed(&self) -> bool {
+        let is_unnamed = |(index, step): (usize, &Step)| step.name == format!("steps[{index}]");
+        self.steps.iter().enumerate().any(is_unnamed)
     }
 
     /// The step that reads this step's dead letters.
@@ -246,6 +258,9 @@ impl<'a> Connector<'a> {
     fn dead_letter_reader(&mut self, index: usize, to: &str) -> Option<usize> {
         let field = ".onError.to";
         let Some(step) = self.by_name.get(to).copied() else {
+            if self.has_unnamed() {
+                return None;
+            }
             let help = did_you_mean(to, self.steps.iter().map(|step| step.name.as_str()));
             self.report(index, field, format!("there is no step {to:?}"), help);
             return None;
@@ -271,6 +286,7 @@ impl<'a> Connector<'a> {
 pub(crate) fn can_set_aside(operator: &Operator<'_>) -> bool {
     match operator {
         Operator::Map(_) | Operator::FlatMap(_) | Operator::Filter(_) | Operator::ForEach(_) | Operator::ParallelDo(_) => true,
+        Operator::Unclear => true,
         Operator::Read(read) => read.csv.is_some() || read.tsv.is_some() || read.json.is_some(),
         _ => false,
     }

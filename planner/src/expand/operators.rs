@@ -13,6 +13,7 @@ impl Expansion<'_> {
     /// Adds the nodes of a step; its outputs.
     pub(super) fn operator(&mut self, current: &Current<'_>) -> Vec<Made> {
         let made = match current.operator {
+            Operator::Unclear => return Vec::new(),
             Operator::Read(read) => self.read(current, read),
             Operator::Map(lua) => self.by_row(current, Do::Map(self.function(current, &lua.lua)), Names::unknown()),
             Operator::FlatMap(lua) => self.by_row(current, Do::FlatMap(self.function(current, &lua.lua)), Names::unknown()),
@@ -69,8 +70,7 @@ impl Expansion<'_> {
     }
 
     fn read(&mut self, current: &Current<'_>, read: &Read) -> Made {
-        let path = current.path("");
-        let resolved = source::resolve(current.step, read, &path, self.facts, self.options.lenient);
+        let resolved = source::resolve(current.step, read, self.facts, self.options, current.index);
         self.problems.extend(resolved.problems);
         self.certain &= resolved.certain;
         let id = self.one(current, Op::Read(resolved.source), current.ids());

@@ -107,9 +107,26 @@ impl Expansion<'_> {
         }
     }
 
+    /// A relative path as one of the flow's folder, where that is known.
+    fn absolute(&self, path: &str) -> String {
+        let folder =
+            self.options.working_directory.zip(self.options.places).filter(|_| !path.starts_with('/') && !path.contains("://"));
+        let Some((directory, places)) = folder else { return path.to_owned() };
+        let file = places.file();
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match file.starts_with('/') {
+            true => format!("{folder}/{path}"),
+            false => format!("{directory}/{folder}/{path}"),
+        }
+    }
+
     /// Two sinks on one path would overwrite each other.
     fn check_path(&mut self, current: &Current<'_>, kind: &str, path: &str) {
-        let plain = normal(path);
+        if path.is_empty() {
+            // It may be anything: the file's own problem.
+            return;
+        }
+        let plain = normal(&self.absolute(path));
         let other = self.sinks.iter().find(|(other, _)| *other == plain).map(|(_, step)| step.clone());
         if let Some(other) = other {
             let message = format!("step {other:?} writes to {path:?} already");
@@ -119,12 +136,27 @@ impl Expansion<'_> {
     }
 }
 
-/// The path without what does not change where it leads.
+/// The path without what does not change where it leads, as far as its text tells.
 fn normal(path: &str) -> String {
-    let (scheme, rest) = path.split_once("://").map_or(("", path), |(scheme, rest)| (scheme, rest));
-    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let root = if rest.starts_with('/') { "/" } else { "" };
-    format!("{scheme}:{root}{}", parts.join("/"))
+    let (scheme, rest) = match path.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => ("", rest),
+        Some((scheme, rest)) => (scheme, rest),
+        None => ("", path),
+    };
+    let is_rooted = rest.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in rest.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match parts.last() {
+            // Nothing is above a root or a bucket.
+            Some(_) if part == ".." && !scheme.is_empty() && parts.len() == 1 => {}
+            Some(last) if part == ".." && *last != ".." => {
+                parts.pop();
+            }
+            None if part == ".." && is_rooted => {}
+            Some(_) | None => parts.push(part),
+        }
+    }
+    format!("{}:{}{}", scheme.to_ascii_lowercase(), if is_rooted { "/" } else { "" }, parts.join("/"))
 }
 
 fn plan_mode(mode: WriteMode) -> Mode {

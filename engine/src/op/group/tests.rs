@@ -141,3 +141,32 @@ fn a_row_is_tagged_with_its_leg_and_key() {
     assert_eq!(tagged, [Val::Int(1), Val::Int(3), Val::Int(1), Val::Nil]);
     assert!(tag(1, &[3], &[Val::Int(1)], &mut Vec::new()).is_err());
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn marked_items_are_taken_apart_into_the_rows_that_they_were(
+        input in rows(1..=5, 40), ordered in any::<bool>()
+    ) {
+        let (trial, mut collected) = (Trial::with(1 << 24), Collected::default());
+        let by = if ordered { vec![Order { column: 0, descending: false }] } else { Vec::new() };
+        let grouper = Grouper::new(Key::Columns(Vec::new()), Values::Row, by, trial.allowance());
+        let mut grouper = grouper.with_marked_rows(true);
+        push_all(&input, |row| grouper.push(row));
+        grouper.finish(&mut collected).unwrap();
+        let mut found = Vec::new();
+        for row in &collected.rows {
+            let row = decode(row);
+            let [Val::List(mut list)] = row[..] else { panic!("{row:?} is no list") };
+            for _ in 0..codec::read_array_header(&mut list).unwrap() {
+                let is_row = codec::is_row_item(list);
+                match codec::read_val(&mut list).unwrap() {
+                    Val::List(values) if is_row => found.push(encode_vals(&decode(values))),
+                    value => found.push(encode_vals(&[value])),
+                }
+            }
+        }
+        prop_assert_eq!(sorted(found), sorted(input));
+    }
+}

@@ -32,7 +32,7 @@ fn a_long_line_is_a_long_line() {
 #[test]
 fn a_line_that_does_not_fit_into_memory_fails_with_its_file() {
     let mut fixture = Fixture::new([("in", "x".repeat(3 << 20).as_bytes())]);
-    Arc::get_mut(&mut fixture.run).unwrap().memory = MemoryPool::new(1 << 20);
+    Arc::get_mut(&mut fixture.run).unwrap().memory = crate::MemoryPool::new(1 << 20);
     let error = fixture.error(&files(Format::Text, &["in"]));
     assert!(error.contains("a record of in") && error.contains("--memory"), "{error}");
 }

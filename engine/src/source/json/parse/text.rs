@@ -1,23 +1,12 @@
 //! The inside of JSON text: escapes, and what may not stand there.
 
+use crate::text::JSON_ESCAPED;
+
 /// How many bytes come before the closing quote, an escape or a byte that may not be there; `None` if none of them comes.
 #[inline]
 pub(super) fn plain_len(text: &[u8]) -> Option<usize> {
-    text.iter().position(|&byte| ENDS_PLAIN[byte as usize])
+    text.iter().position(|&byte| JSON_ESCAPED[usize::from(byte)])
 }
-
-/// Bytes that are not plain text.
-const ENDS_PLAIN: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        ends[byte] = true;
-        byte += 1;
-    }
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends
-};
 
 /// Appends the text up to the closing quote; how many bytes that were, the quote included, or where it is not valid.
 pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<usize, usize> {
