@@ -8,7 +8,7 @@ use std::{
 use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
 
 /// What orders nodes that are ready at the same time. The old id comes last: it decides only between equal copies.
-type Rank = (String, u8, u32, Vec<u32>, NodeId);
+type Rank<'g> = (&'g str, u8, u32, Vec<u32>, NodeId);
 
 /// The same graph with nodes numbered producers first, then by step; collections by their producer. A graph with a cycle stays as it is.
 #[must_use]
@@ -17,19 +17,20 @@ pub fn canonical(graph: Graph) -> Graph {
     while let Some(Reverse(rank)) = numbering.ready.pop() {
         numbering.take(&graph, rank.4);
     }
-    if numbering.nodes.len() == graph.nodes.len() { numbering.renumber(graph) } else { graph }
+    let Numbering { nodes, collections, .. } = numbering;
+    if nodes.len() == graph.nodes.len() { Renumbering { nodes, collections }.renumber(graph) } else { graph }
 }
 
-struct Numbering {
+struct Numbering<'g> {
     nodes: BTreeMap<NodeId, NodeId>,
     collections: BTreeMap<CollectionId, CollectionId>,
     missing: BTreeMap<NodeId, usize>,
     readers: BTreeMap<CollectionId, Vec<NodeId>>,
-    ready: BinaryHeap<Reverse<Rank>>,
+    ready: BinaryHeap<Reverse<Rank<'g>>>,
 }
 
-impl Numbering {
-    fn of(graph: &Graph) -> Self {
+impl<'g> Numbering<'g> {
+    fn of(graph: &'g Graph) -> Self {
         let mut readers: BTreeMap<CollectionId, Vec<NodeId>> = BTreeMap::new();
         let mut missing = BTreeMap::new();
         for node in graph.nodes.values() {
@@ -46,13 +47,13 @@ impl Numbering {
         numbering
     }
 
-    fn rank(&self, node: &Node) -> Rank {
+    fn rank(&self, node: &'g Node) -> Rank<'g> {
         let (kind, leg) = kind(&node.op);
         let reads = node.reads().filter_map(|read| self.collections.get(&read)).map(|id| id.0).collect();
-        (node.step.clone(), kind, leg, reads, node.id)
+        (node.step.as_str(), kind, leg, reads, node.id)
     }
 
-    fn take(&mut self, graph: &Graph, id: NodeId) {
+    fn take(&mut self, graph: &'g Graph, id: NodeId) {
         let number = count(self.nodes.len());
         self.nodes.insert(id, NodeId(number));
         let node = graph.node(id);
@@ -71,6 +72,15 @@ impl Numbering {
         }
     }
 
+}
+
+/// The new ids by the old ones.
+struct Renumbering {
+    nodes: BTreeMap<NodeId, NodeId>,
+    collections: BTreeMap<CollectionId, CollectionId>,
+}
+
+impl Renumbering {
     fn renumber(&self, graph: Graph) -> Graph {
         let nodes = graph.nodes.into_values().map(|node| self.node(node)).map(|node| (node.id, node)).collect();
         let collections = graph.collections.into_values().map(|one| self.collection(one)).map(|one| (one.id, one)).collect();

@@ -11,6 +11,11 @@ use crate::{Draft, estimate};
 
 pub(super) fn run(draft: &mut Draft, log: &mut Log) {
     let graph = &draft.graph;
+    if graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_))).nth(1).is_none() {
+        // Nothing lies between two groups.
+        draft.blocks.clear();
+        return;
+    }
     let view = View { consumers: graph.consumers(), inner: estimate::inner_nodes(graph), feeds: feeds(graph), graph };
     let groups = graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_)));
     let blocks = groups.flat_map(|group| view.blocks_behind(group.id, log)).collect();

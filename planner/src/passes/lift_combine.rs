@@ -58,6 +58,9 @@ pub(super) fn pack(draft: &mut Draft, log: &mut Log) {
 /// Every group by key with a combine behind it: its combines, and the steps of whatever else needs the groups.
 fn folded_groups(draft: &Draft) -> Vec<(NodeId, Vec<NodeId>, Vec<String>)> {
     let graph = &draft.graph;
+    if !graph.nodes.values().any(|node| matches!(node.op, Op::Combine(_))) {
+        return Vec::new();
+    }
     let readers = Readers::of(graph);
     let groups = graph.nodes.values().filter(|node| matches!(node.op, Op::Group(Group::ByKey { .. })));
     let parts = groups.map(|group| {

@@ -9,6 +9,10 @@ use super::{
 };
 
 pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+    if graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_))).nth(1).is_none() {
+        // It takes two.
+        return;
+    }
     let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };
