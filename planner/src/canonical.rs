@@ -15,32 +15,31 @@ type Rank<'g> = (&'g str, u8, u32, Vec<u32>, NodeId);
 pub fn canonical(graph: Graph) -> Graph {
     let mut numbering = Numbering::of(&graph);
     while let Some(Reverse(rank)) = numbering.ready.pop() {
-        numbering.take(&graph, rank.4);
+        numbering.take(rank.4);
     }
     let Numbering { nodes, collections, .. } = numbering;
     if nodes.len() == graph.nodes.len() { Renumbering { nodes, collections }.renumber(graph) } else { graph }
 }
 
 struct Numbering<'g> {
+    graph: &'g Graph,
     nodes: BTreeMap<NodeId, NodeId>,
     collections: BTreeMap<CollectionId, CollectionId>,
-    missing: BTreeMap<NodeId, usize>,
-    readers: BTreeMap<CollectionId, Vec<NodeId>>,
+    /// How many inputs of each node have no number yet, in the order of old ids.
+    missing: Vec<(&'g Node, usize)>,
+    /// Collections with the places in `missing` of their readers, sorted.
+    readers: Vec<(CollectionId, usize)>,
     ready: BinaryHeap<Reverse<Rank<'g>>>,
 }
 
 impl<'g> Numbering<'g> {
     fn of(graph: &'g Graph) -> Self {
-        let mut readers: BTreeMap<CollectionId, Vec<NodeId>> = BTreeMap::new();
-        let mut missing = BTreeMap::new();
-        for node in graph.nodes.values() {
-            missing.insert(node.id, node.reads().count());
-            for read in node.reads() {
-                readers.entry(read).or_default().push(node.id);
-            }
-        }
-        let mut numbering =
-            Self { nodes: BTreeMap::new(), collections: BTreeMap::new(), missing, readers, ready: BinaryHeap::new() };
+        let missing: Vec<(&Node, usize)> = graph.nodes.values().map(|node| (node, node.reads().count())).collect();
+        let edges = missing.iter().enumerate().flat_map(|(place, (node, _))| node.reads().map(move |read| (read, place)));
+        let mut readers: Vec<(CollectionId, usize)> = edges.collect();
+        readers.sort_unstable();
+        let (nodes, collections, ready) = (BTreeMap::new(), BTreeMap::new(), BinaryHeap::new());
+        let mut numbering = Self { graph, nodes, collections, missing, readers, ready };
         for node in graph.nodes.values().filter(|node| node.reads().next().is_none()) {
             numbering.ready.push(Reverse(numbering.rank(node)));
         }
@@ -53,25 +52,26 @@ impl<'g> Numbering<'g> {
         (node.step.as_str(), kind, leg, reads, node.id)
     }
 
-    fn take(&mut self, graph: &'g Graph, id: NodeId) {
+    fn take(&mut self, id: NodeId) {
         let number = count(self.nodes.len());
         self.nodes.insert(id, NodeId(number));
-        let node = graph.node(id);
-        for made in &node.outputs {
+        let outputs = &self.graph.node(id).outputs;
+        for made in outputs {
             let number = count(self.collections.len());
             self.collections.insert(*made, CollectionId(number));
         }
-        for made in &node.outputs {
-            for reader in self.readers.remove(made).unwrap_or_default() {
-                let missing = self.missing.entry(reader).or_default();
+        for made in outputs {
+            let first = self.readers.partition_point(|(read, _)| read < made);
+            let edges = self.readers[first..].iter().take_while(|(read, _)| read == made);
+            for place in edges.map(|(_, place)| *place).collect::<Vec<_>>() {
+                let (node, missing) = &mut self.missing[place];
                 *missing -= 1;
-                if *missing == 0 {
-                    self.ready.push(Reverse(self.rank(graph.node(reader))));
+                if let (node, 0) = (*node, *missing) {
+                    self.ready.push(Reverse(self.rank(node)));
                 }
             }
         }
     }
-
 }
 
 /// The new ids by the old ones.
