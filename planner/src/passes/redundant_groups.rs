@@ -63,6 +63,7 @@ fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String,
     let unchecked = looks_at(group).into_iter().find(|column| *column >= least && !then_columns.contains(column));
     Some(match unchecked {
         Some(column) => Err(format!("kept: it fails where a row has no field {}, which `{name}` would not", column + 1)),
+        None if !node.deterministic => Err("kept: it is not deterministic".into()),
         None if node.on_error != OnError::Fail => Err("kept: it sets bad rows aside".into()),
         None => Ok(format!("dropped: the shuffle of `{name}` undoes what it does")),
     })
