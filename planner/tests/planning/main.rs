@@ -9,4 +9,5 @@ mod random;
 mod renderers;
 mod rewrites;
 mod scale;
+mod table;
 mod traps;

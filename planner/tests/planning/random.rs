@@ -338,3 +338,35 @@ fn each_pass_can_be_switched_off() {
         planned(&text, &options);
     }
 }
+
+/// How many stages with an operation in them a graph has when some passes are off.
+fn stages(graph: &plan::Graph, without: &[PassName]) -> usize {
+    let options = Options { without: without.iter().copied().collect(), ..Options::default() };
+    let plan = planner::plan(graph.clone(), String::new(), &options);
+    plan.mscrs.iter().filter(|mscr| !mscr.is_load()).count()
+}
+
+#[test]
+fn no_pass_makes_more_stages() {
+    let options = Options::default();
+    let context = Context { options: &options, prelude: "", lua: lua() };
+    let (logical, physical): (Vec<PassName>, Vec<PassName>) =
+        PASSES.into_iter().partition(|pass| *pass <= PassName::SinkFlattens);
+    for number in 0..200 {
+        let text = flow(SEED + 2_000_000 + number).join("\n");
+        let mut draft = Draft::new(planner::prepared(graph(&text)));
+        let mut before = stages(&draft.graph, &logical);
+        for pass in &logical {
+            draft = passes::run(*pass, draft, &context).0;
+            let now = stages(&draft.graph, &logical);
+            assert!(now <= before, "{pass} made {now} stages of {before}, seed {number}, of\n{text}");
+            before = now;
+        }
+        let mut before = usize::MAX;
+        for on in 0..=physical.len() {
+            let now = stages(&draft.graph, &[&logical[..], &physical[on..]].concat());
+            assert!(now <= before, "{} made {now} stages of {before}, of\n{text}", physical[on - 1]);
+            before = now;
+        }
+    }
+}
