@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{CollectionId, Decision, Graph, NodeId, Op};
+use plan::{CollectionId, Decision, Graph, NodeId};
 
 use super::units::{Unit, Units};
 use crate::{Draft, Options, PassName, passes::Log, quotient::Quotient};
@@ -279,7 +279,7 @@ impl Joining<'_> {
         }
     }
 
-    /// Stages without a group that write into one sink, or run copies of one step.
+    /// Stages without a group that write into one sink.
     fn map_only(&mut self) {
         let mut first: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (unit, sinks) in self.map_only_sinks() {
@@ -301,26 +301,13 @@ impl Joining<'_> {
         }
     }
 
-    /// Fusions outside the stages of groups, with the sinks that they write and the steps that they run copies of.
-    fn map_only_sinks(&self) -> Vec<(usize, BTreeSet<String>)> {
-        let copied = self.copied();
-        let of = |head: NodeId| -> BTreeSet<String> {
-            let nodes = self.units.fusions[&head].iter().map(|id| self.graph.node(*id));
-            nodes.filter(|node| node.is_write() || copied.contains(&node.id)).map(|node| node.step.clone()).collect()
+    /// Fusions outside the stages of groups, with the sinks that they write.
+    fn map_only_sinks(&self) -> Vec<(usize, Vec<String>)> {
+        let sinks = |head: NodeId| {
+            let writes = self.units.fusions[&head].iter().map(|id| self.graph.node(*id)).filter(|node| node.is_write());
+            writes.map(|node| node.step.clone()).collect::<Vec<_>>()
         };
-        self.fusions().filter(|(unit, _)| !self.is_in_stage_of_group(*unit)).map(|(unit, head)| (unit, of(head))).collect()
-    }
-
-    /// The copies that a union has left of a step: nodes of one step that do the same.
-    fn copied(&self) -> BTreeSet<NodeId> {
-        let mut first: BTreeMap<&str, NodeId> = BTreeMap::new();
-        let mut found = BTreeSet::new();
-        for node in self.graph.nodes.values().filter(|node| matches!(node.op, Op::ParallelDo(_))) {
-            let other = *first.entry(&node.step).or_insert(node.id);
-            if other != node.id && self.graph.node(other).op == node.op {
-                found.extend([other, node.id]);
-            }
-        }
-        found
+        let alone = self.fusions().filter(|(unit, _)| !self.is_in_stage_of_group(*unit));
+        alone.map(|(unit, head)| (unit, sinks(head))).collect()
     }
 }

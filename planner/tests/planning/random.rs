@@ -347,7 +347,7 @@ fn stages(graph: &plan::Graph, without: &[PassName]) -> usize {
 }
 
 #[test]
-fn no_pass_makes_more_stages() {
+fn no_pass_but_sinking_makes_more_stages() {
     let options = Options::default();
     let context = Context { options: &options, prelude: "", lua: lua() };
     let (logical, physical): (Vec<PassName>, Vec<PassName>) =
@@ -359,7 +359,9 @@ fn no_pass_makes_more_stages() {
         for pass in &logical {
             draft = passes::run(*pass, draft, &context).0;
             let now = stages(&draft.graph, &logical);
-            assert!(now <= before, "{pass} made {now} stages of {before}, seed {number}, of\n{text}");
+            // A copy behind a union may have to run beside an input that is made where no other copy can run.
+            let may_grow = *pass == PassName::SinkFlattens;
+            assert!(now <= before || may_grow, "{pass} made {now} stages of {before}, seed {number}, of\n{text}");
             before = now;
         }
         let mut before = usize::MAX;
