@@ -69,7 +69,8 @@ fn local_choices(plan: &Plan, limit: u64, faults: &mut Vec<String>) {
         let prefix = format!("stage {} ", mscr.id);
         let mut told = plan.decisions.iter().filter(|told| told.pass == PassName::LocalChoice.as_str());
         if !told.any(|told| told.reason.starts_with(&prefix) && told.did == wanted) {
-            let what = if mscr.outputs.iter().any(|output| matches!(output, OutputChannel::Group { .. })) { "groups" } else { "maps" };
+            let what =
+                if mscr.outputs.iter().any(|output| matches!(output, OutputChannel::Group { .. })) { "groups" } else { "maps" };
             faults.push(format!("{} {what} {bytes:?} bytes, which is not what was decided about it", mscr.id));
         }
     }

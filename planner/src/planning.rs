@@ -89,7 +89,13 @@ struct Checks<'a, 'w> {
 }
 
 impl Checks<'_, '_> {
-    fn behind(&mut self, pass: PassName, before: Option<&Graph>, draft: &mut Draft, options: &Options) -> Result<(), Vec<String>> {
+    fn behind(
+        &mut self,
+        pass: PassName,
+        before: Option<&Graph>,
+        draft: &mut Draft,
+        options: &Options,
+    ) -> Result<(), Vec<String>> {
         (self.watch)(pass, InMaking::Draft(draft));
         before.map_or(Ok(()), |before| faultless(pass.as_str(), invariants::behind(pass, before, draft, options)))
     }

@@ -91,7 +91,9 @@ fn join(kind: JoinKind) -> &'static str {
 
 fn grouping(group: &Group) -> String {
     match group {
-        Group::ByKey { key: Key::Columns(columns), order_by, .. } if columns.is_empty() && order_by.is_empty() => "group all".into(),
+        Group::ByKey { key: Key::Columns(columns), order_by, .. } if columns.is_empty() && order_by.is_empty() => {
+            "group all".into()
+        }
         Group::ByKey { key, order_by, .. } if order_by.is_empty() => format!("group by {}", by(key)),
         Group::ByKey { key, order_by, .. } => format!("group by {}, items ordered by {}", by(key), ordered(order_by)),
         Group::ByLeg { legs } => format!("bring together {legs} sides"),

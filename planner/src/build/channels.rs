@@ -19,11 +19,7 @@ pub(super) struct Parts {
 }
 
 /// The input and output channels of a block.
-pub(super) fn channels(
-    draft: &Draft,
-    parts: &Parts,
-    stored: &BTreeSet<CollectionId>,
-) -> (Vec<InputChannel>, Vec<OutputChannel>) {
+pub(super) fn channels(draft: &Draft, parts: &Parts, stored: &BTreeSet<CollectionId>) -> (Vec<InputChannel>, Vec<OutputChannel>) {
     let inputs: Vec<InputChannel> =
         parts.passes.iter().map(|(read, does)| InputChannel { reads: vec![*read], does: does.clone() }).collect();
     let mut outputs: Vec<OutputChannel> =

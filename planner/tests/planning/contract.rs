@@ -11,8 +11,7 @@ use serde_json::Value;
 
 /// A flow file's plan as JSON, every invariant checked after every pass.
 fn planned(steps: &str) -> Value {
-    let mut yaml =
-        String::from("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: flow}\nspec:\n  steps:\n");
+    let mut yaml = String::from("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: flow}\nspec:\n  steps:\n");
     for line in steps.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, rest) = line.split_once(": ").unwrap();
         let global = format!("f_{}", name.replace('-', "_"));
@@ -76,6 +75,9 @@ fn short(json: &Value) -> Vec<String> {
             });
         }
         lines.push(format!("{}{}: {}", words(&stage["id"], ""), after(stage), parts.join(" | ")));
+    }
+    for load in json["loads"].as_array().unwrap() {
+        lines.push(format!("{} loads {}{}", words(&load["id"], ""), words(&load["reads"], ","), after(load)));
     }
     for operate in json["operates"].as_array().unwrap() {
         let reads = words(&operate["reads"], ",");
@@ -282,7 +284,8 @@ fn a_source_as_a_side_input_needs_no_stage() {
          x: map: LUA, sideInputs: [{name: s, from: q, as: list}]
          w: write: SINK",
         "2 2 1 1
-         m2: r > x+w (q) | pass w",
+         m2: r > x+w (q) | pass w
+         m1 loads q",
     );
 }
 

@@ -92,13 +92,13 @@ fn unions_that_double_do_not_blow_up() {
         writeln!(text, "u{step}=fl U{step} c{0} c{0}; c{step}=pd S{step} u{step}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed_within(3 * LIMIT, "doubling", &text);
+    timed_within(8 * LIMIT, "doubling", &text);
     let mut text = String::from("c0=read\n");
     for step in 1..60 {
         writeln!(text, "c{step}=fl U{step} c{0} c{0}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed_within(3 * LIMIT, "doubling views", &text);
+    timed_within(8 * LIMIT, "doubling views", &text);
 }
 
 #[test]
