@@ -1,5 +1,6 @@
 //! Whether what a run wrote is what the interpreter says: multisets, sequences, or any so many of some rows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use plan::{Sink, SinkFormat};
@@ -62,6 +63,22 @@ pub fn matches(expected: &Expected, actual: &Actual) -> Result<(), String> {
         return same(&wanted, &found);
     }
     same(&in_order(wanted), &in_order(found))
+}
+
+/// Whether two interpretations of one flow gave each sink the same rows, in order where that counts.
+///
+/// # Errors
+/// The first difference in words.
+pub fn difference(wanted: &BTreeMap<String, Expected>, found: &BTreeMap<String, Expected>) -> Result<(), String> {
+    for (step, wanted) in wanted {
+        let found = found.get(step).ok_or_else(|| format!("{step} is gone"))?;
+        let sorted = |rows: &[Row]| if wanted.ordered { rows.to_vec() } else { in_order(rows.to_vec()) };
+        same(&sorted(&wanted.rows), &sorted(&found.rows)).map_err(|message| format!("{step}: {message}"))?;
+        if wanted.any != found.any {
+            return Err(format!("{step}: {:?} of the rows became {:?}", wanted.any, found.any));
+        }
+    }
+    Ok(())
 }
 
 fn in_order(mut rows: Vec<Row>) -> Vec<Row> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    CollectionId, InputChannel, Mscr, NodeId, OperateStage, OutputChannel, Plan,
+    CollectionId, InputChannel, Mscr, MscrId, NodeId, OperateStage, OutputChannel, Plan,
     mscr::{After, Pass},
 };
 
@@ -16,7 +16,8 @@ pub fn render(plan: &Plan) -> Value {
         "operations": {
             "initial": plan.operations.initial, "sunk": plan.operations.sunk, "fused": plan.operations.fused,
         },
-        "mscrs": plan.mscrs.iter().map(|mscr| stage(plan, mscr)).collect::<Vec<_>>(),
+        "mscrs": plan.mscrs.iter().filter(|mscr| !mscr.is_load()).map(|mscr| stage(plan, mscr)).collect::<Vec<_>>(),
+        "loads": plan.mscrs.iter().filter(|mscr| mscr.is_load()).map(|mscr| load(plan, mscr)).collect::<Vec<_>>(),
         "operates": plan.operates.iter().map(|operate| operate_stage(plan, operate)).collect::<Vec<_>>(),
         "decisions": plan.decisions,
         "functions": plan.functions,
@@ -26,7 +27,7 @@ pub fn render(plan: &Plan) -> Value {
 fn stage(plan: &Plan, mscr: &Mscr) -> Value {
     json!({
         "id": mscr.id.to_string(),
-        "after": after(&mscr.after),
+        "after": after(plan, &mscr.after),
         "inputs": mscr.inputs.iter().map(|channel| input(plan, channel)).collect::<Vec<_>>(),
         "outputs": outputs(plan, mscr),
     })
@@ -34,16 +35,27 @@ fn stage(plan: &Plan, mscr: &Mscr) -> Value {
 
 fn operate_stage(plan: &Plan, operate: &OperateStage) -> Value {
     let node = plan.graph.node(operate.node);
-    json!({"step": node.step, "reads": collections(plan, node.reads()), "after": after(&operate.after)})
+    json!({"step": node.step, "reads": collections(plan, node.reads()), "after": after(plan, &operate.after)})
 }
 
-/// Ids of stages only: what an operate waits for is among them already.
-fn after(waits: &[After]) -> Vec<String> {
-    let ids = waits.iter().filter_map(|wait| match wait {
-        After::Mscr(id) => Some(id.to_string()),
-        After::Operate(_) => None,
-    });
-    ids.collect()
+/// A source that is stored before others read it: it runs, but no operation of the flow is in it, so it is no MSCR.
+fn load(plan: &Plan, mscr: &Mscr) -> Value {
+    let reads = mscr.inputs.iter().flat_map(|channel| channel.reads.iter().copied());
+    json!({"id": mscr.id.to_string(), "reads": collections(plan, reads), "after": after(plan, &mscr.after)})
+}
+
+/// Ids of MSCRs only: what an operate waits for is among them already; instead of a load, what that waits for.
+fn after(plan: &Plan, waits: &[After]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let mut open = waits.to_vec();
+    while let Some(wait) = open.pop() {
+        let After::Mscr(id) = wait else { continue };
+        match plan.mscrs.iter().find(|mscr| mscr.id == id && mscr.is_load()) {
+            Some(load) => open.extend(&load.after),
+            None => drop(found.insert(id)),
+        }
+    }
+    found.iter().map(MscrId::to_string).collect()
 }
 
 fn input(plan: &Plan, channel: &InputChannel) -> Value {

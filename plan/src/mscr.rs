@@ -66,6 +66,16 @@ pub struct Mscr {
     pub outputs: Vec<OutputChannel>,
 }
 
+impl Mscr {
+    /// Whether it does nothing but store sources that others need whole (side inputs, lists of paths) or persisted: no
+    /// operation of the flow runs in it.
+    #[must_use]
+    pub fn is_load(&self) -> bool {
+        let grouped = self.outputs.iter().any(|output| matches!(output, OutputChannel::Group { .. }));
+        !grouped && self.inputs.iter().all(|channel| channel.does.is_empty())
+    }
+}
+
 /// What a stage waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum After {

@@ -1,5 +1,6 @@
 //! A plan as text that a person reads at a glance: the flow, what each pass decided and why, the stages.
 
+mod about;
 mod graph;
 
 use std::{collections::BTreeMap, fmt::Write};
@@ -51,7 +52,8 @@ pub fn decisions(plan: &Plan) -> String {
         }
     }
     for pass in order {
-        let _ = writeln!(text, "{pass}\n{}", told[pass].join("\n"));
+        let about = about::pass(pass).map(|about| format!(": {about}")).unwrap_or_default();
+        let _ = writeln!(text, "{pass}{about}\n{}", told[pass].join("\n"));
     }
     text
 }
@@ -61,11 +63,11 @@ pub fn decisions(plan: &Plan) -> String {
 pub fn stages(plan: &Plan) -> String {
     let counts = plan.operations;
     let mut text = format!(
-        "operations: {} in the flow, {} after unions sank, {} after fusion; stages: {}\n",
+        "operations: {} in the flow, {} when rewritten, {} when fused; stages: {}\n",
         counts.initial,
         counts.sunk,
         counts.fused,
-        plan.mscrs.len()
+        plan.mscrs.iter().filter(|mscr| !mscr.is_load()).count()
     );
     for mscr in &plan.mscrs {
         let _ = writeln!(text, "{}{}", mscr.id, after(plan, &mscr.after));
@@ -90,6 +92,10 @@ fn after(plan: &Plan, waits: &[After]) -> String {
 
 fn stage(plan: &Plan, mscr: &Mscr) -> String {
     let mut text = String::new();
+    if mscr.is_load() {
+        let stored: Vec<String> = mscr.inputs.iter().map(|channel| reads(plan, channel)).collect();
+        return format!("  stores {}, which is needed whole\n", stored.join(", "));
+    }
     for channel in &mscr.inputs {
         let does = steps(plan, &channel.does);
         let does = if does.is_empty() { String::new() } else { format!(" -> {}", does.join(" + ")) };
@@ -100,9 +106,9 @@ fn stage(plan: &Plan, mscr: &Mscr) -> String {
         match output {
             OutputChannel::Group { group, combine, reduce, from } => {
                 let from: Vec<String> = from.iter().map(|index| reads(plan, &mscr.inputs[*index])).collect();
-                let mut line = format!("  groups {} of {}", plan.graph.node(*group).step, from.join(", "));
+                let mut line = format!("  shuffles {} for {}", from.join(", "), plan.graph.node(*group).step);
                 if !combine.is_empty() {
-                    let _ = write!(line, "; combines {} before the shuffle", steps(plan, combine).join(" and "));
+                    let _ = write!(line, "; combined by {} before the shuffle", steps(plan, combine).join(" and "));
                 }
                 if !reduce.is_empty() {
                     let _ = write!(line, " -> {}", steps(plan, reduce).join(" + "));
@@ -110,8 +116,10 @@ fn stage(plan: &Plan, mscr: &Mscr) -> String {
                 let _ = writeln!(text, "{line}{}", beside(&side_inputs(plan, reduce)));
             }
             OutputChannel::Pass { what } => {
-                let verb = if matches!(what, Pass::Write(_)) { "writes" } else { "keeps" };
-                let line = format!("  {verb} {}\n", pass_name(plan, *what));
+                let line = match what {
+                    Pass::Write(_) => format!("  writes {}\n", pass_name(plan, *what)),
+                    Pass::Collection(_) => format!("  keeps {} for other stages\n", pass_name(plan, *what)),
+                };
                 if !passes.contains(&line) {
                     passes.push(line);
                 }

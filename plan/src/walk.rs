@@ -37,20 +37,14 @@ impl Graph {
     #[must_use]
     pub fn topological(&self) -> Option<Vec<NodeId>> {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let (starts, readers) = self.readers_by_place(&ids)?;
         let mut missing = vec![0_usize; ids.len()];
-        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
-        for (place, node) in self.nodes.values().enumerate() {
-            for collection in node.reads().filter_map(|read| self.collections.get(&read)) {
-                let producer = ids.binary_search(&collection.producer).ok()?;
-                readers[producer].push(place);
-                missing[place] += 1;
-            }
-        }
+        readers.iter().for_each(|reader| missing[*reader] += 1);
         let mut ready: BinaryHeap<Reverse<usize>> = (0..ids.len()).filter(|place| missing[*place] == 0).map(Reverse).collect();
         let mut order = Vec::with_capacity(ids.len());
         while let Some(Reverse(place)) = ready.pop() {
             order.push(ids[place]);
-            for reader in &readers[place] {
+            for reader in &readers[starts[place]..starts[place + 1]] {
                 missing[*reader] -= 1;
                 if missing[*reader] == 0 {
                     ready.push(Reverse(*reader));
@@ -58,6 +52,26 @@ impl Graph {
             }
         }
         (order.len() == ids.len()).then_some(order)
+    }
+
+    /// The readers of all nodes in one list, and where each node's begin in it; nodes by their place among all.
+    fn readers_by_place(&self, ids: &[NodeId]) -> Option<(Vec<usize>, Vec<usize>)> {
+        let mut edges: Vec<(usize, usize)> = Vec::with_capacity(ids.len());
+        for (place, node) in self.nodes.values().enumerate() {
+            for collection in node.reads().filter_map(|read| self.collections.get(&read)) {
+                edges.push((ids.binary_search(&collection.producer).ok()?, place));
+            }
+        }
+        let mut starts = vec![0; ids.len() + 1];
+        edges.iter().for_each(|(producer, _)| starts[producer + 1] += 1);
+        (0..ids.len()).for_each(|place| starts[place + 1] += starts[place]);
+        let mut next = starts.clone();
+        let mut readers = vec![0; edges.len()];
+        for (producer, reader) in edges {
+            readers[next[producer]] = reader;
+            next[producer] += 1;
+        }
+        Some((starts, readers))
     }
 
     /// What makes a collection.

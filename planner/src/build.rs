@@ -20,6 +20,7 @@ use std::{
 use plan::{After, CollectionId, Decision, Mscr, MscrId, NodeId, OperateStage};
 
 use crate::{Draft, Options, quotient::Quotient};
+use channels::Parts;
 use joining::Joined;
 use units::{Unit, Units};
 
@@ -48,7 +49,9 @@ pub(crate) fn build(draft: Draft, options: &Options) -> Built {
     let (draft, units, Joined { quotient, decisions }) = joined(draft, options);
     let blocks: BTreeSet<usize> = (0..units.list.len()).map(|unit| quotient.block(unit)).collect();
     let order = in_order(&units, &quotient, &blocks);
-    let materialized = channels::stored(&draft, &units, &quotient, &order);
+    let parts: BTreeMap<usize, Parts> =
+        order.iter().map(|block| (*block, channels::parts(&draft, &units, &quotient, *block))).collect();
+    let materialized = channels::stored(&draft, &units, parts.values());
     let mut stages = Stages { mscrs: Vec::new(), operates: Vec::new(), materialized, decisions };
     let mut known: BTreeMap<usize, (After, BTreeSet<After>)> = BTreeMap::new();
     for block in order {
@@ -59,7 +62,7 @@ pub(crate) fn build(draft: Draft, options: &Options) -> Built {
             After::Operate(node)
         } else {
             let id = MscrId(u32::try_from(stages.mscrs.len() + 1).unwrap_or(u32::MAX));
-            let (inputs, outputs) = channels::channels(&draft, &units, &quotient, block, &stages.materialized);
+            let (inputs, outputs) = channels::channels(&draft, &parts[&block], &stages.materialized);
             stages.mscrs.push(Mscr { id, after: list, inputs, outputs });
             After::Mscr(id)
         };

@@ -8,69 +8,79 @@ use std::{
 use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
 
 /// What orders nodes that are ready at the same time. The old id comes last: it decides only between equal copies.
-type Rank = (String, u8, u32, Vec<u32>, NodeId);
+type Rank<'g> = (&'g str, u8, u32, Vec<u32>, NodeId);
 
 /// The same graph with nodes numbered producers first, then by step; collections by their producer. A graph with a cycle stays as it is.
 #[must_use]
 pub fn canonical(graph: Graph) -> Graph {
     let mut numbering = Numbering::of(&graph);
     while let Some(Reverse(rank)) = numbering.ready.pop() {
-        numbering.take(&graph, rank.4);
+        numbering.take(rank.4);
     }
-    if numbering.nodes.len() == graph.nodes.len() { numbering.renumber(graph) } else { graph }
+    let Numbering { nodes, collections, .. } = numbering;
+    if nodes.len() == graph.nodes.len() { Renumbering { nodes, collections }.renumber(graph) } else { graph }
 }
 
-struct Numbering {
+struct Numbering<'g> {
+    graph: &'g Graph,
     nodes: BTreeMap<NodeId, NodeId>,
     collections: BTreeMap<CollectionId, CollectionId>,
-    missing: BTreeMap<NodeId, usize>,
-    readers: BTreeMap<CollectionId, Vec<NodeId>>,
-    ready: BinaryHeap<Reverse<Rank>>,
+    /// How many inputs of each node have no number yet, in the order of old ids.
+    missing: Vec<(&'g Node, usize)>,
+    /// Collections with the places in `missing` of their readers, sorted.
+    readers: Vec<(CollectionId, usize)>,
+    ready: BinaryHeap<Reverse<Rank<'g>>>,
 }
 
-impl Numbering {
-    fn of(graph: &Graph) -> Self {
-        let mut readers: BTreeMap<CollectionId, Vec<NodeId>> = BTreeMap::new();
-        let mut missing = BTreeMap::new();
-        for node in graph.nodes.values() {
-            missing.insert(node.id, node.reads().count());
-            for read in node.reads() {
-                readers.entry(read).or_default().push(node.id);
-            }
-        }
-        let mut numbering =
-            Self { nodes: BTreeMap::new(), collections: BTreeMap::new(), missing, readers, ready: BinaryHeap::new() };
+impl<'g> Numbering<'g> {
+    fn of(graph: &'g Graph) -> Self {
+        let missing: Vec<(&Node, usize)> = graph.nodes.values().map(|node| (node, node.reads().count())).collect();
+        let edges = missing.iter().enumerate().flat_map(|(place, (node, _))| node.reads().map(move |read| (read, place)));
+        let mut readers: Vec<(CollectionId, usize)> = edges.collect();
+        readers.sort_unstable();
+        let (nodes, collections, ready) = (BTreeMap::new(), BTreeMap::new(), BinaryHeap::new());
+        let mut numbering = Self { graph, nodes, collections, missing, readers, ready };
         for node in graph.nodes.values().filter(|node| node.reads().next().is_none()) {
             numbering.ready.push(Reverse(numbering.rank(node)));
         }
         numbering
     }
 
-    fn rank(&self, node: &Node) -> Rank {
+    fn rank(&self, node: &'g Node) -> Rank<'g> {
         let (kind, leg) = kind(&node.op);
         let reads = node.reads().filter_map(|read| self.collections.get(&read)).map(|id| id.0).collect();
-        (node.step.clone(), kind, leg, reads, node.id)
+        (node.step.as_str(), kind, leg, reads, node.id)
     }
 
-    fn take(&mut self, graph: &Graph, id: NodeId) {
+    fn take(&mut self, id: NodeId) {
         let number = count(self.nodes.len());
         self.nodes.insert(id, NodeId(number));
-        let node = graph.node(id);
-        for made in &node.outputs {
+        let outputs = &self.graph.node(id).outputs;
+        for made in outputs {
             let number = count(self.collections.len());
             self.collections.insert(*made, CollectionId(number));
         }
-        for made in &node.outputs {
-            for reader in self.readers.remove(made).unwrap_or_default() {
-                let missing = self.missing.entry(reader).or_default();
+        for made in outputs {
+            let first = self.readers.partition_point(|(read, _)| read < made);
+            let edges = self.readers[first..].iter().take_while(|(read, _)| read == made);
+            for place in edges.map(|(_, place)| *place).collect::<Vec<_>>() {
+                let (node, missing) = &mut self.missing[place];
                 *missing -= 1;
-                if *missing == 0 {
-                    self.ready.push(Reverse(self.rank(graph.node(reader))));
+                if let (node, 0) = (*node, *missing) {
+                    self.ready.push(Reverse(self.rank(node)));
                 }
             }
         }
     }
+}
 
+/// The new ids by the old ones.
+struct Renumbering {
+    nodes: BTreeMap<NodeId, NodeId>,
+    collections: BTreeMap<CollectionId, CollectionId>,
+}
+
+impl Renumbering {
     fn renumber(&self, graph: Graph) -> Graph {
         let nodes = graph.nodes.into_values().map(|node| self.node(node)).map(|node| (node.id, node)).collect();
         let collections = graph.collections.into_values().map(|one| self.collection(one)).map(|one| (one.id, one)).collect();

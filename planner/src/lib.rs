@@ -10,6 +10,7 @@ pub mod check;
 mod draft;
 pub mod estimate;
 mod expand;
+mod invariants;
 mod names;
 mod params;
 pub mod passes;
@@ -23,7 +24,7 @@ pub use canonical::canonical;
 pub use check::{CheckOptions, Checked, FlowProblem, ParamValues, check, check_with, locate, sources, sources_with};
 pub use draft::Draft;
 pub use passes::{PASSES, PassName, UnknownPass};
-pub use planning::{Options, plan, plan_checked, prepared};
+pub use planning::{InMaking, Options, Watch, plan, plan_checked, plan_watched, prepared};
 
 /// What was found out about a flow's sources before planning, per read step; a source that could not be looked at has no entry.
 pub type Facts = BTreeMap<String, SourceFacts>;

@@ -8,7 +8,7 @@ use crate::{
     Draft,
     build::{self, Built, Stages},
     canonical::canonical,
-    estimate,
+    estimate, invariants,
     passes::{self, Context, Log, Lua, PASSES, PassName},
     tiers,
 };
@@ -41,11 +41,14 @@ impl Options {
 }
 
 /// Plans a checked graph. The same graph gives the same plan, whatever the order of its independent steps.
+///
+/// # Panics
+/// In debug builds, where an invariant does not hold behind a pass.
 #[must_use]
 pub fn plan(graph: Graph, prelude: String, options: &Options) -> Plan {
-    plan_with(graph, prelude, options, Lua::default(), &mut |after, faults| {
-        debug_assert!(faults().is_empty(), "broken after {after}: {:?}", faults());
-    })
+    let mut checks = Checks { on: cfg!(debug_assertions), watch: &mut |_, _| {} };
+    let planned = plan_with(graph, prelude, options, Lua::default(), &mut checks);
+    planned.unwrap_or_else(|faults| panic!("the planner broke its own plan: {faults:?}"))
 }
 
 /// Plans, and checks every invariant after every pass.
@@ -53,31 +56,86 @@ pub fn plan(graph: Graph, prelude: String, options: &Options) -> Plan {
 /// # Errors
 /// What is broken, and after which pass.
 pub fn plan_checked(graph: Graph, prelude: String, options: &Options, lua: Lua) -> Result<Plan, Vec<String>> {
-    let mut found = Vec::new();
-    let plan = plan_with(graph, prelude, options, lua, &mut |after, faults| {
-        found.extend(faults().into_iter().map(|fault| format!("after {after}: {fault}")));
-    });
-    if found.is_empty() { Ok(plan) } else { Err(found) }
+    plan_watched(graph, prelude, options, lua, &mut |_, _| {})
 }
 
-/// A look at the draft or plan after a pass: its name, and its faults for who asks.
-type Watch<'a> = dyn FnMut(&str, &dyn Fn() -> Vec<String>) + 'a;
+/// What there is behind a pass: a draft, from `mscr-fusion` on a plan.
+#[derive(Debug)]
+pub enum InMaking<'a> {
+    Draft(&'a mut Draft),
+    Plan(&'a mut Plan),
+}
 
-fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: &mut Watch<'_>) -> Plan {
+/// Called behind every pass that is switched on, before its result is checked: tests plant their bugs there.
+pub type Watch<'a> = dyn FnMut(PassName, InMaking<'_>) + 'a;
+
+/// [`plan_checked`], watched.
+///
+/// # Errors
+/// What is broken, and after which pass.
+pub fn plan_watched(
+    graph: Graph,
+    prelude: String,
+    options: &Options,
+    lua: Lua,
+    watch: &mut Watch<'_>,
+) -> Result<Plan, Vec<String>> {
+    plan_with(graph, prelude, options, lua, &mut Checks { on: true, watch })
+}
+
+/// What happens behind each pass.
+struct Checks<'a, 'w> {
+    on: bool,
+    watch: &'a mut Watch<'w>,
+}
+
+impl Checks<'_, '_> {
+    fn behind(
+        &mut self,
+        pass: PassName,
+        before: Option<&Graph>,
+        draft: &mut Draft,
+        options: &Options,
+    ) -> Result<(), Vec<String>> {
+        (self.watch)(pass, InMaking::Draft(draft));
+        before.map_or(Ok(()), |before| faultless(pass.as_str(), invariants::behind(pass, before, draft, options)))
+    }
+
+    fn done(&mut self, plan: &mut Plan, options: &Options) -> Result<(), Vec<String>> {
+        for pass in PASSES.into_iter().filter(|pass| *pass >= PassName::MscrFusion && options.runs(*pass)) {
+            (self.watch)(pass, InMaking::Plan(plan));
+        }
+        if self.on { faultless("building", invariants::of_plan(plan, options)) } else { Ok(()) }
+    }
+}
+
+fn faultless(after: &str, faults: Vec<String>) -> Result<(), Vec<String>> {
+    if faults.is_empty() { Ok(()) } else { Err(faults.iter().map(|fault| format!("after {after}: {fault}")).collect()) }
+}
+
+fn plan_with(
+    graph: Graph,
+    prelude: String,
+    options: &Options,
+    lua: Lua,
+    checks: &mut Checks<'_, '_>,
+) -> Result<Plan, Vec<String>> {
     let context = Context { options, prelude: &prelude, lua };
     let mut draft = Draft::new(prepared(graph));
     let mut operations = Operations { initial: draft.graph.operations(), ..Operations::default() };
-    watch("expansion", &|| plan::check_graph(&draft.graph));
+    if checks.on {
+        faultless("expansion", plan::check_graph(&draft.graph))?;
+    }
     let mut decisions = Vec::new();
-    for pass in PASSES {
-        let told = if options.runs(pass) { run(pass, &mut draft, &context) } else { Vec::new() };
-        decisions.extend(told);
+    for pass in PASSES.into_iter().filter(|pass| *pass < PassName::MscrFusion) {
+        let before = checks.on.then(|| draft.graph.clone());
+        if options.runs(pass) {
+            decisions.extend(run(pass, &mut draft, &context));
+            checks.behind(pass, before.as_ref(), &mut draft, options)?;
+        }
         if pass == PassName::SinkFlattens {
             decisions.extend(settle(&mut draft, &context));
             operations.sunk = draft.graph.operations();
-        }
-        if pass <= PassName::SinkFlattens {
-            watch(pass.as_str(), &|| plan::check_graph(&draft.graph));
         }
     }
     let Built { draft, stages } = build::build(draft, options);
@@ -89,8 +147,8 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
-    watch("building", &|| plan::check_plan(&plan));
-    plan
+    checks.done(&mut plan, options)?;
+    Ok(plan)
 }
 
 /// Canonical ids and sizes. A union that is persisted is kept as what it is made of: it has no rows of its own.

@@ -1,6 +1,6 @@
 //! What must hold for every graph: ids meet, one producer each, arities fit, no cycle.
 
-use crate::{CollectionId, Do, Graph, Group, Node, OnError, Op, Paths, Source};
+use crate::{CollectionId, Do, Graph, Group, JoinKind, Node, OnError, Op, Paths, Source};
 
 /// All faults of a graph; empty where it is sound.
 #[must_use]
@@ -89,7 +89,20 @@ fn neighbours(graph: &Graph, node: &Node, faults: &mut Vec<String>) {
         Op::ParallelDo(Do::ProbeJoin { keys, .. }) if node.side_inputs.len() + 1 != keys.len() => {
             faults.push(format!("{} ({}) probes {} legs with {} keys", node.id, node.step, node.side_inputs.len(), keys.len()));
         }
+        Op::ParallelDo(Do::ProbeJoin { kind, big, keys, .. }) if !may_probe(*kind, *big as usize, keys.len()) => {
+            faults.push(format!("{} ({}) holds a side whole of which every row must be kept once", node.id, node.step));
+        }
         Op::Read(_) | Op::ParallelDo(_) | Op::Group(_) | Op::Combine(_) | Op::Flatten { .. } | Op::Operate(_) => {}
+    }
+}
+
+/// Every task sees all of the sides that are held whole, so none of them could say which of their rows no task has matched.
+fn may_probe(kind: JoinKind, big: usize, legs: usize) -> bool {
+    match kind {
+        JoinKind::Inner => big < legs,
+        JoinKind::Left => big == 0,
+        JoinKind::Right => big + 1 == legs,
+        JoinKind::Full => false,
     }
 }
 

@@ -71,11 +71,11 @@ fn parallel_do(work: &Do) -> String {
         Do::Select(columns) => format!("select {}", positions(columns)),
         Do::Pipe { .. } => "pipe".into(),
         Do::PipeAsArgs { .. } => "pipeAsArgs".into(),
-        Do::Identity => "pass on".into(),
-        Do::Tag { leg, key } => format!("tag as leg {} by {}", leg + 1, positions(key)),
-        Do::UntagCoGroup { legs } => format!("lists of {legs} legs"),
-        Do::UntagJoin { kind, legs, .. } => format!("{} join of {legs} legs", join(*kind)),
-        Do::ProbeJoin { kind, big, .. } => format!("{} join of leg {} with the others held whole", join(*kind), big + 1),
+        Do::Identity => "rows as they are".into(),
+        Do::Tag { leg, key } => format!("side {} by field {}", leg + 1, positions(key)),
+        Do::UntagCoGroup { legs } => format!("lists of {legs} sides"),
+        Do::UntagJoin { kind, legs, .. } => format!("{} join of {legs} sides", join(*kind)),
+        Do::ProbeJoin { kind, big, .. } => format!("{} join of side {} with the others held whole", join(*kind), big + 1),
         Do::Write(_) => "write".into(),
     }
 }
@@ -91,14 +91,17 @@ fn join(kind: JoinKind) -> &'static str {
 
 fn grouping(group: &Group) -> String {
     match group {
+        Group::ByKey { key: Key::Columns(columns), order_by, .. } if columns.is_empty() && order_by.is_empty() => {
+            "group all".into()
+        }
         Group::ByKey { key, order_by, .. } if order_by.is_empty() => format!("group by {}", by(key)),
         Group::ByKey { key, order_by, .. } => format!("group by {}, items ordered by {}", by(key), ordered(order_by)),
-        Group::ByLeg { legs } => format!("group {legs} legs"),
+        Group::ByLeg { legs } => format!("bring together {legs} sides"),
         Group::Sort { by } => format!("sort by {}", ordered(by)),
         Group::Merge { by } => format!("sorted merge by {}", ordered(by)),
         Group::Gather => "gather".into(),
         Group::Hash { key } => format!("partition by {}", by(key)),
-        Group::RoundRobin => "deal out".into(),
+        Group::RoundRobin => "dealt out".into(),
         Group::Limit { n, offset: 0 } => format!("limit {n}"),
         Group::Limit { n, offset } => format!("limit {n} after {offset}"),
     }

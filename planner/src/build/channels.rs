@@ -9,7 +9,7 @@ use crate::{Draft, quotient::Quotient};
 
 /// What a block holds, sorted out.
 #[derive(Debug, Default)]
-struct Parts {
+pub(super) struct Parts {
     /// Mapper nodes by the collection that their pass reads; an identity mapper has none.
     passes: BTreeMap<CollectionId, Vec<NodeId>>,
     /// Groups, each with the nodes behind it.
@@ -19,14 +19,7 @@ struct Parts {
 }
 
 /// The input and output channels of a block.
-pub(super) fn channels(
-    draft: &Draft,
-    units: &Units,
-    quotient: &Quotient,
-    block: usize,
-    stored: &BTreeSet<CollectionId>,
-) -> (Vec<InputChannel>, Vec<OutputChannel>) {
-    let parts = parts(draft, units, quotient, block);
+pub(super) fn channels(draft: &Draft, parts: &Parts, stored: &BTreeSet<CollectionId>) -> (Vec<InputChannel>, Vec<OutputChannel>) {
     let inputs: Vec<InputChannel> =
         parts.passes.iter().map(|(read, does)| InputChannel { reads: vec![*read], does: does.clone() }).collect();
     let mut outputs: Vec<OutputChannel> =
@@ -44,7 +37,8 @@ pub(super) fn channels(
     (inputs, outputs)
 }
 
-fn parts(draft: &Draft, units: &Units, quotient: &Quotient, block: usize) -> Parts {
+/// Sorts out what a block holds.
+pub(super) fn parts(draft: &Draft, units: &Units, quotient: &Quotient, block: usize) -> Parts {
     let graph = &draft.graph;
     let mut parts = Parts::default();
     let here = |id: CollectionId| units.maker(graph, id).filter(|maker| quotient.block(*maker) == block);
@@ -54,7 +48,7 @@ fn parts(draft: &Draft, units: &Units, quotient: &Quotient, block: usize) -> Par
         match units.list[unit] {
             Unit::Fusion(head) => {
                 let nodes = &units.fusions[&head];
-                let Some(root) = units.root(graph, unit) else { continue };
+                let Some(root) = units.root(unit) else { continue };
                 match here(root).map(|maker| units.list[maker]) {
                     Some(Unit::Group(group)) => parts.groups.entry(group).or_default().extend(nodes),
                     _ => parts.passes.entry(root).or_default().extend(nodes),
@@ -93,7 +87,7 @@ fn grouping(draft: &Draft, group: NodeId, reduce: &[NodeId], inputs: &[InputChan
 }
 
 /// The collections that outlive their stage.
-pub(super) fn stored(draft: &Draft, units: &Units, quotient: &Quotient, blocks: &[usize]) -> BTreeSet<CollectionId> {
+pub(super) fn stored<'p>(draft: &Draft, units: &Units, blocks: impl Iterator<Item = &'p Parts>) -> BTreeSet<CollectionId> {
     let graph = &draft.graph;
     let mut whole: Vec<CollectionId> = units.loads.keys().copied().collect();
     whole.extend(graph.collections.values().filter(|collection| collection.persist).map(|collection| collection.id));
@@ -104,8 +98,8 @@ pub(super) fn stored(draft: &Draft, units: &Units, quotient: &Quotient, blocks: 
         }
     }
     let mut found = BTreeSet::new();
-    for block in blocks {
-        for read in parts(draft, units, quotient, *block).passes.keys() {
+    for parts in blocks {
+        for read in parts.passes.keys() {
             let (sources, others) = leaves(graph, *read);
             found.extend(others);
             whole.extend(sources.iter().flat_map(|source| &graph.producer(*source).inputs));

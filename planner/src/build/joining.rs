@@ -32,8 +32,9 @@ pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
     let mut decisions = joining.told(super::STAGES);
     joining.mappers();
     joining.reducers();
-    joining.read_along();
-    joining.loads();
+    let by_input = joining.by_input();
+    joining.read_along(&by_input);
+    joining.loads(&by_input);
     decisions.extend(joining.told(PassName::MapOnlyMerging.as_str()));
     if options.runs(PassName::MapOnlyMerging) {
         joining.map_only();
@@ -144,7 +145,7 @@ impl Joining<'_> {
             match self.mapper(leaf) {
                 Some(mapper) => {
                     found.push(Shared::Mapper(mapper));
-                    let root = self.units.root(self.graph, mapper).filter(|_| self.together);
+                    let root = self.units.root(mapper).filter(|_| self.together);
                     found.extend(root.map(Shared::Input));
                 }
                 None => found.push(Shared::Input(leaf)),
@@ -205,7 +206,7 @@ impl Joining<'_> {
     /// Fusions behind a group that no other stage takes as a mapper.
     fn reducers(&mut self) {
         for unit in self.alone() {
-            let Some(root) = self.units.root(self.graph, unit) else { continue };
+            let Some(root) = self.units.root(unit) else { continue };
             let Some(maker) = self.units.maker(self.graph, root) else { continue };
             if !matches!(self.units.list[maker], Unit::Group(_)) || self.try_join(unit, maker) {
                 continue;
@@ -229,7 +230,7 @@ impl Joining<'_> {
     fn by_input(&self) -> BTreeMap<CollectionId, Vec<usize>> {
         let mut found: BTreeMap<CollectionId, Vec<usize>> = BTreeMap::new();
         for (unit, _) in self.fusions() {
-            if let Some(root) = self.units.root(self.graph, unit) {
+            if let Some(root) = self.units.root(unit) {
                 found.entry(root).or_default().push(unit);
             }
         }
@@ -248,13 +249,12 @@ impl Joining<'_> {
     }
 
     /// What reads a collection that a stage with a group reads goes along in that pass.
-    fn read_along(&mut self) {
+    fn read_along(&mut self, by_input: &BTreeMap<CollectionId, Vec<usize>>) {
         if !self.together {
             return;
         }
-        let by_input = self.by_input();
         for unit in self.alone() {
-            let Some(root) = self.units.root(self.graph, unit) else { continue };
+            let Some(root) = self.units.root(unit) else { continue };
             for other in by_input.get(&root).into_iter().flatten().copied() {
                 if self.is_in_stage_of_group(other) && self.try_join(unit, other) {
                     let (own, name) = (self.step(unit).to_owned(), self.step(other));
@@ -267,8 +267,7 @@ impl Joining<'_> {
     }
 
     /// A source that must be stored is stored by a stage that reads it anyway, if one can.
-    fn loads(&mut self) {
-        let by_input = self.by_input();
+    fn loads(&mut self, by_input: &BTreeMap<CollectionId, Vec<usize>>) {
         for (id, unit) in &self.units.loads {
             let mut readers = by_input.get(id).into_iter().flatten();
             let host = readers.find(|other| self.try_join(*unit, **other)).copied();

@@ -28,6 +28,7 @@ pub(super) struct Units {
     pub(super) loads: BTreeMap<CollectionId, usize>,
     of_node: BTreeMap<NodeId, usize>,
     load_nodes: BTreeMap<usize, NodeId>,
+    roots: Vec<Option<CollectionId>>,
 }
 
 impl Units {
@@ -41,6 +42,7 @@ impl Units {
             loads: BTreeMap::new(),
             of_node: BTreeMap::new(),
             load_nodes: BTreeMap::new(),
+            roots: Vec::new(),
             fusions,
         };
         for node in graph.nodes.values() {
@@ -52,6 +54,7 @@ impl Units {
             units.loads.insert(id, unit);
             units.load_nodes.insert(unit, graph.collection(id).producer);
         }
+        units.roots = units.list.iter().map(|unit| units.root_of(graph, *unit)).collect();
         units.connect(draft);
         units.measure();
         units
@@ -94,8 +97,12 @@ impl Units {
     }
 
     /// The collection that a fusion reads.
-    pub(super) fn root(&self, graph: &Graph, unit: usize) -> Option<CollectionId> {
-        match self.list[unit] {
+    pub(super) fn root(&self, unit: usize) -> Option<CollectionId> {
+        self.roots[unit]
+    }
+
+    fn root_of(&self, graph: &Graph, unit: Unit) -> Option<CollectionId> {
+        match unit {
             Unit::Fusion(head) => passes::root(graph, &self.fusions[&head]),
             Unit::Load(id) => Some(id),
             Unit::Group(_) | Unit::Operate(_) => None,
@@ -116,7 +123,7 @@ impl Units {
         for (unit, kind) in self.list.iter().enumerate() {
             match kind {
                 Unit::Fusion(head) => {
-                    if let Some(root) = self.root(graph, unit) {
+                    if let Some(root) = self.root(unit) {
                         self.root_edges(graph, root, unit, &mut edges);
                     }
                     for side in self.fusions[head].iter().flat_map(|node| &graph.node(*node).side_inputs) {

@@ -59,7 +59,7 @@ fn big_leg(graph: &Graph, join: &Join, limit: u64) -> Result<(usize, String), St
         }
     }
     let sides: u64 = sizes.iter().enumerate().filter(|(leg, _)| *leg != big).filter_map(|(_, size)| *size).sum();
-    Ok((big, format!("these have about {}, each at most {}", shown(sides), shown(limit))))
+    Ok((big, format!("they have about {} together, and up to {} each would do", shown(sides), shown(limit))))
 }
 
 /// The largest leg, the first of such; one of unknown size may be larger than any.

@@ -30,9 +30,25 @@ pub(super) fn unique(graph: &Graph, id: CollectionId) -> Option<Unique> {
         let node = graph.producer(next);
         match &node.op {
             Op::Combine(fold) => return folded(graph, node, fold),
+            Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => return Some(first_columns(columns.len())),
+            Op::ParallelDo(Do::UntagCoGroup { .. }) => return tagged(graph, node).map(first_columns),
             _ if passes_rows_on(node) => next = node.inputs[0],
             _ => return None,
         }
+    }
+}
+
+fn first_columns(count: usize) -> Unique {
+    Unique::Columns((0..width(count)).collect())
+}
+
+/// How many key fields the rows of a join or coGroup begin with.
+pub(super) fn tagged(graph: &Graph, untag: &Node) -> Option<usize> {
+    let shuffle = graph.producer(untag.inputs[0]);
+    let leaf = *graph.leaves(*shuffle.inputs.first()?).first()?;
+    match &graph.producer(leaf).op {
+        Op::ParallelDo(Do::Tag { key, .. }) => Some(key.len()),
+        _ => None,
     }
 }
 
@@ -42,7 +58,7 @@ fn folded(graph: &Graph, combine: &Node, fold: &Fold) -> Option<Unique> {
         (Fold::Top { .. }, _) => None,
         (Fold::Smallest, Key::Row) => Some(Unique::Row),
         (Fold::Smallest, Key::Columns(columns)) => Some(Unique::Columns(columns.iter().copied().collect())),
-        (Fold::Lua(_) | Fold::Count, Key::Columns(columns)) => Some(Unique::Columns((0..width(columns.len())).collect())),
+        (Fold::Lua(_) | Fold::Count, Key::Columns(columns)) => Some(first_columns(columns.len())),
         (Fold::Lua(_) | Fold::Count, Key::Row) => None,
     }
 }
@@ -99,6 +115,7 @@ fn own_width(graph: &Graph, node: &Node, id: CollectionId, known: &BTreeMap<Coll
         Op::Combine(Fold::Count) => key_width(node.inputs[0]) + 1,
         Op::Combine(Fold::Lua(_)) => key_width(node.inputs[0]),
         Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => width(columns.len()) + 1,
+        Op::ParallelDo(Do::UntagCoGroup { legs }) => tagged(graph, node).map_or(0, width) + legs,
         _ => inherited.unwrap_or(0),
     }
 }

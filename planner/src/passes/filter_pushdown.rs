@@ -15,6 +15,9 @@ use super::{
 };
 
 pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
+    if !graph.nodes.values().any(|node| matches!(node.op, Op::ParallelDo(Do::Filter(_)))) {
+        return;
+    }
     let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         if !matches!(graph.node(id).op, Op::ParallelDo(Do::Filter(_))) {

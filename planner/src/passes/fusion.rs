@@ -89,20 +89,13 @@ impl Fusing {
         let graph = &draft.graph;
         let units = usize::try_from(graph.fresh_node().0).unwrap_or(usize::MAX);
         let mut quotient = Quotient::new(units);
-        for node in graph.nodes.values() {
-            for input in &node.inputs {
-                let producer = graph.producer(*input);
-                let internal = producer.is_do() && node.is_do() && draft.is_open(*input, node);
-                quotient.edge(unit(producer.id), unit(node.id), internal);
-            }
-            for side in &node.side_inputs {
-                quotient.edge(unit(graph.collection(side.from).producer), unit(node.id), false);
-            }
+        let safe = graph.nodes.values().all(|node| node.side_inputs.is_empty() || matches!(node.op, Op::Operate(_)));
+        if !safe {
+            edges(draft, &mut quotient);
         }
         for (node, head) in &draft.fused {
             quotient.join(unit(*head), unit(*node));
         }
-        let safe = graph.nodes.values().all(|node| node.side_inputs.is_empty() || matches!(node.op, Op::Operate(_)));
         Self { quotient, safe }
     }
 
@@ -118,6 +111,20 @@ impl Fusing {
         let mut heads: BTreeMap<usize, NodeId> = BTreeMap::new();
         let does = graph.nodes.values().filter(|node| node.is_do());
         does.map(|node| (node.id, *heads.entry(self.quotient.block(unit(node.id))).or_insert(node.id))).collect()
+    }
+}
+
+fn edges(draft: &Draft, quotient: &mut Quotient) {
+    let graph = &draft.graph;
+    for node in graph.nodes.values() {
+        for input in &node.inputs {
+            let producer = graph.producer(*input);
+            let internal = producer.is_do() && node.is_do() && draft.is_open(*input, node);
+            quotient.edge(unit(producer.id), unit(node.id), internal);
+        }
+        for side in &node.side_inputs {
+            quotient.edge(unit(graph.collection(side.from).producer), unit(node.id), false);
+        }
     }
 }
 

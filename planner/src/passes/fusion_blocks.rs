@@ -11,6 +11,11 @@ use crate::{Draft, estimate};
 
 pub(super) fn run(draft: &mut Draft, log: &mut Log) {
     let graph = &draft.graph;
+    if graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_))).nth(1).is_none() {
+        // Nothing lies between two groups.
+        draft.blocks.clear();
+        return;
+    }
     let view = View { consumers: graph.consumers(), inner: estimate::inner_nodes(graph), feeds: feeds(graph), graph };
     let groups = graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_)));
     let blocks = groups.flat_map(|group| view.blocks_behind(group.id, log)).collect();
@@ -39,7 +44,7 @@ impl View<'_> {
         for root in &self.graph.node(group).outputs {
             if let Some(to) = self.feeds.get(root) {
                 let (from, to) = (step_of(self.graph, group), step_of(self.graph, *to));
-                log.declined(from, format!("no block: nothing lies between it and the group `{to}`"));
+                log.declined(from, format!("nothing lies between its shuffle and that of `{to}`: the stage ends at its groups"));
             }
             let mut path = vec![Step { made: *root, size: 1.0, next: self.next(*root) }];
             while let Some(top) = path.last_mut() {
@@ -52,7 +57,7 @@ impl View<'_> {
                 path.push(Step { made, size, next: self.next(made) });
                 if self.graph.collection(made).persist {
                     let step = step_of(self.graph, self.graph.collection(made).producer);
-                    log.declined(step, "no block: its result is persisted, so a stage ends here anyway");
+                    log.declined(step, "its result is persisted, so a stage ends here anyway");
                     path.pop();
                 } else if let Some(to) = self.feeds.get(&made) {
                     let at = smallest(&path);
@@ -81,8 +86,12 @@ impl View<'_> {
     fn tell(&self, from: NodeId, to: NodeId, block: &Step, candidates: usize, log: &mut Log) {
         let step = step_of(self.graph, self.graph.collection(block.made).producer);
         let (from, to) = (step_of(self.graph, from), step_of(self.graph, to));
-        let which = if candidates == 1 { "the only".into() } else { format!("the smallest (the first of such) of {candidates}") };
-        log.did(step, format!("a stage ends here: {which} result between the group `{from}` and the group `{to}`"));
+        let which = if candidates == 1 {
+            "its result is the only one".into()
+        } else {
+            format!("of {candidates} results its is the smallest, or the first of the smallest,")
+        };
+        log.did(step, format!("a stage ends here: {which} between the shuffles of `{from}` and `{to}`"));
     }
 }
 

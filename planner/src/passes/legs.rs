@@ -67,6 +67,10 @@ impl Join {
 
 /// The nodes of a graph that end a join, producers first.
 pub(super) fn untags(graph: &Graph) -> Vec<NodeId> {
+    let is_untag = |node: &Node| matches!(node.op, Op::ParallelDo(Do::UntagJoin { .. }));
+    if !graph.nodes.values().any(is_untag) {
+        return Vec::new();
+    }
     let order = graph.topological().unwrap_or_default();
-    order.into_iter().filter(|id| matches!(graph.node(*id).op, Op::ParallelDo(Do::UntagJoin { .. }))).collect()
+    order.into_iter().filter(|id| is_untag(graph.node(*id))).collect()
 }

@@ -58,9 +58,9 @@ pub(super) fn pack(draft: &mut Draft, log: &mut Log) {
 /// Every group by key with a combine behind it: its combines, and the steps of whatever else needs the groups.
 fn folded_groups(draft: &Draft) -> Vec<(NodeId, Vec<NodeId>, Vec<String>)> {
     let graph = &draft.graph;
-    let readers = Readers::of(graph);
-    let groups = graph.nodes.values().filter(|node| matches!(node.op, Op::Group(Group::ByKey { .. })));
-    let parts = groups.map(|group| {
+    let groups = || graph.nodes.values().filter(|node| matches!(node.op, Op::Group(Group::ByKey { .. })));
+    let readers = Readers::only(graph, &groups().flat_map(|group| group.outputs.iter().copied()).collect());
+    let parts = groups().map(|group| {
         let main = group.outputs.iter().flat_map(|made| readers.main(*made));
         let (combines, others): (Vec<&NodeId>, Vec<&NodeId>) = main.partition(|id| matches!(graph.node(**id).op, Op::Combine(_)));
         let sides = group.outputs.iter().flat_map(|made| readers.side(*made));

@@ -4,15 +4,19 @@ use plan::{Fold, Graph, Group, Key, Node, NodeId, OnError, Op, Values};
 
 use super::{
     Log,
-    facts::{keeps_key_in_place, least_width, looks_at, passes_rows_on, unique},
+    facts::{keeps_key_in_place, leading, least_width, looks_at, passes_rows_on, tagged, unique},
     splice::{self, Readers},
 };
 
 pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+    if graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_))).nth(1).is_none() {
+        // It takes two.
+        return;
+    }
     let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };
-        if let Some(verdict) = undone(graph, &readers, id) {
+        if let Some(verdict) = undone(graph, &readers, id).or_else(|| placed(graph, id)) {
             let step = graph.node(id).step.clone();
             match verdict {
                 Ok(why) => {
@@ -59,8 +63,29 @@ fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String,
     let unchecked = looks_at(group).into_iter().find(|column| *column >= least && !then_columns.contains(column));
     Some(match unchecked {
         Some(column) => Err(format!("kept: it fails where a row has no field {}, which `{name}` would not", column + 1)),
+        None if !node.deterministic => Err("kept: it is not deterministic".into()),
         None if node.on_error != OnError::Fail => Err("kept: it sets bad rows aside".into()),
         None => Ok(format!("dropped: the shuffle of `{name}` undoes what it does")),
+    })
+}
+
+/// Whether rows with equal keys are together already, because no two have the same; `None` where that is not the question.
+fn placed(graph: &Graph, id: NodeId) -> Option<Result<String, String>> {
+    let node = graph.node(id);
+    let Op::Group(group @ Group::Hash { key }) = &node.op else { return None };
+    let unique = unique(graph, node.inputs[0])?;
+    let least = least_width(graph, node.inputs[0]);
+    let missing = looks_at(group).into_iter().find(|column| *column >= least);
+    Some(if !unique.implies(key) {
+        Err("kept: its key is not that of the group before it".into())
+    } else if let Some(column) = missing {
+        Err(format!("kept: it fails where a row has no field {}", column + 1))
+    } else if node.partitions.is_some() || graph.collection(node.outputs[0]).persist {
+        Err("kept: its result is to have its own partitions, or is persisted".into())
+    } else if !node.deterministic || node.on_error != OnError::Fail {
+        Err("kept: it sets bad rows aside or is not deterministic".into())
+    } else {
+        Ok("dropped: no two rows have the same key, so none has to move".into())
     })
 }
 
@@ -81,9 +106,11 @@ fn next_group(graph: &Graph, readers: &Readers, node: &Node) -> Option<NodeId> {
 fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<NodeId, String>> {
     let node = graph.node(id);
     let Op::Group(Group::ByKey { key, values, .. }) = &node.op else { return None };
-    let Some(unique) = unique(graph, node.inputs[0]) else { return behind_fold(graph, node).map(Err) };
+    let Some(unique) = unique(graph, node.inputs[0]) else {
+        return behind_fold(graph, node).or_else(|| behind_join(graph, node, key)).map(Err);
+    };
     if !unique.implies(key) {
-        return Some(Err("its key is not that of the fold before it: groups may have several rows".into()));
+        return Some(Err("shuffled: its key is not that of the group before it, so rows with equal keys may be apart".into()));
     }
     let Some(combine) = readers.sole(graph, node.outputs[0]).map(|reader| graph.node(reader)) else {
         return Some(Err("its groups are single rows, but they are read as lists".into()));
@@ -124,7 +151,21 @@ fn behind_fold(graph: &Graph, node: &Node) -> Option<String> {
         producer = graph.producer(*producer.inputs.first()?);
     }
     matches!(producer.op, Op::Combine(_)).then_some(())?;
-    between.map(|node| format!("`{}` lies between it and the fold before, and may change the key", node.step))
+    between.map(|node| format!("shuffled: `{}` lies between it and the group before it, and may change the key", node.step))
+}
+
+/// A group of a join's rows by the key of the join, with nothing but filters between: they need not move, but they do.
+fn behind_join(graph: &Graph, node: &Node, key: &Key) -> Option<String> {
+    let mut producer = graph.producer(node.inputs[0]);
+    while passes_rows_on(producer) && matches!(producer.op, Op::ParallelDo(_)) {
+        producer = graph.producer(producer.inputs[0]);
+    }
+    let Op::ParallelDo(plan::Do::UntagJoin { .. }) = producer.op else { return None };
+    let Key::Columns(columns) = key else { return None };
+    (leading(columns) && tagged(graph, producer) == Some(columns.len())).then(|| {
+        let join = &producer.step;
+        format!("kept: the join `{join}` has the same key, but may yet become a broadcast, which leaves rows where they are")
+    })
 }
 
 /// The group becomes a ParallelDo that passes rows on; the fold goes.

@@ -1,6 +1,6 @@
 //! Small edits of a graph that several passes make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{CollectionId, Graph, Node, NodeId, Op};
 
@@ -14,6 +14,20 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn of(graph: &Graph) -> Self {
         Self { main: graph.consumers(), side: graph.side_consumers() }
+    }
+
+    /// The readers of some collections.
+    pub(super) fn only(graph: &Graph, wanted: &BTreeSet<CollectionId>) -> Self {
+        let mut found = Self { main: BTreeMap::new(), side: BTreeMap::new() };
+        for node in graph.nodes.values() {
+            for input in node.inputs.iter().filter(|input| wanted.contains(input)) {
+                found.main.entry(*input).or_default().push(node.id);
+            }
+            for side in node.side_inputs.iter().filter(|side| wanted.contains(&side.from)) {
+                found.side.entry(side.from).or_default().push(node.id);
+            }
+        }
+        found
     }
 
     pub(super) fn main(&self, id: CollectionId) -> &[NodeId] {
@@ -74,10 +88,12 @@ pub(super) fn step_of(graph: &Graph, id: NodeId) -> &str {
 
 /// Flattens with nothing that reads them any more, among the given ones.
 pub(super) fn drop_unread_views(graph: &mut Graph, mut candidates: Vec<NodeId>) {
-    let readers = Readers::of(graph);
+    if candidates.is_empty() {
+        return;
+    }
     let mut left: BTreeMap<CollectionId, usize> = BTreeMap::new();
-    for (id, by) in readers.main.iter().chain(&readers.side) {
-        *left.entry(*id).or_default() += by.len();
+    for read in graph.nodes.values().flat_map(Node::reads) {
+        *left.entry(read).or_default() += 1;
     }
     while let Some(id) = candidates.pop() {
         let Some(node) = graph.nodes.get(&id) else { continue };

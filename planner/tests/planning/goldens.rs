@@ -71,6 +71,7 @@ fn json_is_the_contract() {
                 "inputs": [{"reads": ["lines"], "does": ["words", "pairs"], "sideInputs": []}],
                 "outputs": [{"group": "counts", "combine": "counts", "reduce": ["counts", "show"], "from": [0]}]}],
             "operates": [],
+            "loads": [],
         })
     );
     let lifted =
@@ -99,6 +100,7 @@ fn json_names_passes_side_inputs_and_operates_by_step() {
                  "outputs": [{"pass": "V"}]},
             ],
             "operates": [{"step": "O", "reads": ["y"], "after": ["m2"]}],
+            "loads": [],
         })
     );
 }

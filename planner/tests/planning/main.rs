@@ -1,5 +1,6 @@
 //! Planning, seen from outside: text in, stages and decisions out.
 
+mod contract;
 mod faults;
 mod form;
 mod goldens;
@@ -8,4 +9,5 @@ mod random;
 mod renderers;
 mod rewrites;
 mod scale;
+mod table;
 mod traps;

@@ -338,3 +338,52 @@ fn each_pass_can_be_switched_off() {
         planned(&text, &options);
     }
 }
+
+/// How many stages with an operation in them a graph has when some passes are off.
+fn stages(graph: &plan::Graph, without: &[PassName]) -> usize {
+    let options = Options { without: without.iter().copied().collect(), ..Options::default() };
+    let plan = planner::plan(graph.clone(), String::new(), &options);
+    plan.mscrs.iter().filter(|mscr| !mscr.is_load()).count()
+}
+
+#[test]
+fn passes_make_stages_fewer_but_for_what_they_trade() {
+    let options = Options::default();
+    let context = Context { options: &options, prelude: "", lua: lua() };
+    let (logical, physical): (Vec<PassName>, Vec<PassName>) =
+        PASSES.into_iter().partition(|pass| *pass <= PassName::SinkFlattens);
+    let mut grew: BTreeMap<PassName, Vec<u64>> = BTreeMap::new();
+    for number in 0..100 {
+        let text = flow(SEED + 2_000_000 + number).join("\n");
+        let mut draft = Draft::new(planner::prepared(graph(&text)));
+        let mut before = usize::MAX;
+        let mut count = |pass: PassName, now: usize| {
+            if now > before && pass != physical[0] {
+                grew.entry(pass).or_default().push(number);
+            }
+            before = now;
+        };
+        for pass in &logical {
+            count(*pass, stages(&draft.graph, &logical));
+            draft = passes::run(*pass, draft, &context).0;
+            count(*pass, stages(&draft.graph, &logical));
+        }
+        for (place, pass) in physical.iter().enumerate() {
+            // With all others off, the count begins anew at the first.
+            count(*pass, stages(&draft.graph, &[&logical[..], &physical[place + 1..]].concat()));
+        }
+    }
+    println!("stages grew behind {grew:?}");
+    let may = [
+        // A union that is read as it stands is one pass over all its inputs; a copy may have to run where its input is made.
+        PassName::MergeFlattens,
+        PassName::SinkFlattens,
+        // What is run once for two stages is stored for the later one.
+        PassName::CommonSubexpressions,
+        // A side that a shuffled join would have mapped on the way is made before the others are probed with it.
+        PassName::BroadcastJoin,
+        // Before anything is fused, what stands behind a boundary is a stage of its own.
+        PassName::FusionBlocks,
+    ];
+    assert!(grew.keys().all(|pass| may.contains(pass)), "{grew:?}");
+}

@@ -26,13 +26,12 @@ fn text_tells_the_flow_the_decisions_and_the_stages() {
     }
     same(
         &plan::text::stages(&plan),
-        "operations: 7 in the flow, 7 after unions sank, 3 after fusion; stages: 2
+        "operations: 7 in the flow, 7 when rewritten, 3 when fused; stages: 1
 m1
-  reads dict
-  keeps dict
+  stores dict, which is needed whole
 m2, after m1
   reads lines -> words + counts + odd + rest (beside dict)
-  groups counts of lines; combines counts before the shuffle -> counts + show
+  shuffles lines for counts; combined by counts before the shuffle -> counts + show
   writes rest",
     );
 }

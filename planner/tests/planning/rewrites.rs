@@ -201,7 +201,7 @@ fn groups_of_single_rows_are_not_shuffled_again() {
     );
     told(&plan, "redundant-groups", "D", true, "one row already");
     let cases = [
-        ("d=reduceby D c key:1", "not that of the fold before"),
+        ("d=reduceby D c key:1", "not that of the group before"),
         ("d=reduceby D c key:0 parts:3", "its own partitions"),
         ("d=count D c key:0", "another form"),
         ("d=gbk D c key:0", "read as lists"),

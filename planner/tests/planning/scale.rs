@@ -9,8 +9,8 @@ use planner::Options;
 
 use crate::form::{counts, graph, lua};
 
-/// The promise is one second; a busy machine's processors are slower than they look.
-const LIMIT: Duration = Duration::from_secs(2);
+/// The promise, kept by half even where nothing is optimized but dependencies.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Time that this thread has had on a processor: other tests and programs do not count. Where the system does not tell, the clock.
 fn busy(since: Instant) -> Duration {
@@ -92,13 +92,13 @@ fn unions_that_double_do_not_blow_up() {
         writeln!(text, "u{step}=fl U{step} c{0} c{0}; c{step}=pd S{step} u{step}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed_within(3 * LIMIT, "doubling", &text);
+    timed_within(8 * LIMIT, "doubling", &text);
     let mut text = String::from("c0=read\n");
     for step in 1..60 {
         writeln!(text, "c{step}=fl U{step} c{0} c{0}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed_within(3 * LIMIT, "doubling views", &text);
+    timed_within(8 * LIMIT, "doubling views", &text);
 }
 
 #[test]
