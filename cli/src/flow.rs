@@ -170,6 +170,6 @@ fn check(
 fn is_remote(source: &Source) -> bool {
     match source {
         Source::Files { paths: Paths::Listed(paths), .. } => paths.iter().any(|path| Stores::is_url(path)),
-        Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } => false,
+        Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } | Source::Cached { .. } => false,
     }
 }

@@ -1,12 +1,13 @@
 //! `planner::plan`: runs the passes and builds the stages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Decision, Graph, Operations, OutputChannel, Plan};
 
 use crate::{
     Draft,
     build::{self, Built, Stages},
+    cache::{self, Known},
     canonical::canonical,
     estimate,
     passes::{self, Context, Log, Lua, PASSES, PassName},
@@ -23,11 +24,13 @@ pub struct Options {
     pub broadcast_limit: u64,
     /// Stages that read fewer bytes than this run in one process.
     pub local_limit: u64,
+    /// What is known of persisted results, by the name of their collection; empty without a cache.
+    pub cache: BTreeMap<String, Known>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE }
+        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE, cache: BTreeMap::new() }
     }
 }
 
@@ -67,7 +70,8 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     let mut draft = Draft::new(prepared(graph));
     let mut operations = Operations { initial: draft.graph.operations(), ..Operations::default() };
     watch("expansion", &|| plan::check_graph(&draft.graph));
-    let mut decisions = Vec::new();
+    let mut decisions = reuse(&mut draft, options);
+    watch(cache::REUSE, &|| plan::check_graph(&draft.graph));
     for pass in PASSES {
         let told = if options.runs(pass) { run(pass, &mut draft, &context) } else { Vec::new() };
         decisions.extend(told);
@@ -83,7 +87,8 @@ fn plan_with(graph: Graph, prelude: String, options: &Options, lua: Lua, watch: 
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions };
+    let keep = cache::kept(&draft.graph, &options.cache);
+    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, keep, operations, decisions };
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
     watch("building", &|| plan::check_plan(&plan));
@@ -105,6 +110,16 @@ pub fn prepared(graph: Graph) -> Graph {
     }
     estimate::fill(&mut graph);
     graph
+}
+
+/// Before the first pass: what the cache has is read from there.
+fn reuse(draft: &mut Draft, options: &Options) -> Vec<Decision> {
+    let mut log = Log::new(cache::REUSE);
+    if !options.cache.is_empty() {
+        cache::reuse(&mut draft.graph, &options.cache, &mut log);
+        draft.graph = prepared(std::mem::take(&mut draft.graph));
+    }
+    log.into_decisions()
 }
 
 fn run(pass: PassName, draft: &mut Draft, context: &Context<'_>) -> Vec<Decision> {
