@@ -8,6 +8,7 @@ mod forward;
 mod heads;
 mod input;
 mod job;
+mod keep;
 mod order;
 mod pass;
 mod reduce;
@@ -28,8 +29,11 @@ use crate::shuffle::MapTask;
 use crate::store::Stores;
 use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
 
+pub use self::keep::Persistence;
+
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
+use self::keep::Keeper;
 use self::order::Unit;
 
 /// How to run a plan here.
@@ -47,6 +51,8 @@ pub struct RunOptions {
     pub partitions: Option<u32>,
     /// Seeds `math.random`.
     pub seed: u64,
+    /// Where persisted results are read and kept; `None`: they live as long as the run.
+    pub persistence: Option<Persistence>,
     /// Set from outside to stop the run soon; it then returns [`crate::Error::Interrupted`]. Also set by a failure.
     pub stop: Arc<AtomicBool>,
 }
@@ -60,7 +66,9 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let scratch = scratch_dir(options)?;
     let run = Arc::new(context(plan, options, scratch.path()));
     let order = order::units(plan)?;
-    let job = Arc::new(Job::open(plan, run, options.partitions, forward::forwards(plan, &order))?);
+    let cache = options.persistence.as_ref().map(|persistence| Arc::clone(&persistence.cache));
+    let job = Arc::new(Job::open(plan, run, options.partitions, forward::forwards(plan, &order))?.with_cache(cache));
+    let mut keeper = Keeper::new(plan, options.persistence.as_ref());
     let last_reads = order::last_reads(plan, &order);
     let mut report = Report::default();
     for (index, unit) in order.iter().enumerate() {
@@ -68,11 +76,13 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
             Unit::Stage(stage) => report.stages.push(stage::run_stage(&job, stage, &onward(&job, &order, index), observer)?),
             Unit::Operate(node) => operate(&job, *node)?,
         }
+        keeper.unit_done(&job, unit);
         for (collection, _) in last_reads.iter().filter(|(_, last)| **last == index) {
             job.free(*collection);
         }
     }
     report.steps = steps::reports(&job, &report.stages);
+    report.kept = keeper.finish();
     Arc::into_inner(job).expect("all tasks are over").commit()?;
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)

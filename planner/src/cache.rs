@@ -235,6 +235,3 @@ fn function_mut(op: &mut Op) -> Option<&mut Function> {
         Op::Read(_) | Op::ParallelDo(_) | Op::Flatten { .. } | Op::Group(_) | Op::Combine(_) => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

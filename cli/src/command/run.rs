@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use engine::report::Report;
 use engine::run::RunOptions;
 
+use crate::cached::{Cached, Purpose};
 use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
 use crate::progress::Progress;
@@ -40,9 +41,6 @@ pub(crate) struct Run {
     /// What is told at the end
     #[arg(long, value_enum, default_value_t = Form::Table)]
     report: Form,
-    /// Seeds `math.random` of the functions
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     /// Where spilled rows go while the flow runs [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -84,24 +82,26 @@ impl Run {
     }
 
     fn run(&self, flow: &Flow, stop: Arc<AtomicBool>) -> Result<Report, Failure> {
-        let plan = flow.plan(&self.planning);
+        let cached = flow.cached(&self.planning, Purpose::Run)?;
+        let plan = flow.plan(&self.planning, cached.as_ref());
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
         let progress = Progress::new(&plan);
-        let result = engine::run::run(&plan, &self.options(&flow.base, stop), &progress);
+        let result = engine::run::run(&plan, &self.options(&flow.base, cached, stop), &progress);
         progress.finish();
         Ok(result?)
     }
 
-    fn options(&self, base: &Path, stop: Arc<AtomicBool>) -> RunOptions {
+    fn options(&self, base: &Path, cached: Option<Cached>, stop: Arc<AtomicBool>) -> RunOptions {
         RunOptions {
             base: base.to_owned(),
             scratch: self.scratch.clone(),
             threads: self.threads.map_or_else(machine::default_threads, usize::from),
             memory: self.memory.unwrap_or_else(machine::default_memory),
             partitions: self.partitions,
-            seed: self.seed,
+            seed: self.planning.seed,
+            persistence: cached.map(|cached| cached.persistence),
             stop,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use plan::{CollectionId, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
+use plan::{CollectionId, Fingerprint, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
 
+use crate::cache::{Entry, PartReader};
 use crate::shuffle::MapTask;
 use crate::source::{self, Split, Target, Wanted};
 use crate::{BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val};
@@ -22,6 +23,8 @@ pub(crate) struct Input {
 enum From {
     Split(NodeId, Split),
     Part(Arc<BatchLog>),
+    /// A partition of a result of an earlier run.
+    Cached(NodeId, Arc<Entry>, usize),
     /// A source without files still has one partition: a pipe runs for it.
     Nothing,
 }
@@ -70,6 +73,7 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
 
 fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
     let paths = match source {
+        Source::Cached { entry, .. } => return cached(job, node, entry),
         Source::Files { paths: Paths::Rows, .. } => Some(path_rows(job, node)?),
         Source::Files { .. } | Source::Inline { .. } | Source::Range { .. } => None,
     };
@@ -79,6 +83,14 @@ fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
         return Ok(vec![From::Nothing]);
     }
     Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
+}
+
+/// The partitions of a result of an earlier run, as they were.
+fn cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<From>> {
+    let found = job.cache.as_ref().and_then(|cache| cache.find(entry));
+    let entry = found.ok_or_else(|| Error::in_step(&node.step, "its result is not in the cache any more; run the flow again"))?;
+    let parts = (0..entry.parts()).map(|part| From::Cached(node.id, Arc::clone(&entry), part));
+    Ok(if entry.parts() == 0 { vec![From::Nothing] } else { parts.collect() })
 }
 
 /// The paths of a source that are rows of another step.
@@ -110,6 +122,7 @@ impl Input {
         match &self.from {
             From::Split(node, split) => read(job.plan.graph.node(*node), ctx, split, out, bad)?,
             From::Part(part) => push_log(ctx, part, out)?,
+            From::Cached(node, entry, part) => push_cached(ctx, &job.plan.graph.node(*node).step, entry.reader(*part), out)?,
             From::Nothing => {}
         }
         out.finish()?;
@@ -120,7 +133,7 @@ impl Input {
     pub(crate) fn is_stored(&self) -> bool {
         match self.from {
             From::Part(_) => true,
-            From::Split(..) | From::Nothing => false,
+            From::Split(..) | From::Cached(..) | From::Nothing => false,
         }
     }
 
@@ -128,7 +141,7 @@ impl Input {
     pub(crate) fn source(&self) -> Option<NodeId> {
         match &self.from {
             From::Split(node, _) => Some(*node),
-            From::Part(_) | From::Nothing => None,
+            From::Part(_) | From::Cached(..) | From::Nothing => None,
         }
     }
 }
@@ -150,6 +163,19 @@ pub(crate) fn push_log(ctx: &TaskContext, log: &BatchLog, out: &mut dyn RowSink)
     let (mut reader, mut scratch) = (log.reader(), RowScratch::default());
     while let Some(batch) = reader.next_batch()? {
         ctx.check_running()?;
+        batch.for_each(&mut scratch, |row| out.push(row))?;
+        if !out.wants_more() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn push_cached(ctx: &TaskContext, step: &str, mut reader: PartReader, out: &mut dyn RowSink) -> Result<()> {
+    let mut scratch = RowScratch::default();
+    while let Some(batch) = reader.next_batch()? {
+        ctx.check_running()?;
+        ctx.run.count_bytes(step, batch.bytes.len() as u64);
         batch.for_each(&mut scratch, |row| out.push(row))?;
         if !out.wants_more() {
             break;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
+use crate::cache::Cache;
 use crate::function::Side;
 use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) run: Arc<RunContext>,
     /// `--partitions`.
     pub(crate) partitions: Option<u32>,
+    /// Results of earlier runs.
+    pub(crate) cache: Option<Arc<Cache>>,
     /// Collections that go from one stage straight into another.
     pub(crate) forwards: BTreeMap<CollectionId, Forward>,
     /// Shuffles that have been opened, by group node.
@@ -64,6 +67,7 @@ impl Job {
             plan: plan.clone(),
             run,
             partitions,
+            cache: None,
             forwards,
             targets: Mutex::default(),
             stored: Mutex::default(),
@@ -73,6 +77,11 @@ impl Job {
             sides: Mutex::default(),
             probes: Mutex::default(),
         })
+    }
+
+    /// With results of earlier runs, if there are any.
+    pub(crate) fn with_cache(self, cache: Option<Arc<Cache>>) -> Job {
+        Job { cache, ..self }
     }
 
     /// Whether a collection's rows must be kept for later stages.
