@@ -82,8 +82,8 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
         }
     }
     report.steps = steps::reports(&job, &report.stages);
-    report.kept = keeper.finish();
     Arc::into_inner(job).expect("all tasks are over").commit()?;
+    report.kept = keeper.finish();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }

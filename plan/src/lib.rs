@@ -26,7 +26,7 @@ pub mod readers;
 pub mod text;
 mod walk;
 
-pub use cache::{Fingerprint, InputFile, Ingredient, Recipe};
+pub use cache::{Fingerprint, Ingredient, InputFile, Recipe};
 pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};

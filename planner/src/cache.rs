@@ -206,7 +206,10 @@ fn repeatable(node: &Node, prelude: &str, world: &World) -> Result<(), String> {
     if let (Some(function), None | Some(false)) = (function_mut(&mut op), said)
         && let Some(name) = lua::looks(prelude, &function.source).outside
     {
-        return Err(format!("`{}` may not be deterministic: its function, or the flow's `lua`, uses `{name}`; {vouch}", node.step));
+        return Err(format!(
+            "`{}` may not be deterministic: its function, or the flow's `lua`, uses `{name}`; {vouch}",
+            node.step
+        ));
     }
     Ok(())
 }

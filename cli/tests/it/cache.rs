@@ -68,7 +68,10 @@ fn a_second_run_reuses_what_the_first_one_kept() {
     plans(&flow, &["- s3: made, and kept for later runs: the cache has no result of it yet"]);
     assert!(!flow.path("cache").exists(), "a plan writes nothing");
     check(&flow, &[], &LINES, &[], &["s2", "s3"]);
-    plans(&flow, &["+ s3: `s3` is read from the cache: 3 rows", "+ s1: not run: what it makes is needed only for what is in the cache"]);
+    plans(
+        &flow,
+        &["+ s3: `s3` is read from the cache: 3 rows", "+ s1: not run: what it makes is needed only for what is in the cache"],
+    );
     let json = finish(flow.command("plan", &["-o", "json", "--cache", flow.path("cache").to_str().expect("text")]));
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["mscrs"][0]["inputs"][0]["reads"][0], "s3");
@@ -162,9 +165,17 @@ fn what_is_not_deterministic_is_made_anew_unless_the_step_vouches_for_it() {
 
     let clock = Flow::of(&["read: {range: {to: 2}}", "map: {lua: 'function(x) return os.clock() end'}\npersist: true", SHOW]);
     plans(&clock, &["neither kept nor reused: `s2` may not be deterministic: its function, or the flow's `lua`, uses `os`"]);
-    let said = Flow::of(&["read: {range: {to: 2}}", "map: {lua: 'function(x) return x end'}\npersist: true\ndeterministic: false", SHOW]);
+    let said = Flow::of(&[
+        "read: {range: {to: 2}}",
+        "map: {lua: 'function(x) return x end'}\npersist: true\ndeterministic: false",
+        SHOW,
+    ]);
     plans(&said, &["`s2` is not deterministic: the step says so"]);
-    let random = Flow::of(&["read: {range: {to: 9}}", "map: {lua: 'function(x) return math.random() end'}\npersist: true", "write: {stdout: {}}"]);
+    let random = Flow::of(&[
+        "read: {range: {to: 9}}",
+        "map: {lua: 'function(x) return math.random() end'}\npersist: true",
+        "write: {stdout: {}}",
+    ]);
     let first = run(&random, &["--partitions", "2"]).sorted_lines();
     assert_eq!(run(&random, &["--partitions", "3"]).sorted_lines(), first, "a sample that was kept stays the same");
     assert_ne!(run(&random, &["--seed", "1"]).sorted_lines(), first);
@@ -287,4 +298,27 @@ fn runs_that_share_a_cache_do_not_disturb_each_other() {
         assert_eq!(lines, LINES);
     }
     assert!(names(&flow.path("cache/v1")).iter().all(|name| !name.starts_with("tmp-")));
+}
+
+#[test]
+fn a_full_disk_costs_the_entry_and_not_the_result() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 200000}}",
+        "map: {lua: 'function(x) return (x * 7919) % 200003, \"row \" .. x end'}\npersist: true",
+        "count: {key: []}",
+        "write: {stdout: {}}",
+    ]);
+    let cache = flow.path("cache");
+    let mut limited = std::process::Command::new("sh");
+    // No file grows beyond some kilobytes; without the trap, the signal would kill.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]);
+    let plain = flow.command("run", &["--cache", cache.to_str().expect("text")]);
+    limited.arg(plain.get_program()).args(plain.get_args()).env("TMPDIR", flow.scratch());
+    let ran = finish(limited);
+    ran.expect(0, &["\"s2\" is not kept in the cache: failed to write an entry of the cache"]);
+    assert_eq!(ran.lines(), ["200000"]);
+    let left = names(&cache.join("v1"));
+    assert!(left.iter().all(|name| name == "inputs"), "{left:?}");
+    let again = run(&flow, &[]);
+    assert_eq!((again.lines(), again.report()["kept"].clone()), (vec!["200000".to_owned()], serde_json::json!(["s2"])));
 }

@@ -99,7 +99,16 @@ fn run(
     std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
     let plan = planner::plan(checked.graph.clone(), checked.prelude.clone(), &planner::Options::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let options = RunOptions { base: base.to_owned(), scratch: Some(scratch), threads, memory, partitions, seed: 7, persistence: None, stop };
+    let options = RunOptions {
+        base: base.to_owned(),
+        scratch: Some(scratch),
+        threads,
+        memory,
+        partitions,
+        seed: 7,
+        persistence: None,
+        stop,
+    };
     let ran = engine::run::run(&plan, &options, &Quiet);
     ran.map(|_| ()).map_err(|error| causes(&error))
 }

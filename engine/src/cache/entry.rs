@@ -135,7 +135,8 @@ impl PartReader {
 
 /// Writes an entry into an empty file.
 pub(super) fn write(file: &mut File, recipe: &Recipe, parts: &[Arc<BatchLog>], threads: usize) -> Result<(), CacheError> {
-    let failed = |source| CacheError::System { attempt: "write an entry of", path: recipe.fingerprint.to_string().into(), source };
+    let failed =
+        |source| CacheError::System { attempt: "write an entry of", path: recipe.fingerprint.to_string().into(), source };
     let (mut out, mut offset) = (BufWriter::with_capacity(1 << 20, &mut *file), 0);
     let mut index = Index { recipe: recipe.clone(), parts: Vec::new() };
     for part in parts {

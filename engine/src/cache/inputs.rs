@@ -108,7 +108,9 @@ impl Inputs {
     fn version(&self, file: &Located) -> Result<InputFile, String> {
         let (name, version) = match file {
             Located::Local { name, path } => (name, self.local(name, path)?),
-            Located::Object { name, size, tag: Some(tag) } if !tag.starts_with("W/") => (name, format!("{size} bytes, tag {tag}")),
+            Located::Object { name, size, tag: Some(tag) } if !tag.starts_with("W/") => {
+                (name, format!("{size} bytes, tag {tag}"))
+            }
             Located::Object { name, .. } => return Err(format!("the store of {name} does not tell versions of it apart")),
         };
         Ok(InputFile { name: name.clone(), version })

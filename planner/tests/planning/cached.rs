@@ -136,7 +136,12 @@ fn what_is_not_in_the_cache_is_kept() {
 #[test]
 fn other_readers_keep_what_they_need() {
     let text = format!("{FLOW}; y = pd more w; write also y");
-    check_with(&text, &having(&text, &["g"]), [7, 4, 2, 2], "m1: in g > show+out; pass out\nm2: in l > words+more+also; pass also");
+    check_with(
+        &text,
+        &having(&text, &["g"]),
+        [7, 4, 2, 2],
+        "m1: in g > show+out; pass out\nm2: in l > words+more+also; pass also",
+    );
 }
 
 #[test]
@@ -144,9 +149,11 @@ fn one_result_stands_for_all_that_it_is_made_of_even_persisted() {
     let text = "l = read lines; a = pd A l !persist; b = pd B a !persist; write out b";
     let plan = check_with(text, &having(text, &["b"]), [3, 1, 1, 1], "m1: in b > out; pass out");
     assert!(plan.keep.is_empty(), "a is needed for b alone");
-    check_with(text, &having(text, &["a"]), [3, 2, 1, 1], "m1: in a > B+out; pass b; pass out").keep.values().for_each(|recipe| {
-        assert_eq!(recipe.collection, "b");
-    });
+    check_with(text, &having(text, &["a"]), [3, 2, 1, 1], "m1: in a > B+out; pass b; pass out").keep.values().for_each(
+        |recipe| {
+            assert_eq!(recipe.collection, "b");
+        },
+    );
     let unread = "l = read lines; a = pd A l !persist; b = pd B l !persist; write out b";
     let plan = planned(unread, &having(unread, &["b"]));
     assert_eq!(plan.keep.len(), 1, "a is persisted for its own sake");
