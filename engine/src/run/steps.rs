@@ -31,7 +31,8 @@ fn report(job: &Job, step: &str, stages: &[StageReport]) -> StepReport {
         report.rows_out += last.map(|output| flat_rows(job, *output)).sum::<u64>();
     }
     let of_step = |stage: &&StageReport| stage.steps.iter().any(|name| name == step);
-    report.seconds = stages.iter().filter(of_step).map(|stage| stage.seconds).sum();
+    // Not `sum`, which gives -0.0 for none.
+    report.seconds = stages.iter().filter(of_step).fold(0.0, |sum, stage| sum + stage.seconds);
     let run = &job.run;
     report.spilled_bytes = run.spilled.get(step).map_or(0, |bytes| bytes.load(Ordering::Relaxed));
     report.set_aside = run.set_aside.get(step).map_or(0, |rows| rows.load(Ordering::Relaxed));
