@@ -1,5 +1,6 @@
 //! From a flow file to its plan: reads it, looks at its sources, checks it as a whole, plans it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use engine::source::{self, SourceError};
 use plan::{Paths, Plan, Source};
 use planner::{CheckOptions, Checked, FlowProblem, Options, ParamValues, PassName, SourceFacts};
 
+use crate::cached::{Cached, Purpose};
 use crate::failure::{self, Failure};
 use crate::output;
 use crate::params::{self, Param};
@@ -34,6 +36,15 @@ pub(crate) struct Planning {
     /// Plan without this pass (may be repeated), to find out what it does
     #[arg(long = "without-pass", value_name = "NAME")]
     without: Vec<PassName>,
+    /// Keep the results of steps with `persist: true` in this directory, and reuse those of earlier runs that are made of the same
+    ///
+    /// The same: operations, functions, prelude, parameters, side inputs and contents of inputs, of all steps that they come from.
+    /// Results of steps that are not deterministic are made anew. Any file of the directory may be deleted at any time.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Seeds `math.random` of the functions
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// Which sources are looked at for the names of their fields and their sizes.
@@ -100,15 +111,32 @@ impl Flow {
         unseen.map_or(Ok(()), |(step, why)| Err(Failure::Flow(engine::Error::in_step(&step, why))))
     }
 
+    /// The results of earlier runs, where a cache is given.
+    pub(crate) fn cached(&self, planning: &Planning, purpose: Purpose) -> Result<Option<Cached>, Failure> {
+        let cached = planning.cache.as_ref().map(|dir| Cached::of(self, dir, planning.seed, purpose)).transpose();
+        cached.map_err(|error| Failure::System(error.into()))
+    }
+
     /// Plans it.
-    pub(crate) fn plan(&self, planning: &Planning) -> Plan {
-        let options = Options { without: planning.without.iter().copied().collect(), ..Options::default() };
+    pub(crate) fn plan(&self, planning: &Planning, cached: Option<&Cached>) -> Plan {
+        let cache = cached.map(|cached| cached.known.clone()).unwrap_or_default();
+        let options = Options { without: planning.without.iter().copied().collect(), cache, ..Options::default() };
         planner::plan(self.checked.graph.clone(), self.checked.prelude.clone(), &options)
     }
 
     /// The graph before the planner's passes.
     pub(crate) fn graph(&self) -> &plan::Graph {
         &self.checked.graph
+    }
+
+    /// `spec.lua`.
+    pub(crate) fn prelude(&self) -> &str {
+        &self.checked.prelude
+    }
+
+    /// What steps say of `deterministic`.
+    pub(crate) fn deterministic(&self) -> &BTreeMap<String, bool> {
+        &self.checked.deterministic
     }
 
     /// Tells what is no problem yet.
@@ -173,6 +201,6 @@ fn check(
 fn is_remote(source: &Source) -> bool {
     match source {
         Source::Files { paths: Paths::Listed(paths), .. } => paths.iter().any(|path| Stores::is_url(path)),
-        Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } => false,
+        Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } | Source::Cached { .. } => false,
     }
 }

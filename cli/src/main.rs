@@ -1,5 +1,6 @@
 //! `gleamflow`, the command line: parses a request, carries it out, maps the outcome to an exit code. Nothing else.
 
+mod cached;
 mod cluster;
 mod command;
 mod failure;

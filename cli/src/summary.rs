@@ -15,6 +15,9 @@ pub(crate) fn table(report: &Report) -> String {
     for row in &rows {
         text.push_str(&line(row, &widths));
     }
+    if !report.kept.is_empty() {
+        text.push_str(&format!("kept in the cache: {}\n", report.kept.join(", ")));
+    }
     text.push_str(&format!("done in {} s\n", seconds(report.seconds)));
     text
 }
@@ -35,7 +38,7 @@ fn line(row: &[String; 7], widths: &[usize; 7]) -> String {
 
 fn cells(step: &StepReport) -> [String; 7] {
     [
-        step.step.clone(),
+        if step.cached { format!("{} (cached)", step.step) } else { step.step.clone() },
         count(step.rows_in),
         count(step.rows_out),
         ByteSize(step.bytes).to_string(),
@@ -81,10 +84,14 @@ mod tests {
             seconds: 0.5,
             spilled_bytes: 0,
             set_aside: 3,
+            cached: false,
         };
-        let report = Report { seconds: 1.0, steps: vec![words], stages: Vec::new() };
-        let expected = "step   rows in  rows out    bytes  seconds  spilled  set aside\n\
-                        words    1,200    65,000  2.0 KiB     0.50      0 B          3\n\
+        let counts = StepReport { step: "counts".to_owned(), rows_out: 7, cached: true, ..StepReport::default() };
+        let report = Report { seconds: 1.0, steps: vec![words, counts], stages: Vec::new(), kept: vec!["totals".to_owned()] };
+        let expected = "step             rows in  rows out    bytes  seconds  spilled  set aside\n\
+                        words              1,200    65,000  2.0 KiB     0.50      0 B          3\n\
+                        counts (cached)        0         7      0 B     0.00      0 B          0\n\
+                        kept in the cache: totals\n\
                         done in 1.00 s\n";
         assert_eq!(table(&report), expected);
     }

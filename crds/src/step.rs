@@ -42,10 +42,12 @@ pub struct Step {
     /// What the planner should assume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Hints>,
-    /// Materializes the output here: nothing fuses across it, and later runs can reuse it.
+    /// Materializes the output here: nothing fuses across it. Where a cache is given (`run --cache DIR`), later runs read it instead
+    /// of making it, if everything that it is made of is the same and deterministic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub persist: bool,
-    /// Whether the same rows in give the same rows out. Default: true, but false for `pipe`, `pipeAsArgs` and `forEach`.
+    /// Whether the same rows in give the same rows out. Default: true, but false for `pipe`, `pipeAsArgs` and `forEach`. Saying true
+    /// vouches for it: results that come through the step may then be reused by later runs, even if it looks at clocks or files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
     /// What happens to rows that the step cannot handle. Default: the flow fails.

@@ -9,6 +9,7 @@
 //! rows outlive a call they are MessagePack rows in [`Batch`]es, which a [`BatchLog`] keeps in memory or on disk.
 
 pub mod batch;
+pub mod cache;
 pub mod cleanup;
 pub mod codec;
 pub mod error;

@@ -43,6 +43,8 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// Per stage, in the order in which they ran.
     pub stages: Vec<StageReport>,
+    /// Persisted collections that went into the cache.
+    pub kept: Vec<String>,
 }
 
 /// What one step did, over all its copies and tasks.
@@ -60,6 +62,8 @@ pub struct StepReport {
     pub spilled_bytes: u64,
     /// Rows that `onError` set aside.
     pub set_aside: u64,
+    /// Whether its rows are those of an earlier run, read from the cache.
+    pub cached: bool,
 }
 
 /// What one stage did.

@@ -8,6 +8,7 @@ mod fold_lists;
 mod heads;
 pub(crate) mod input;
 pub(crate) mod job;
+mod keep;
 mod pass;
 pub(crate) mod reduce;
 pub(crate) mod stage;
@@ -29,9 +30,13 @@ use crate::shuffle::MapTask;
 use crate::store::Stores;
 use crate::{Cleanup, Error, Result, RunContext, TaskContext, function};
 
+pub use self::keep::Persistence;
+
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
 pub use self::workers::STACK;
+
+use self::keep::Keeper;
 
 /// How to run a plan here.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub struct RunOptions {
     pub partitions: Option<u32>,
     /// Seeds `math.random`.
     pub seed: u64,
+    /// Where persisted results are read and kept; `None`: they live as long as the run.
+    pub persistence: Option<Persistence>,
     /// Set from outside to stop the run soon; it then returns [`crate::Error::Interrupted`]. Also set by a failure.
     pub stop: Arc<AtomicBool>,
     /// To be swept where the process has to end without waiting for the run.
@@ -68,7 +75,10 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     };
     let run = Arc::new(context(plan, options, scratch.path()));
     let order = schedule::units(plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
-    let job = Arc::new(Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?);
+    let cache = options.persistence.as_ref().map(|persistence| Arc::clone(&persistence.cache));
+    let job = Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?.with_cache(cache);
+    let job = Arc::new(job);
+    let mut keeper = Keeper::new(plan, options.persistence.as_ref());
     let last_reads = schedule::last_reads(plan, &order);
     let (mut report, mut operated) = (Report::default(), Vec::new());
     for (index, unit) in order.iter().enumerate() {
@@ -80,6 +90,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
                 operated.push((plan.graph.node(*node).step.as_str(), begun.elapsed().as_secs_f64()));
             }
         }
+        keeper.unit_done(&job, unit);
         for (collection, _) in last_reads.iter().filter(|(_, last)| **last == index) {
             job.free(*collection);
         }
@@ -87,6 +98,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     job.prepare()?;
     report.steps = steps::reports(&job, &report.stages, &operated);
     Arc::into_inner(job).expect("all tasks are over").commit()?;
+    report.kept = keeper.finish();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }

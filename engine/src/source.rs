@@ -26,7 +26,7 @@ pub use carried::{decode, encode};
 pub use error::SourceError;
 pub use reading::Target;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plan::{Format, Source};
@@ -94,6 +94,7 @@ pub fn list(
             (cut::cut(&files, format, wanted)?.into_iter().map(Part::Files).collect(), lead)
         }
         Source::Inline { rows } => (inline::parts(rows.len(), wanted), None),
+        Source::Cached { .. } => return Err(SourceError::Cached),
         Source::Range { from, to, step } => (inline::number_parts(*from, *to, *step, wanted), None),
     };
     let mut splits: Vec<Split> = parts.into_iter().map(|part| Split { part, lead: lead.clone() }).collect();
@@ -119,7 +120,7 @@ pub fn read_into(split: &Split, source: &Source, ctx: &TaskContext, step: &str, 
     let mut reading = Reading { ctx, step, target, lead: split.lead.as_deref() };
     match (&split.part, source) {
         (Part::Files(pieces), Source::Files { format, .. }) => read_files(pieces, format, &mut reading)?,
-        (Part::Files(_), Source::Inline { .. } | Source::Range { .. }) => {}
+        (Part::Files(_), Source::Inline { .. } | Source::Range { .. } | Source::Cached { .. }) => {}
         (Part::Rows(rows), Source::Inline { rows: all }) => inline::read(&all[rows.clone()], &mut reading)?,
         (Part::Numbers { first, count }, Source::Range { step, .. }) => inline::count(*first, *step, *count, &mut reading)?,
         (Part::Rows(_) | Part::Numbers { .. }, _) => {
@@ -164,10 +165,33 @@ pub fn inspect(source: &Source, base: &Path, stores: &Stores) -> Result<Facts, S
             Ok(Facts { fields: fields(&files, format)?, bytes })
         }
         Source::Inline { rows } => Ok(Facts { fields: None, bytes: Some(inline::size(rows)) }),
+        Source::Cached { bytes, .. } => Ok(Facts { fields: None, bytes: Some(*bytes) }),
         Source::Range { from, to, step } => {
             Ok(Facts { fields: None, bytes: Some(inline::numbers(*from, *to, *step).saturating_mul(8)) })
         }
     }
+}
+
+/// A file of a source, for telling which version of it is there.
+#[derive(Clone, Debug)]
+pub enum Located {
+    Local {
+        /// As the flow has it.
+        name: String,
+        path: PathBuf,
+    },
+    /// `tag` names this version, where the store does.
+    Object { name: String, size: u64, tag: Option<String> },
+}
+
+/// The files that a source lists, in the order in which they are read; none for what is not in files.
+///
+/// # Errors
+/// As for `list`.
+pub fn locate(source: &Source, base: &Path, stores: &Stores) -> Result<Vec<Located>, SourceError> {
+    let Source::Files { paths, allow_empty, .. } = source else { return Ok(Vec::new()) };
+    let files = find::find(paths, None, *allow_empty, World { base, stores })?;
+    Ok(files.iter().map(|file| file.located()).collect())
 }
 
 fn fields(files: &[Arc<SourceFile>], format: &Format) -> Result<Option<Vec<String>>, SourceError> {

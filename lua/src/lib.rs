@@ -4,10 +4,13 @@ mod ast;
 mod lex;
 mod lift;
 pub mod native;
+mod outside;
 mod parse;
 pub mod pattern;
 
 use std::collections::BTreeSet;
+
+pub use outside::{Looks, looks};
 
 /// A parsed function expression.
 #[derive(Debug, Clone)]

@@ -101,6 +101,7 @@ impl Interpreter<'_> {
     fn read(&self, node: &Node, source: &Source) -> Result<Vec<Row>, String> {
         match source {
             Source::Inline { rows } => Ok(rows.iter().map(|row| row.iter().map(text::from_json).collect()).collect()),
+            Source::Cached { entry, .. } => Err(format!("{} reads {entry} from a cache, which the oracle has not", node.step)),
             Source::Range { from, to, step } => {
                 let mut rows = Vec::new();
                 let mut at = i128::from(*from);

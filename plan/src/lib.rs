@@ -11,6 +11,7 @@
 //! Terms: a *step* is what the user named; a *node* is an elementary operation (a `reduceBy` step is a group node and a
 //! combine node, both named by the step); a *collection* is the output of one node.
 
+pub mod cache;
 pub mod check;
 pub mod decision;
 pub mod dot;
@@ -27,6 +28,7 @@ pub mod task;
 pub mod text;
 mod walk;
 
+pub use cache::{Fingerprint, Ingredient, InputFile, Recipe};
 pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};

@@ -1,11 +1,11 @@
 //! MSCRs: which nodes run in one map-shuffle-combine-reduce pass (FlumeJava, section 4.2), and the whole plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionId, Decision, Graph, MscrId, NodeId};
+use crate::{CollectionId, Decision, Graph, MscrId, NodeId, Recipe};
 
 /// A flow, planned: the graph after the passes, and the stages that run it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Plan {
     /// Collections that are stored: read by another stage, an operate or as a side input, or persisted. Never a flatten's:
     /// it is a view of what it is made of.
     pub materialized: BTreeSet<CollectionId>,
+    /// What later runs may reuse: persisted collections that are stored in the cache as soon as they are whole, if there is one.
+    #[serde(default)]
+    pub keep: BTreeMap<CollectionId, Recipe>,
     pub operations: Operations,
     pub decisions: Vec<Decision>,
     /// How each function runs, in the order of the flow.

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Fingerprint;
+
 /// A Lua function as the user wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// The text: an expression that evaluates to a function.
     pub source: String,
@@ -162,6 +164,12 @@ pub enum Source {
         from: i64,
         to: i64,
         step: i64,
+    },
+    /// A persisted collection of an earlier run: its partitions as they were, in their order.
+    Cached {
+        entry: Fingerprint,
+        /// Its size, of encoded rows.
+        bytes: u64,
     },
 }
 

@@ -59,6 +59,8 @@ pub struct Checked {
     /// Lua that stands before every function.
     pub prelude: String,
     pub warnings: Vec<FlowProblem>,
+    /// What steps say of `deterministic`, where they say it.
+    pub deterministic: BTreeMap<String, bool>,
     /// False where [`CheckOptions::lenient`] took a name on trust: the graph is then not for running.
     pub certain: bool,
 }
@@ -104,7 +106,14 @@ pub fn check_with(
         return Err(problems);
     }
     let warnings = steps.iter().enumerate().filter(|(index, _)| !wiring.kept[*index]).map(|(index, step)| unread(index, step));
-    Ok(Checked { graph: expanded.graph, prelude, warnings: warnings.collect(), certain: expanded.certain })
+    let said = steps.iter().filter_map(|step| Some((step.name.clone(), step.deterministic?)));
+    Ok(Checked {
+        graph: expanded.graph,
+        prelude,
+        warnings: warnings.collect(),
+        deterministic: said.collect(),
+        certain: expanded.certain,
+    })
 }
 
 /// The file sources with listed paths, by step: what there is to look at before the check.

@@ -52,6 +52,7 @@ fn expected(graph: &Graph, node: &Node, ratio: f64) -> Option<u64> {
 fn size_of(source: &Source) -> Option<u64> {
     match source {
         Source::Files { .. } => None,
+        Source::Cached { bytes, .. } => Some(*bytes),
         Source::Inline { rows } => {
             let values = rows.iter().flatten().map(|value| value.to_string().len());
             u64::try_from(values.sum::<usize>()).ok()

@@ -5,6 +5,7 @@
 //! ```
 
 mod build;
+pub mod cache;
 mod canonical;
 pub mod check;
 mod draft;

@@ -1,12 +1,13 @@
 //! `planner::plan`: runs the passes and builds the stages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Decision, Graph, Operations, OutputChannel, Plan};
 
 use crate::{
     Draft,
     build::{self, Built, Stages},
+    cache::{self, Known},
     canonical::canonical,
     estimate, invariants,
     passes::{self, Context, Log, Lua, PASSES, PassName},
@@ -24,11 +25,13 @@ pub struct Options {
     pub broadcast_limit: u64,
     /// Stages that read fewer bytes than this run in one process.
     pub local_limit: u64,
+    /// What is known of persisted results, by the name of their collection; empty without a cache.
+    pub cache: BTreeMap<String, Known>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE }
+        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE, cache: BTreeMap::new() }
     }
 }
 
@@ -126,7 +129,10 @@ fn plan_with(
     if checks.on {
         faultless("expansion", plan::check_graph(&draft.graph))?;
     }
-    let mut decisions = Vec::new();
+    let mut decisions = reuse(&mut draft, options);
+    if checks.on {
+        faultless(cache::REUSE, plan::check_graph(&draft.graph))?;
+    }
     for pass in PASSES.into_iter().filter(|pass| *pass < PassName::MscrFusion) {
         let before = checks.on.then(|| draft.graph.clone());
         if options.runs(pass) {
@@ -142,8 +148,8 @@ fn plan_with(
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let mut plan =
-        Plan { graph: draft.graph, prelude, mscrs, operates, materialized, operations, decisions, functions: Vec::new() };
+    let (keep, functions) = (cache::kept(&draft.graph, &options.cache), Vec::new());
+    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, keep, operations, decisions, functions };
     plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
@@ -166,6 +172,16 @@ pub fn prepared(graph: Graph) -> Graph {
     }
     estimate::fill(&mut graph);
     graph
+}
+
+/// Before the first pass: what the cache has is read from there.
+fn reuse(draft: &mut Draft, options: &Options) -> Vec<Decision> {
+    let mut log = Log::new(cache::REUSE);
+    if !options.cache.is_empty() {
+        cache::reuse(&mut draft.graph, &options.cache, &mut log);
+        draft.graph = prepared(std::mem::take(&mut draft.graph));
+    }
+    log.into_decisions()
 }
 
 fn run(pass: PassName, draft: &mut Draft, context: &Context<'_>) -> Vec<Decision> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cached::Purpose;
 use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
 use crate::output;
@@ -39,7 +40,8 @@ impl Plan {
         for unseen in &flow.unseen {
             output::tell(&unseen.note());
         }
-        let plan = flow.plan(&self.planning);
+        let cached = flow.cached(&self.planning, Purpose::Look)?;
+        let plan = flow.plan(&self.planning, cached.as_ref());
         output::print(match self.output {
             Form::Text => plan::text::render(flow.graph(), &plan),
             Form::Json => format!("{:#}\n", plan::json::render(&plan)),

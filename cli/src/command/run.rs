@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use engine::report::Report;
 use engine::run::RunOptions;
 
+use crate::cached::{Cached, Purpose};
 use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
 use crate::interrupt::Watch;
@@ -40,9 +41,6 @@ pub(crate) struct Run {
     /// What is told at the end
     #[arg(long, value_enum, default_value_t = Form::Table)]
     report: Form,
-    /// Seeds `math.random` of the functions
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     /// Where spilled rows go while the flow runs [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -88,24 +86,26 @@ impl Run {
     }
 
     fn run(&self, flow: &Flow, watch: &Watch) -> Result<Report, Failure> {
-        let plan = flow.plan(&self.planning);
+        let cached = flow.cached(&self.planning, Purpose::Run)?;
+        let plan = flow.plan(&self.planning, cached.as_ref());
         if watch.is_signalled() {
             return Err(Failure::Interrupted);
         }
         let progress = Progress::new(&plan);
-        let result = engine::run::run(&plan, &self.options(&flow.base, watch), &progress);
+        let result = engine::run::run(&plan, &self.options(&flow.base, cached, watch), &progress);
         progress.finish();
         Ok(result?)
     }
 
-    fn options(&self, base: &Path, watch: &Watch) -> RunOptions {
+    fn options(&self, base: &Path, cached: Option<Cached>, watch: &Watch) -> RunOptions {
         RunOptions {
             base: base.to_owned(),
             scratch: self.scratch.clone(),
             threads: self.threads.map_or_else(machine::default_threads, usize::from),
             memory: self.memory.unwrap_or_else(machine::default_memory),
             partitions: self.partitions,
-            seed: self.seed,
+            seed: self.planning.seed,
+            persistence: cached.map(|cached| cached.persistence),
             stop: Arc::clone(&watch.stop),
             cleanup: Arc::clone(&watch.cleanup),
         }

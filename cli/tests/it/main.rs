@@ -1,6 +1,7 @@
 //! Integration tests of the product: the real binary on real files, as a user runs it.
 
 mod acceptance;
+mod cache;
 mod cleanup;
 mod command_line;
 mod examples;

@@ -106,6 +106,7 @@ fn run(
         memory,
         partitions,
         seed: 7,
+        persistence: None,
         stop,
         cleanup: Arc::default(),
     };

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use plan::task::{Held, MapInput};
-use plan::{CollectionId, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
+use plan::{CollectionId, Fingerprint, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
 
+use crate::cache::{Entry, PartReader};
 use crate::shuffle::MapTask;
 use crate::source::{self, Split, Target, Wanted};
 use crate::worker::Frames;
@@ -26,6 +27,8 @@ enum From {
     Part(Arc<BatchLog>),
     /// Stored pieces that other processes hold.
     Held(Vec<Held>),
+    /// A partition of a result of an earlier run.
+    Cached(NodeId, Arc<Entry>, usize),
     /// A source without files still has one partition: a pipe runs for it.
     Nothing,
 }
@@ -74,19 +77,31 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
 
 fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
     let mut paths = Vec::new();
-    if let Source::Files { paths: Paths::Rows, .. } = source {
-        for part in job.parts(node.inputs[0]) {
-            let mut reader = part.reader();
-            while let Some(batch) = reader.next_batch()? {
-                read_paths(node, &batch, &mut paths)?;
+    match source {
+        Source::Cached { entry, .. } => return cached(job, node, entry),
+        Source::Files { paths: Paths::Rows, .. } => {
+            for part in job.parts(node.inputs[0]) {
+                let mut reader = part.reader();
+                while let Some(batch) = reader.next_batch()? {
+                    read_paths(node, &batch, &mut paths)?;
+                }
             }
         }
+        Source::Files { .. } | Source::Inline { .. } | Source::Range { .. } => {}
     }
     let splits = list(job, node, source, &paths, job.run.threads)?;
     if splits.is_empty() {
         return Ok(vec![From::Nothing]);
     }
     Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
+}
+
+/// The partitions of a result of an earlier run, as they were.
+fn cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<From>> {
+    let found = job.cache.as_ref().and_then(|cache| cache.find(entry));
+    let entry = found.ok_or_else(|| Error::in_step(&node.step, "its result is not in the cache any more; run the flow again"))?;
+    let parts = (0..entry.parts()).map(|part| From::Cached(node.id, Arc::clone(&entry), part));
+    Ok(if entry.parts() == 0 { vec![From::Nothing] } else { parts.collect() })
 }
 
 /// The splits of a read node; `paths`: the rows of another step that name its files, where they do.
@@ -128,6 +143,7 @@ impl Input {
             From::Split(node, split) => read(job.plan.graph.node(*node), ctx, split, out, bad)?,
             From::Part(part) => push_log(ctx, part, out)?,
             From::Held(pieces) => drop(push_frames(ctx, job.fetch(pieces)?, out)?),
+            From::Cached(node, entry, part) => push_cached(ctx, &job.plan.graph.node(*node).step, entry.reader(*part), out)?,
             From::Nothing => {}
         }
         out.finish()?;
@@ -138,7 +154,7 @@ impl Input {
     pub(crate) fn is_stored(&self) -> bool {
         match self.from {
             From::Part(_) | From::Held(_) => true,
-            From::Split(..) | From::Nothing => false,
+            From::Split(..) | From::Cached(..) | From::Nothing => false,
         }
     }
 
@@ -146,7 +162,7 @@ impl Input {
     pub(crate) fn source(&self) -> Option<NodeId> {
         match &self.from {
             From::Split(node, _) => Some(*node),
-            From::Part(_) | From::Held(_) | From::Nothing => None,
+            From::Part(_) | From::Held(_) | From::Cached(..) | From::Nothing => None,
         }
     }
 }
@@ -183,6 +199,19 @@ pub(crate) fn push_log(ctx: &TaskContext, log: &BatchLog, out: &mut dyn RowSink)
     let (mut reader, mut scratch) = (log.reader(), RowScratch::default());
     while let Some(batch) = reader.next_batch()? {
         ctx.check_running()?;
+        batch.for_each(&mut scratch, |row| out.push(row))?;
+        if !out.wants_more() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn push_cached(ctx: &TaskContext, step: &str, mut reader: PartReader, out: &mut dyn RowSink) -> Result<()> {
+    let mut scratch = RowScratch::default();
+    while let Some(batch) = reader.next_batch()? {
+        ctx.check_running()?;
+        ctx.run.count_bytes(step, batch.bytes.len() as u64);
         batch.for_each(&mut scratch, |row| out.push(row))?;
         if !out.wants_more() {
             break;

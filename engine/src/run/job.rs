@@ -8,6 +8,7 @@ use plan::schedule::{Forward, kept};
 use plan::task::Held;
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
+use crate::cache::Cache;
 use crate::function::Side;
 use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
@@ -27,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) away: Option<Away>,
     /// `--partitions`.
     pub(crate) partitions: Option<u32>,
+    /// Results of earlier runs.
+    pub(crate) cache: Option<Arc<Cache>>,
     /// Collections that go from one stage straight into another.
     pub(crate) forwards: BTreeMap<CollectionId, Forward>,
     /// Shuffles that have been opened, by group node.
@@ -86,6 +89,7 @@ impl Job {
             run,
             away: None,
             partitions,
+            cache: None,
             forwards,
             targets: Mutex::default(),
             stored: Mutex::default(),
@@ -94,6 +98,11 @@ impl Job {
             sides: Mutex::default(),
             probes: Mutex::default(),
         }
+    }
+
+    /// With results of earlier runs, if there are any.
+    pub(crate) fn with_cache(self, cache: Option<Arc<Cache>>) -> Job {
+        Job { cache, ..self }
     }
 
     /// Whether a collection's rows must be kept for later stages.

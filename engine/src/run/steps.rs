@@ -26,6 +26,7 @@ fn report(job: &Job, step: &str, stages: &[StageReport], operated: &[(&str, f64)
         let outside = node.inputs.iter().filter(|input| graph.node(graph.collection(**input).producer).step != step);
         report.rows_in += outside.map(|input| flat_rows(job, *input)).sum::<u64>();
         let inner = |output| job.consumers.get(output).is_some_and(|nodes| nodes.iter().any(|id| graph.node(*id).step == step));
+        report.cached |= matches!(node.op, Op::Read(plan::Source::Cached { .. }));
         let last = node.outputs.iter().filter(|output| !inner(output));
         report.rows_out += last.map(|output| flat_rows(job, *output)).sum::<u64>();
     }

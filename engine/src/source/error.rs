@@ -12,6 +12,8 @@ use crate::store::StoreError;
 pub enum SourceError {
     #[error("nothing found at {path:?}; say allowEmpty: true if that is right")]
     NothingFound { path: String },
+    #[error("a result in the cache has no files to list")]
+    Cached,
     #[error("no step gave any path to read; say allowEmpty: true if that is right")]
     NoPaths,
     #[error("{path:?} is not a valid pattern")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::SourceError;
+use super::{Located, SourceError};
 use crate::store::Object;
 
 /// A file that a source reads.
@@ -73,6 +73,20 @@ impl SourceFile {
         match &self.place {
             Place::Local { written, .. } => OsStr::as_bytes(written.as_os_str()),
             Place::Object { .. } => self.name.as_bytes(),
+        }
+    }
+
+    /// For telling its version.
+    pub(super) fn located(&self) -> Located {
+        match &self.place {
+            Place::Local { path, written } => {
+                // A name that is no text is told from others by its escapes.
+                let name = written.to_str().map_or_else(|| format!("{written:?}"), str::to_owned);
+                Located::Local { name, path: path.clone() }
+            }
+            Place::Object { object, .. } => {
+                Located::Object { name: self.name.to_string(), size: object.size, tag: object.tag.clone() }
+            }
         }
     }
 

@@ -107,7 +107,9 @@ fn may_probe(kind: JoinKind, big: usize, legs: usize) -> bool {
 }
 
 fn by_key(graph: &Graph, combine: &Node) -> bool {
-    combine.inputs.iter().all(|input| matches!(graph.producer(*input).op, Op::Group(Group::ByKey { .. })))
+    // Groups that an earlier run kept are folded list by list.
+    let groups = |op: &Op| matches!(op, Op::Group(Group::ByKey { .. }) | Op::Read(Source::Cached { .. }));
+    combine.inputs.iter().all(|input| groups(&graph.producer(*input).op))
 }
 
 /// A shuffle of legs must be fed by tags alone, every leg among them.

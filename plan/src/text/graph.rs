@@ -52,6 +52,7 @@ pub fn operator(op: &Op) -> String {
         Op::Read(Source::Files { .. }) => "read".into(),
         Op::Read(Source::Inline { rows }) => format!("read {} inline rows", rows.len()),
         Op::Read(Source::Range { from, to, step }) => format!("range {from} to {to} by {step}"),
+        Op::Read(Source::Cached { .. }) => "read from the cache".into(),
         Op::ParallelDo(work) => parallel_do(work),
         Op::Flatten { ordered: false } => "union".into(),
         Op::Flatten { ordered: true } => "ordered union".into(),

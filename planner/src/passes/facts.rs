@@ -125,6 +125,7 @@ fn read_width(source: &Source, fields: Option<&Vec<String>>) -> u32 {
         Source::Range { .. } | Source::Files { format: Format::Text, .. } => 1,
         Source::Files { format: Format::Whole, .. } => 2,
         Source::Files { format: Format::Json { columns: None }, .. } => 1,
+        Source::Cached { .. } => 0,
         Source::Inline { rows } => width(rows.iter().map(Vec::len).min().unwrap_or(0)),
         Source::Files { format: Format::Json { columns: Some(columns) }, .. } => width(columns.len()),
         // A header gives every record its width; names alone promise nothing.

@@ -1,5 +1,6 @@
 //! Planning, seen from outside: text in, stages and decisions out.
 
+mod cached;
 mod contract;
 mod faults;
 mod form;

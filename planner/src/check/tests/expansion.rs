@@ -74,6 +74,7 @@ fn operation(op: &Op) -> String {
 
 fn read(source: &Source) -> String {
     match source {
+        Source::Cached { entry, .. } => format!("cached {entry}"),
         Source::Files { format, paths, allow_empty } => {
             format!("{format:?} {paths:?}{}", if *allow_empty { " or none" } else { "" })
         }
