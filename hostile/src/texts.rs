@@ -35,7 +35,7 @@ pub(crate) fn document(bytes: &[u8]) {
             assert!(faults.is_empty(), "{faults:?}");
         }
         Err(found) => {
-            planner::locate(&found, &document.places);
+            let _ = planner::locate(&found, &document.places);
         }
     }
 }

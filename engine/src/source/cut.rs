@@ -67,8 +67,8 @@ fn pieces_of(file: &Arc<SourceFile>, format: &Format, target: u64, threads: usiz
     }
     let count = size.div_ceil(target);
     let even = (1..count).map(|at| (u128::from(size) * u128::from(at) / u128::from(count)) as u64);
-    // A byte order mark stays in one piece.
-    let even = even.filter(|at| *at >= BYTE_ORDER_MARK.len() as u64);
+    // A byte order mark stays in one piece with the beginning of the record behind it.
+    let even = even.filter(|at| *at > BYTE_ORDER_MARK.len() as u64);
     let (bounds, extent): (Vec<u64>, fn(Range<u64>) -> Extent) = match format {
         Format::Whole => return Ok(whole),
         Format::Text | Format::Json { .. } => (even.collect(), Extent::Lines),
