@@ -11,7 +11,7 @@ use crate::BatchLog;
 use crate::cache::{Cache, Inputs, chain};
 
 use super::job::Job;
-use super::order::{Unit, stage_nodes};
+use plan::schedule::{Unit, stage_nodes};
 
 /// A cache, and what is known of the inputs that its entries depend on.
 #[derive(Clone, Debug)]
