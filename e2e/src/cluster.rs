@@ -51,9 +51,10 @@ impl Cluster {
             }
         };
         let cluster = Self { machines, kubeconfig, names, prepared, namespaces: AtomicU32::new(0) };
-        for condition in ["create", "condition=Ready"] {
-            cluster.wait("default", condition, &cluster.nodes_as_arguments(), READY)?;
-        }
+        let nodes: Vec<String> = cluster.names.iter().map(|name| format!("node/{name}")).collect();
+        // kubectl waits for the creation of one object only.
+        nodes.chunks(1).try_for_each(|node| cluster.wait("default", "create", node, READY))?;
+        cluster.wait("default", "condition=Ready", &nodes, READY)?;
         Ok(cluster)
     }
 
@@ -199,10 +200,6 @@ impl Cluster {
             kind.export_logs(&folder)?;
         }
         Ok(folder)
-    }
-
-    fn nodes_as_arguments(&self) -> Vec<String> {
-        self.names.iter().map(|name| format!("node/{name}")).collect()
     }
 }
 

@@ -68,13 +68,19 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
     Ok(Prepared { gleamflow, helm, images, has_operator })
 }
 
-/// Builds the command line.
+/// The command line, built unless that was done outside.
 pub fn gleamflow() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.gleamflow);
+    }
     workspace::program("gleamflow")?.context("no package of the workspace makes gleamflow")
 }
 
-/// Builds helm.
+/// helm, built unless that was done outside.
 pub fn helm() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.helm);
+    }
     tools::HELM.build()
 }
 

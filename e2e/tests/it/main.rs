@@ -56,17 +56,35 @@ fn without_cluster(arguments: &Arguments, reasons: &[String]) -> ExitCode {
     if is_ci { ExitCode::FAILURE } else { code }
 }
 
+/// Runs the tests that can share a cluster, then those that need it for themselves.
 fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
-    let mut trials: Vec<Trial> = plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
-    for (name, test) in cluster_tests() {
+    let mut shared: Vec<Trial> = plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
+    shared.extend(trials(shared_tests(), cluster));
+    let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
+    let alone = trials(tests_alone(), cluster.filter(|_| has_operator));
+    if arguments.list {
+        shared.extend(alone);
+        return libtest_mimic::run(arguments, shared).exit_code();
+    }
+    let shared = libtest_mimic::run(arguments, shared);
+    if cluster.is_some() && !has_operator {
+        eprintln!("The tests of releases are NOT RUN: the workspace has no gleamflow-operator and gleamflow-executor yet.");
+    }
+    let alone = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
+    if shared.has_failed() { shared.exit_code() } else { alone.exit_code() }
+}
+
+/// Tests as the harness wants them; ignored, where they have no cluster.
+fn trials(tests: Vec<(&'static str, ClusterTest)>, cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let trial = |(name, test): (&'static str, ClusterTest)| {
         let shared = cluster.cloned();
         let trial = Trial::test(name, move || match shared {
             Some(cluster) => outcome(test(&cluster)),
-            None => Err("this test needs a cluster".into()),
+            None => Err("this test needs what is not there".into()),
         });
-        trials.push(trial.with_ignored_flag(cluster.is_none()));
-    }
-    libtest_mimic::run(arguments, trials).exit_code()
+        trial.with_ignored_flag(cluster.is_none())
+    };
+    tests.into_iter().map(trial).collect()
 }
 
 fn outcome(result: Result<()>) -> Result<(), Failed> {
@@ -79,13 +97,17 @@ fn any_needs_cluster(arguments: &Arguments) -> bool {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    cluster_tests().into_iter().any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
+    [shared_tests(), tests_alone()].concat().into_iter().any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {
     chart::plain()
 }
 
-fn cluster_tests() -> Vec<(&'static str, ClusterTest)> {
-    [nodes::all(), images::all(), crd::all(), rules::all(), round_trip::all(), chart::all(), release::all()].concat()
+fn shared_tests() -> Vec<(&'static str, ClusterTest)> {
+    [nodes::all(), images::all(), crd::all(), rules::all(), round_trip::all(), chart::all()].concat()
+}
+
+fn tests_alone() -> Vec<(&'static str, ClusterTest)> {
+    release::all()
 }
