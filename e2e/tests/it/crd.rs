@@ -1,10 +1,12 @@
 //! The custom resource definition, as users install it and read it.
 
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use e2e::Cluster;
 use serde_json::json;
-use std::process::Command;
-use std::time::Duration;
 
 use crate::ClusterTest;
 
@@ -20,8 +22,15 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     ]
 }
 
-/// Installs the definition with plain `kubectl apply -f`, as often as one likes.
+/// Whether a test has installed the definition.
+static INSTALLED: Mutex<bool> = Mutex::new(false);
+
+/// Installs the definition with plain `kubectl apply -f`, once for all tests.
 pub(crate) fn install(cluster: &Cluster) -> Result<()> {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *installed {
+        return Ok(());
+    }
     let output = Command::new(&cluster.prepared().gleamflow).arg("crd").output().context("failed to start gleamflow")?;
     ensure!(output.status.success(), "gleamflow crd failed: {}", String::from_utf8_lossy(&output.stderr));
     ensure!(output.stdout.len() < LIMIT, "the definition has {} bytes", output.stdout.len());
@@ -29,7 +38,9 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     cluster.apply("default", &definition)?;
     let name = ["customresourcedefinition/gleamflows.gleamflow.io".to_owned()];
     cluster.wait("default", "condition=Established", &name, Duration::from_secs(30))?;
-    await_discovery(cluster)
+    await_discovery(cluster)?;
+    *installed = true;
+    Ok(())
 }
 
 /// Established is said a moment before every part of the API server knows it.

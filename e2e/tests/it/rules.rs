@@ -26,7 +26,7 @@ const BAD: [(&str, &str, &str, &str); 21] = [
     ("no source", "/spec/steps/0/read", "{}", "exactly one source is needed: text, csv,"),
     ("two sources", "/spec/steps/0/read", r#"{"range":{"to":1},"inline":{"lines":["a"]}}"#, "exactly one source is needed"),
     ("two places", "/spec/steps/0/read", r#"{"text":{"paths":["a"],"pathsFrom":"b"}}"#, "exactly one place to read from is needed"),
-    ("two kinds of rows", "/spec/steps/0/read", r#"{"inline":{"lines":["a"],"rows":[[1]]}}"#, "exactly one kind of rows is needed"),
+    ("two kinds of rows", "/spec/steps/0/read", r#"{"inline":{"lines":["a"],"rows":[[1]]}}"#, "read.inline\" must validate one and only one schema"),
     ("no sink", "/spec/steps/1/write", "{}", "exactly one sink is needed: stdout, text, csv, tsv, json, parquet"),
     ("two sinks", "/spec/steps/1/write", r#"{"stdout":{},"text":{"path":"x"}}"#, "exactly one sink is needed"),
     ("no partitions", "/spec/steps/0/partitions", "0", "should be greater than or equal to 1"),
