@@ -34,7 +34,8 @@ fn inherit(above: &Path, group: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let is_version_1 = above.join(file).exists() && !above.join("cgroup.controllers").exists();
         if is_version_1 {
-            let value = fs::read_to_string(above.join(file)).with_context(|| format!("failed to read {file} of {}", above.display()))?;
+            let value =
+                fs::read_to_string(above.join(file)).with_context(|| format!("failed to read {file} of {}", above.display()))?;
             write(&group.join(file), value.trim())?;
         }
     }

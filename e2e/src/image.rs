@@ -42,7 +42,12 @@ impl Image {
 
     /// The executor's image before our program is in it: a shell and the usual tools, for tests.
     pub(crate) fn shell() -> Self {
-        Self { name: format!("gleamflow/shell:{IMAGE_TAG}"), packages: Some("executor-image/packages"), program: None, user: USER }
+        Self {
+            name: format!("gleamflow/shell:{IMAGE_TAG}"),
+            packages: Some("executor-image/packages"),
+            program: None,
+            user: USER,
+        }
     }
 
     pub(crate) fn operator(program: PathBuf) -> Self {
@@ -52,7 +57,12 @@ impl Image {
 
     pub(crate) fn executor(program: PathBuf) -> Self {
         let name = format!("gleamflow/executor:{IMAGE_TAG}");
-        Self { name, packages: Some("executor-image/packages"), program: Some((program, format!("/usr/bin/{EXECUTOR}"))), user: USER }
+        Self {
+            name,
+            packages: Some("executor-image/packages"),
+            program: Some((program, format!("/usr/bin/{EXECUTOR}"))),
+            user: USER,
+        }
     }
 
     /// Writes its archive, unless the same is there, and says where it is.

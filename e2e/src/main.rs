@@ -53,7 +53,10 @@ fn shell(prepared: Prepared, command: &[String]) -> Result<ExitCode> {
     let programs = programs(&cluster)?;
     let default = [std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned())];
     let command = if command.is_empty() { &default } else { command };
-    eprintln!("e2e: the cluster is up: {} (kubectl, helm and gleamflow are at hand; it ends with this shell)", cluster.nodes().join(", "));
+    eprintln!(
+        "e2e: the cluster is up: {} (kubectl, helm and gleamflow are at hand; it ends with this shell)",
+        cluster.nodes().join(", ")
+    );
     let path = std::env::var("PATH").unwrap_or_default();
     let status = Command::new(&command[0])
         .args(&command[1..])
@@ -68,7 +71,8 @@ fn shell(prepared: Prepared, command: &[String]) -> Result<ExitCode> {
 /// A folder with the programs that a user of the cluster has.
 fn programs(cluster: &Cluster) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
-    let link = |program: &Path, name: &str| symlink(program, folder.path().join(name)).with_context(|| format!("failed to link {name}"));
+    let link =
+        |program: &Path, name: &str| symlink(program, folder.path().join(name)).with_context(|| format!("failed to link {name}"));
     link(&cluster.prepared().gleamflow, "gleamflow")?;
     link(&cluster.prepared().gleamflow, "kubectl-gleamflow")?;
     link(&cluster.prepared().helm, "helm")?;

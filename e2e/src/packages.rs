@@ -37,7 +37,8 @@ pub(crate) fn install() -> Result<()> {
 /// Debian moves files between /sbin and /usr/sbin, /bin and /usr/bin, from release to release.
 fn is_there(file: &str) -> bool {
     let name = Path::new(file).file_name().unwrap_or_default();
-    Path::new(file).exists() || ["/sbin", "/bin", "/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(name).exists())
+    Path::new(file).exists()
+        || ["/sbin", "/bin", "/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(name).exists())
 }
 
 fn apt(packages: &[&str]) -> Result<String> {

@@ -96,7 +96,8 @@ fn kube(part: &str) -> Command {
 /// Starts a process that stays; it writes to a log of its own.
 fn start(name: &str, command: &mut Command) -> Result<Child> {
     let path = Path::new(HOME).join("logs").join(format!("{name}.log"));
-    let log = File::options().create(true).append(true).open(&path).with_context(|| format!("failed to open {}", path.display()))?;
+    let log =
+        File::options().create(true).append(true).open(&path).with_context(|| format!("failed to open {}", path.display()))?;
     let errors = log.try_clone().context("failed to share a log")?;
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     command.spawn().with_context(|| format!("failed to start {name}"))

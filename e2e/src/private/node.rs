@@ -56,7 +56,8 @@ impl Node {
         self.write("containerd.toml", &self.runtime_config()?)?;
         self.write("kubelet.yaml", &self.kubelet_config()?.to_string())?;
         let mut containerd = network::in_network(&self.name, "containerd");
-        let containerd = start(&format!("{}-containerd", self.name), containerd.arg("--config").arg(self.folder().join("containerd.toml")))?;
+        let containerd =
+            start(&format!("{}-containerd", self.name), containerd.arg("--config").arg(self.folder().join("containerd.toml")))?;
         self.processes.push(containerd);
         until(START, "starting containerd", || self.ctr(&["version"]))?;
         images.iter().try_for_each(|image| self.load(image))
@@ -125,7 +126,11 @@ impl Node {
         proxy.arg("kube-proxy").arg("--kubeconfig").arg(certificate("proxy.kubeconfig"));
         proxy.args(["--hostname-override", &self.name, "--proxy-mode", "iptables", "--cluster-cidr", network::PODS]);
         // These would set parameters of the whole machine.
-        proxy.args(["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"]);
+        proxy.args([
+            "--conntrack-max-per-core=0",
+            "--conntrack-tcp-timeout-established=0s",
+            "--conntrack-tcp-timeout-close-wait=0s",
+        ]);
         proxy.arg(format!("--healthz-bind-address={}:10256", self.address));
         proxy.arg(format!("--metrics-bind-address={}:10249", self.address));
         proxy

@@ -39,7 +39,8 @@ const MODES: [&[&str]; 6] = [
 ];
 
 fn its_definition_is_that_of_the_types() -> Result<()> {
-    let kept = std::fs::read_to_string(root().join(CHART).join("files/crd.yaml")).context("failed to read the chart's definition")?;
+    let kept =
+        std::fs::read_to_string(root().join(CHART).join("files/crd.yaml")).context("failed to read the chart's definition")?;
     let made = run(Command::new(gleamflow()?).arg("crd"))?;
     ensure!(kept == made, "{CHART}/files/crd.yaml is not what `gleamflow crd` prints: run `just generate`");
     Ok(())
@@ -88,7 +89,8 @@ fn the_api_server_takes_all_of_it_in_all_modes(cluster: &Cluster) -> Result<()> 
 
 fn namespaced_mode_has_roles_alone(cluster: &Cluster) -> Result<()> {
     let objects = objects(cluster, &["rbac.clusterScoped=false", "namespaces={chart-a,chart-b}", "crds.install=false"])?;
-    let cluster_wide: Vec<String> = objects.iter().filter(|object| !object["metadata"]["namespace"].is_string()).map(name).collect();
+    let cluster_wide: Vec<String> =
+        objects.iter().filter(|object| !object["metadata"]["namespace"].is_string()).map(name).collect();
     ensure!(cluster_wide.is_empty(), "not in a namespace: {cluster_wide:?}");
     let roles = objects.iter().filter(|object| object["kind"] == "Role").map(|role| role["metadata"]["namespace"].as_str());
     let roles: BTreeSet<&str> = roles.flatten().collect();
@@ -103,7 +105,9 @@ fn namespaced_mode_has_roles_alone(cluster: &Cluster) -> Result<()> {
 fn the_definition_can_be_kept_dropped_and_left_out(cluster: &Cluster) -> Result<()> {
     let made: Value = serde_json::from_str(&cluster_json(cluster, &run(Command::new(gleamflow()?).arg("crd"))?)?)?;
     let keep = Value::String("keep".to_owned());
-    for (values, expected) in [(vec![], Some(Some(&keep))), (vec!["crds.keep=false"], Some(None)), (vec!["crds.install=false"], None)] {
+    for (values, expected) in
+        [(vec![], Some(Some(&keep))), (vec!["crds.keep=false"], Some(None)), (vec!["crds.install=false"], None)]
+    {
         let objects = objects(cluster, &values)?;
         let definition = objects.iter().find(|object| object["kind"] == "CustomResourceDefinition");
         let policy = definition.map(|definition| definition.pointer("/metadata/annotations/helm.sh~1resource-policy"));
@@ -137,7 +141,10 @@ agent:
     let deployment = objects.iter().find(|object| object["kind"] == "Deployment").context("there is no Deployment")?;
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let names: Vec<&Value> = container["env"].as_array().into_iter().flatten().map(|variable| &variable["name"]).collect();
-    ensure!(names == ["POD_NAME", "POD_NAMESPACE", "POD_IP"].map(|name| json!(name)).iter().collect::<Vec<_>>(), "env: {names:?}");
+    ensure!(
+        names == ["POD_NAME", "POD_NAMESPACE", "POD_IP"].map(|name| json!(name)).iter().collect::<Vec<_>>(),
+        "env: {names:?}"
+    );
     Ok(())
 }
 
@@ -146,7 +153,10 @@ fn objects(cluster: &Cluster, values: &[&str]) -> Result<Vec<Value>> {
     let text = run(&mut with_values("template", &["gleamflow", "--namespace", "home"], values)?)?;
     let list = cluster_json(cluster, &text)?;
     // kubectl writes one object after the other.
-    serde_json::Deserializer::from_str(&list).into_iter::<Value>().collect::<Result<_, _>>().context("kubectl's answer is not JSON")
+    serde_json::Deserializer::from_str(&list)
+        .into_iter::<Value>()
+        .collect::<Result<_, _>>()
+        .context("kubectl's answer is not JSON")
 }
 
 /// YAML as JSON, by kubectl.

@@ -46,7 +46,9 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
 /// Established is said a moment before every part of the API server knows it.
 fn await_discovery(cluster: &Cluster) -> Result<()> {
     for _ in 0..50 {
-        if cluster.try_kubectl(&["explain", "gleamflow.spec.steps"], "")?.success && cluster.get("default", &["gleamflows"]).is_ok() {
+        if cluster.try_kubectl(&["explain", "gleamflow.spec.steps"], "")?.success
+            && cluster.get("default", &["gleamflows"]).is_ok()
+        {
             return Ok(());
         }
     }
@@ -68,7 +70,11 @@ fn is_explained_well(cluster: &Cluster) -> Result<()> {
     install(cluster)?;
     let expectations = [
         ("gleamflow", vec!["GROUP:      gleamflow.io", "VERSION:    v1alpha1", "A data flow: named steps from sources to sinks"]),
-        ("gleamflow.spec.steps", vec!["<[]Object> -required-", "What the flow does, step by step", "  flatMap\t<Object>", "  reduceBy\t<Object>"]),
+        ("gleamflow.spec", vec!["steps <[]Object> -required-", "How often a task is tried again"]),
+        (
+            "gleamflow.spec.steps",
+            vec!["FIELD: steps <[]Object>", "What the flow does, step by step", "  flatMap\t<Object>", "  reduceBy\t<Object>"],
+        ),
         ("gleamflow.spec.onSpecChange", vec!["Queue", "Replace", "Ignore", "What happens when the flow changes while it runs"]),
         ("gf.spec.executors.maxReplicas", vec!["<integer>", "The most executors at a time"]),
         ("gleamflow.status.conditions", vec!["<[]Object>", "Accepted", "lastTransitionTime"]),
@@ -81,7 +87,10 @@ fn is_explained_well(cluster: &Cluster) -> Result<()> {
             let part_flat = part.split_whitespace().collect::<Vec<_>>().join(" ");
             ensure!(flat.contains(&part_flat), "`kubectl explain {path}` does not say {part:?}:\n{text}");
         }
-        ensure!(!flat.contains("<no description>") || path.contains("conditions"), "`kubectl explain {path}` lacks descriptions:\n{text}");
+        ensure!(
+            !flat.contains("<no description>") || path.contains("conditions"),
+            "`kubectl explain {path}` lacks descriptions:\n{text}"
+        );
     }
     Ok(())
 }
@@ -108,7 +117,10 @@ fn status_is_written_through_its_subresource_alone(cluster: &Cluster) -> Result<
     cluster.kubectl(&["patch", "gf", "reported", "-n", namespace.name(), "--subresource=status", "--type=merge", "-p", patch])?;
     let patched = cluster.get(namespace.name(), &["gleamflow", "reported"])?;
     ensure!(patched["status"]["phase"] == "Running", "status: {}", patched["status"]);
-    ensure!(patched["spec"]["suspend"] == false && patched["metadata"]["generation"] == 1, "a status patch changed the spec: {patched}");
+    ensure!(
+        patched["spec"]["suspend"] == false && patched["metadata"]["generation"] == 1,
+        "a status patch changed the spec: {patched}"
+    );
     let running = cluster.get(namespace.name(), &["gf", "--field-selector", "status.phase=Running"])?;
     ensure!(running["items"].as_array().is_some_and(|items| items.len() == 1), "selected by phase: {running}");
     Ok(())

@@ -58,7 +58,8 @@ fn without_cluster(arguments: &Arguments, reasons: &[String]) -> ExitCode {
 
 /// Runs the tests that can share a cluster, then those that need it for themselves.
 fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
-    let mut shared: Vec<Trial> = plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
+    let mut shared: Vec<Trial> =
+        plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
     shared.extend(trials(shared_tests(), cluster));
     let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
     let alone = trials(tests_alone(), cluster.filter(|_| has_operator));
@@ -97,7 +98,10 @@ fn any_needs_cluster(arguments: &Arguments) -> bool {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    [shared_tests(), tests_alone()].concat().into_iter().any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
+    [shared_tests(), tests_alone()]
+        .concat()
+        .into_iter()
+        .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {

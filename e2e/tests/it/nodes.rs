@@ -55,7 +55,8 @@ fn a_container_past_its_memory_limit_is_killed(cluster: &Cluster) -> Result<()> 
     let reason = "jsonpath={.status.containerStatuses[0].state.terminated.reason}=OOMKilled";
     cluster.wait(namespace.name(), reason, &["pod/glutton".to_owned()], Duration::from_secs(60))?;
     let found = cluster.get(namespace.name(), &["pod", "glutton"])?;
-    let code = found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64().context("it has no exit code")?;
+    let code =
+        found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64().context("it has no exit code")?;
     ensure!(code == 137, "exit code {code}");
     Ok(())
 }

@@ -30,7 +30,19 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
     install(cluster, home, cluster_scoped)?;
     check_rights(cluster, home, cluster_scoped)?;
     cluster.wait(home, "condition=Complete", &["gleamflow/before".to_owned()], PATIENCE)?;
-    cluster.helm(&["upgrade", "gleamflow", &chart(), "-n", home, "--reuse-values", "--set", "replicas=2", "--wait", "--timeout", "90s"])?;
+    cluster.helm(&[
+        "upgrade",
+        "gleamflow",
+        &chart(),
+        "-n",
+        home,
+        "--reuse-values",
+        "--set",
+        "replicas=2",
+        "--wait",
+        "--timeout",
+        "90s",
+    ])?;
     cluster.apply(home, &small_flow("after"))?;
     cluster.wait(home, "condition=Complete", &["gleamflow/after".to_owned()], PATIENCE)?;
     cluster.helm(&["uninstall", "gleamflow", "-n", home, "--wait", "--timeout", "90s"])?;

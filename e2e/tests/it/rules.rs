@@ -25,8 +25,18 @@ const BAD: [(&str, &str, &str, &str); 21] = [
     ("a long name", "/spec/steps/0/name", r#""a23456789012345678901234567890123456789012""#, "may not be more than 40 bytes"),
     ("no source", "/spec/steps/0/read", "{}", "exactly one source is needed: text, csv,"),
     ("two sources", "/spec/steps/0/read", r#"{"range":{"to":1},"inline":{"lines":["a"]}}"#, "exactly one source is needed"),
-    ("two places", "/spec/steps/0/read", r#"{"text":{"paths":["a"],"pathsFrom":"b"}}"#, "exactly one place to read from is needed"),
-    ("two kinds of rows", "/spec/steps/0/read", r#"{"inline":{"lines":["a"],"rows":[[1]]}}"#, "read.inline\" must validate one and only one schema"),
+    (
+        "two places",
+        "/spec/steps/0/read",
+        r#"{"text":{"paths":["a"],"pathsFrom":"b"}}"#,
+        "exactly one place to read from is needed",
+    ),
+    (
+        "two kinds of rows",
+        "/spec/steps/0/read",
+        r#"{"inline":{"lines":["a"],"rows":[[1]]}}"#,
+        "read.inline\" must validate one and only one schema",
+    ),
     ("no sink", "/spec/steps/1/write", "{}", "exactly one sink is needed: stdout, text, csv, tsv, json, parquet"),
     ("two sinks", "/spec/steps/1/write", r#"{"stdout":{},"text":{"path":"x"}}"#, "exactly one sink is needed"),
     ("no partitions", "/spec/steps/0/partitions", "0", "should be greater than or equal to 1"),
@@ -35,7 +45,12 @@ const BAD: [(&str, &str, &str, &str); 21] = [
     ("an unknown policy", "/spec/steps/0/onError", r#"{"policy":"Retry"}"#, r#"supported values: "Fail", "Skip", "DeadLetter""#),
     ("two preludes", "/spec", PRELUDES, "at most one of lua, luaFrom can be given"),
     ("a bad parameter", "/spec/params", r#"[{"name":"1st"}]"#, "spec.params[0].name in body should match"),
-    ("fewer than the least", "/spec/executors", r#"{"minReplicas":5,"maxReplicas":2}"#, "minReplicas must not be above maxReplicas"),
+    (
+        "fewer than the least",
+        "/spec/executors",
+        r#"{"minReplicas":5,"maxReplicas":2}"#,
+        "minReplicas must not be above maxReplicas",
+    ),
     ("an unknown change", "/spec/onSpecChange", r#""Restart""#, r#"supported values: "Queue", "Replace", "Ignore""#),
     ("top without number", "/spec/steps/0", r#"{"name":"a","top":{"by":[{"field":1}]}}"#, "n is needed"),
 ];
@@ -75,7 +90,9 @@ fn set(flow: &mut Value, place: &str, value: Value) -> Result<()> {
 fn managed_by_cannot_be_changed(cluster: &Cluster) -> Result<()> {
     crd::install(cluster)?;
     let namespace = cluster.namespace("rules")?;
-    for (name, before, after) in [("set", None, Some("other")), ("changed", Some("one"), Some("other")), ("removed", Some("one"), None)] {
+    for (name, before, after) in
+        [("set", None, Some("other")), ("changed", Some("one"), Some("other")), ("removed", Some("one"), None)]
+    {
         let mut flow = small_flow(name);
         flow["spec"]["managedBy"] = json!(before);
         cluster.apply(namespace.name(), &flow)?;
