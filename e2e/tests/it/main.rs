@@ -6,6 +6,7 @@ mod chart;
 mod crd;
 mod images;
 mod nodes;
+mod outages;
 mod release;
 mod round_trip;
 mod rules;
@@ -62,7 +63,8 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
         plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
     shared.extend(trials(shared_tests(), cluster));
     let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
-    let alone = trials(tests_alone(), cluster.filter(|_| has_operator));
+    let mut alone = trials(outages::all(), cluster);
+    alone.extend(trials(release::all(), cluster.filter(|_| has_operator)));
     if arguments.list {
         shared.extend(alone);
         return libtest_mimic::run(arguments, shared).exit_code();
@@ -98,7 +100,7 @@ fn any_needs_cluster(arguments: &Arguments) -> bool {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    [shared_tests(), tests_alone()]
+    [shared_tests(), outages::all(), release::all()]
         .concat()
         .into_iter()
         .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
@@ -110,8 +112,4 @@ fn plain_tests() -> Vec<(&'static str, PlainTest)> {
 
 fn shared_tests() -> Vec<(&'static str, ClusterTest)> {
     [nodes::all(), images::all(), crd::all(), rules::all(), round_trip::all(), chart::all()].concat()
-}
-
-fn tests_alone() -> Vec<(&'static str, ClusterTest)> {
-    release::all()
 }
