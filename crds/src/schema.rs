@@ -170,8 +170,12 @@ fn to_kubernetes(schema: &mut Value) {
     let mut rules = Vec::new();
     if let Some(one_of) = object.remove(ONE_OF) {
         let (noun, names) = one_of_parts(&one_of);
-        let message = format!("exactly one {noun} is needed: {}", names.join(", "));
-        rules.push(json!({"rule": format!("{} == 1", count_present(&names)), "message": message}));
+        if names.iter().all(|name| rules_can_see(&object["properties"][*name])) {
+            let message = format!("exactly one {noun} is needed: {}", names.join(", "));
+            rules.push(json!({"rule": format!("{} == 1", count_present(&names)), "message": message}));
+        } else {
+            object.insert("oneOf".into(), branches(&names));
+        }
     }
     if let Some(names) = object.remove(AT_MOST_ONE) {
         let names = strings(&names);
@@ -187,6 +191,20 @@ fn to_kubernetes(schema: &mut Value) {
     for child in children(object) {
         to_kubernetes(child);
     }
+}
+
+/// Whether CEL knows a field of that schema: one without a type, or a list of such, does not exist for it.
+fn rules_can_see(schema: &Value) -> bool {
+    match schema["type"].as_str() {
+        Some("array") => rules_can_see(&schema["items"]),
+        Some(_) => true,
+        None => schema.get(INT_OR_STRING).is_some(),
+    }
+}
+
+/// One schema per field, which asks for that field.
+fn branches(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"required": [name]})).collect()
 }
 
 /// Lets the API server take the field `n` under the name that kubectl gives it.
@@ -270,8 +288,7 @@ fn to_json_schema(schema: &mut Value) {
     }
     if let Some(one_of) = object.remove(ONE_OF) {
         let (_, names) = one_of_parts(&one_of);
-        let branches: Vec<Value> = names.iter().map(|name| json!({"required": [name]})).collect();
-        object.insert("oneOf".into(), branches.into());
+        object.insert("oneOf".into(), branches(&names));
     }
     if let Some(names) = object.remove(AT_MOST_ONE) {
         object.insert("not".into(), json!({"required": names}));

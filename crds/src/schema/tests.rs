@@ -51,6 +51,14 @@ fn the_crd_names_the_object_as_the_contract_does() {
     assert_eq!(columns, expected);
 }
 
+/// CEL knows no field that may hold anything: an API server refuses a rule that names one.
+#[test]
+fn fields_that_rules_cannot_see_are_counted_by_the_schema() {
+    let inline = &open_api()["properties"]["spec"]["properties"]["steps"]["items"]["properties"]["read"]["properties"]["inline"];
+    assert_eq!(rules(inline), [""; 0]);
+    assert_eq!(inline["oneOf"], json!([{"required": ["lines"]}, {"required": ["rows"]}]));
+}
+
 #[test]
 fn an_unseen_flow_has_no_observed_generation() {
     assert_eq!(open_api()["properties"]["status"]["default"], json!({"observedGeneration": -1}));

@@ -1,0 +1,93 @@
+//! What a cluster needs, made before it is there: inside of private namespaces there is no network to fetch anything from.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::image::{self, Image};
+use crate::{Place, command, packages, tools, workspace};
+
+/// The tag of our images in tests.
+pub const IMAGE_TAG: &str = "e2e";
+
+/// Carries [`Prepared`] inside.
+const CARRIER: &str = "E2E_PREPARED";
+
+/// What is ready to be used.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The command line.
+    pub gleamflow: PathBuf,
+    pub helm: PathBuf,
+    /// Image archives, for all nodes.
+    pub images: Vec<PathBuf>,
+    /// Whether the workspace has the operator and the executor, and their images are among `images`.
+    pub has_operator: bool,
+}
+
+impl Prepared {
+    /// What was prepared outside, where this program is inside.
+    pub fn carried() -> Result<Self> {
+        let text = std::env::var(CARRIER).with_context(|| format!("{CARRIER} is not set"))?;
+        serde_json::from_str(&text).with_context(|| format!("{CARRIER} is not understood"))
+    }
+
+    pub(crate) fn carry(&self) -> Result<(&'static str, String)> {
+        Ok((CARRIER, serde_json::to_string(self).context("failed to write down what is prepared")?))
+    }
+}
+
+/// Makes everything that a cluster at `place` needs.
+pub fn prepare(place: &Place) -> Result<Prepared> {
+    std::fs::create_dir_all(workspace::kept()).context("failed to make target/e2e")?;
+    let (gleamflow, helm) = (gleamflow()?, helm()?);
+    let mut images = match place {
+        Place::Kind => {
+            prepare_kind()?;
+            Vec::new()
+        }
+        Place::Private => {
+            packages::install()?;
+            tools::KUBE.build()?;
+            vec![Image::pause(tools::PAUSE.build()?).assemble()?]
+        }
+        Place::Nowhere(_) => Vec::new(),
+    };
+    images.push(Image::shell().assemble()?);
+    let programs = [image::OPERATOR, image::EXECUTOR].map(workspace::program);
+    let has_operator = match programs {
+        [Ok(Some(operator)), Ok(Some(executor))] => {
+            images.push(Image::operator(operator).assemble()?);
+            images.push(Image::executor(executor).assemble()?);
+            true
+        }
+        [operator, executor] => operator?.is_some() && executor?.is_some(),
+    };
+    Ok(Prepared { gleamflow, helm, images, has_operator })
+}
+
+/// The command line, built unless that was done outside.
+pub fn gleamflow() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.gleamflow);
+    }
+    workspace::program("gleamflow")?.context("no package of the workspace makes gleamflow")
+}
+
+/// helm, built unless that was done outside.
+pub fn helm() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.helm);
+    }
+    tools::HELM.build()
+}
+
+/// kind itself, where it is not installed.
+fn prepare_kind() -> Result<()> {
+    if !command::succeeds("kind", &["version"]) {
+        tools::KIND.build()?;
+    }
+    command::run(Command::new("docker").arg("info")).map(drop)
+}

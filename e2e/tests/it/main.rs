@@ -1,0 +1,115 @@
+//! Tests against a real cluster, which is brought up once for all of them, and of what goes into it.
+//!
+//! Where no cluster can be brought up, the tests that need one are counted as ignored, and the run fails under `CI`.
+
+mod chart;
+mod crd;
+mod images;
+mod nodes;
+mod outages;
+mod release;
+mod round_trip;
+mod rules;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use e2e::{Cluster, Place, Prepared, namespaces, prepare};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test that needs a cluster.
+type ClusterTest = fn(&Cluster) -> Result<()>;
+/// A test that does not.
+type PlainTest = fn() -> Result<()>;
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    // A question about the tests, or a filter that leaves none that need it, is answered without a cluster.
+    if arguments.list || !any_needs_cluster(&arguments) {
+        return Ok(run(&arguments, None));
+    }
+    if namespaces::inside().is_some() {
+        return in_cluster(&arguments, Prepared::carried()?);
+    }
+    match Place::choose() {
+        Place::Private => namespaces::enter(&prepare(&Place::Private)?),
+        Place::Kind => in_cluster(&arguments, prepare(&Place::Kind)?),
+        Place::Nowhere(reasons) => Ok(without_cluster(&arguments, &reasons)),
+    }
+}
+
+fn in_cluster(arguments: &Arguments, prepared: Prepared) -> Result<ExitCode> {
+    let cluster = Arc::new(Cluster::up(prepared).context("the cluster did not come up")?);
+    let code = run(arguments, Some(&cluster));
+    if code != ExitCode::SUCCESS {
+        cluster.collect_logs()?;
+    }
+    cluster.down()?;
+    Ok(code)
+}
+
+/// Says loudly what was not tested; on a machine that was made for tests, that is a failure.
+fn without_cluster(arguments: &Arguments, reasons: &[String]) -> ExitCode {
+    let code = run(arguments, None);
+    eprintln!("\nThe cluster tests were NOT RUN: no cluster can be brought up on this machine.\n  {}\n", reasons.join("\n  "));
+    let is_ci = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
+    if is_ci { ExitCode::FAILURE } else { code }
+}
+
+/// Runs the tests that can share a cluster, then those that need it for themselves.
+fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
+    let mut shared: Vec<Trial> =
+        plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
+    shared.extend(trials(shared_tests(), cluster));
+    let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
+    let mut alone = trials(outages::all(), cluster);
+    alone.extend(trials(release::all(), cluster.filter(|_| has_operator)));
+    if arguments.list {
+        shared.extend(alone);
+        return libtest_mimic::run(arguments, shared).exit_code();
+    }
+    let shared = libtest_mimic::run(arguments, shared);
+    if cluster.is_some() && !has_operator {
+        eprintln!("The tests of releases are NOT RUN: the workspace has no gleamflow-operator and gleamflow-executor yet.");
+    }
+    let alone = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
+    if shared.has_failed() { shared.exit_code() } else { alone.exit_code() }
+}
+
+/// Tests as the harness wants them; ignored, where they have no cluster.
+fn trials(tests: Vec<(&'static str, ClusterTest)>, cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let trial = |(name, test): (&'static str, ClusterTest)| {
+        let shared = cluster.cloned();
+        let trial = Trial::test(name, move || match shared {
+            Some(cluster) => outcome(test(&cluster)),
+            None => Err("this test needs what is not there".into()),
+        });
+        trial.with_ignored_flag(cluster.is_none())
+    };
+    tests.into_iter().map(trial).collect()
+}
+
+fn outcome(result: Result<()>) -> Result<(), Failed> {
+    result.map_err(|error| format!("{error:?}").into())
+}
+
+fn any_needs_cluster(arguments: &Arguments) -> bool {
+    let fits = |name: &str| match &arguments.filter {
+        Some(filter) if arguments.exact => name == filter,
+        Some(filter) => name.contains(filter.as_str()),
+        None => true,
+    };
+    [shared_tests(), outages::all(), release::all()]
+        .concat()
+        .into_iter()
+        .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
+}
+
+fn plain_tests() -> Vec<(&'static str, PlainTest)> {
+    chart::plain()
+}
+
+fn shared_tests() -> Vec<(&'static str, ClusterTest)> {
+    [nodes::all(), images::all(), crd::all(), rules::all(), round_trip::all(), chart::all()].concat()
+}

@@ -1,0 +1,112 @@
+//! The product as users get it: installed by helm, upgraded, used, uninstalled, in both modes of rights.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::{Cluster, IMAGE_TAG, root};
+
+use crate::chart::CHART;
+use crate::crd::small_flow;
+use crate::{ClusterTest, crd};
+
+/// These need the operator, and the cluster for themselves: an operator of all namespaces would run other tests' flows.
+pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
+    vec![
+        ("release::cluster_scoped_installs_runs_upgrades_and_leaves_nothing", |cluster| life(cluster, true)),
+        ("release::namespaced_installs_runs_upgrades_and_leaves_nothing", |cluster| life(cluster, false)),
+    ]
+}
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
+    crd::install(cluster)?;
+    let namespace = cluster.namespace("release")?;
+    let home = namespace.name();
+    let before = everything(cluster, home)?;
+    cluster.apply(home, &small_flow("before"))?;
+
+    install(cluster, home, cluster_scoped)?;
+    check_rights(cluster, home, cluster_scoped)?;
+    cluster.wait(home, "condition=Complete", &["gleamflow/before".to_owned()], PATIENCE)?;
+    cluster.helm(&[
+        "upgrade",
+        "gleamflow",
+        &chart(),
+        "-n",
+        home,
+        "--reuse-values",
+        "--set",
+        "replicas=2",
+        "--wait",
+        "--timeout",
+        "90s",
+    ])?;
+    cluster.apply(home, &small_flow("after"))?;
+    cluster.wait(home, "condition=Complete", &["gleamflow/after".to_owned()], PATIENCE)?;
+    cluster.helm(&["uninstall", "gleamflow", "-n", home, "--wait", "--timeout", "90s"])?;
+
+    // The user's flows and what they own are the user's; the definition has to be there, or this fails.
+    cluster.kubectl(&["delete", "gleamflow", "before", "after", "-n", home])?;
+    let left: Vec<String> = everything(cluster, home)?.difference(&before).cloned().collect();
+    if !left.is_empty() {
+        // Owned objects go a moment after their owner.
+        cluster.wait(home, "delete", &left, PATIENCE)?;
+    }
+    let after = everything(cluster, home)?;
+    ensure!(after == before, "left: {:?}; gone: {:?}", after.difference(&before), before.difference(&after));
+    Ok(())
+}
+
+fn install(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
+    let values = [
+        format!("rbac.clusterScoped={cluster_scoped}"),
+        // Another test may have installed the definition; helm takes it over in one mode, and leaves it alone in the other.
+        format!("crds.install={cluster_scoped}"),
+        format!("image.tag={IMAGE_TAG}"),
+        format!("executorImage.tag={IMAGE_TAG}"),
+    ];
+    let chart = chart();
+    let mut arguments = vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", "90s", "--take-ownership"];
+    arguments.extend(values.iter().flat_map(|value| ["--set", value.as_str()]));
+    cluster.helm(&arguments).map(drop)
+}
+
+fn chart() -> String {
+    root().join(CHART).display().to_string()
+}
+
+/// What the operator may do, and what it may not.
+fn check_rights(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
+    let operator = format!("--as=system:serviceaccount:{home}:gleamflow");
+    let cases = [
+        ("list", "nodes", "--all-namespaces", cluster_scoped),
+        ("create", "tokenreviews", "--all-namespaces", cluster_scoped),
+        ("list", "gleamflows", "--all-namespaces", cluster_scoped),
+        ("create", "pods", "--all-namespaces", cluster_scoped),
+        ("create", "pods", home, true),
+        ("update", "gleamflows", home, false),
+        ("patch", "gleamflows/status", home, true),
+        ("create", "daemonsets.apps", home, true),
+        ("create", "daemonsets.apps", "default", false),
+        ("delete", "nodes", "--all-namespaces", false),
+        ("create", "clusterroles", "--all-namespaces", false),
+    ];
+    for (verb, resource, place, expected) in cases {
+        let place = if place.starts_with("--") { place.to_owned() } else { format!("--namespace={place}") };
+        let answer = cluster.try_kubectl(&["auth", "can-i", verb, resource, &place, &operator], "")?;
+        ensure!(answer.success == expected, "may it {verb} {resource} {place}: {}{}", answer.stdout, answer.stderr);
+    }
+    Ok(())
+}
+
+/// The names of all objects of a namespace, and of what charts make outside of namespaces.
+fn everything(cluster: &Cluster, namespace: &str) -> Result<BTreeSet<String>> {
+    let kinds = cluster.kubectl(&["api-resources", "--verbs=list", "--namespaced", "-o", "name"])?;
+    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+    let inside = cluster.kubectl(&["get", &kinds.join(","), "-n", namespace, "-o", "name", "--ignore-not-found"])?;
+    let outside = "clusterroles,clusterrolebindings,customresourcedefinitions,persistentvolumes";
+    let outside = cluster.kubectl(&["get", outside, "-o", "name"])?;
+    Ok(inside.lines().chain(outside.lines()).map(str::to_owned).collect())
+}
