@@ -2,3 +2,5 @@
 
 pub mod agent;
 pub mod executor;
+pub mod leader;
+pub mod wire;
