@@ -4,3 +4,6 @@ pub mod agent;
 pub mod executor;
 pub mod leader;
 pub mod wire;
+
+#[cfg(test)]
+mod rig;

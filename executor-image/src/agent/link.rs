@@ -146,8 +146,8 @@ impl Link {
         self.identity.set(request, &enrolled)?;
         self.leader.trust(&enrolled.authority);
         tracing::info!(expires = enrolled.expires, "enrolled");
-        let renew = begun + enrolled.expires.saturating_sub(begun) / 3 * 2;
-        Ok(Badge { token: enrolled.token, renew: renew.max(begun + RENEW_PAUSE_SECONDS) })
+        let lasts = enrolled.expires.saturating_sub(begun);
+        Ok(Badge { token: enrolled.token, renew: begun + (lasts * 2 / 3).max(1) })
     }
 
     async fn beat(&self, badge: &Badge) -> Result<(), LinkError> {
