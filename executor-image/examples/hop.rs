@@ -158,7 +158,8 @@ fn identity() -> Result<(Arc<Identity>, String), Failure> {
     let issuer = Issuer::new(params, key);
     let request = Request::new([127, 0, 0, 1].into())?;
     let certificate = CertificateSigningRequestParams::from_pem(&request.csr)?.signed_by(&issuer)?.pem();
-    let enrolled = Enrolled { certificate, expires: u64::MAX, authority: authority.clone(), keys: Vec::new(), token: String::new() };
+    let enrolled =
+        Enrolled { certificate, expires: u64::MAX, authority: authority.clone(), keys: Vec::new(), token: String::new() };
     let identity = Identity::new();
     identity.set(request, &enrolled)?;
     Ok((identity, authority))

@@ -87,7 +87,8 @@ pub fn run() -> Result<(), AgentError> {
     process::prepare().map_err(AgentError::Process)?;
     let options = Options::new(|name| std::env::var(name).ok())?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, THREADS);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(AgentError::Process)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(AgentError::Process)?;
     let ended = runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         let stop = async {
@@ -131,7 +132,7 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<(
     let work = async {
         // Until it is enrolled it has no certificate to serve with.
         let badge = link.enrolled().await;
-        let server = transport::server(None).map_err(AgentError::Server)?;
+        let mut server = transport::server(None).map_err(AgentError::Server)?;
         let connections = listen::connections(calls, Some(TlsAcceptor::from(config)));
         let serving = server.add_service(AgentServer::new(service)).serve_with_incoming(connections);
         tokio::select! {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use plan::task::{Attempt, Held, TaskId};
 use plan::MscrId;
+use plan::task::{Attempt, Held, TaskId};
 use proto::agent::{Inventory, InventoryRequest, Name, Named, Release, Released, Stored};
 use proto::token::{Claims, Role, Signer, authorization, now};
 use proto::{AgentClient, AgentServer, RunId, Term, transport};

@@ -181,7 +181,19 @@ impl Inner {
 
 /// Whether trying again cannot help.
 fn is_final(status: &Status) -> bool {
-    use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated, Unimplemented};
-    let codes = [AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated, Unimplemented];
+    use Code::{
+        AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated,
+        Unimplemented,
+    };
+    let codes = [
+        AlreadyExists,
+        FailedPrecondition,
+        InvalidArgument,
+        NotFound,
+        OutOfRange,
+        PermissionDenied,
+        Unauthenticated,
+        Unimplemented,
+    ];
     codes.contains(&status.code())
 }

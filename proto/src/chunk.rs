@@ -191,7 +191,12 @@ mod tests {
         let sizes = [0, 10, CHUNK_BYTES, 5 * CHUNK_BYTES + 3, MESSAGE_BYTES - 1, 1];
         let (mut packer, mut messages) = (Packer::default(), Vec::new());
         for (piece, size) in sizes.iter().enumerate() {
-            packer.push(piece as u32, Bytes::from(vec![7; *size]), |message| { messages.push(message); Ok::<(), ()>(()) }).unwrap();
+            packer
+                .push(piece as u32, Bytes::from(vec![7; *size]), |message| {
+                    messages.push(message);
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
         }
         messages.push(packer.take());
         assert!(packer.is_empty());

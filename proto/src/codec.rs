@@ -158,7 +158,8 @@ impl<T: Wire> Decoder for Any<T> {
 
 fn pack(item: &impl Serialize, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
     let mut writer = out.writer();
-    rmp_serde::encode::write_named(&mut writer, item).map_err(|error| Status::internal(format!("could not encode a message: {error}")))
+    rmp_serde::encode::write_named(&mut writer, item)
+        .map_err(|error| Status::internal(format!("could not encode a message: {error}")))
 }
 
 fn unpack<T: DeserializeOwned>(from: &mut DecodeBuf<'_>) -> Result<T, Status> {

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn missing_expired_and_forged_tokens_are_refused() {
-        let (signer, other) = (Signer::new(&Signer::generate().unwrap()).unwrap(), Signer::new(&Signer::generate().unwrap()).unwrap());
+        let (signer, other) =
+            (Signer::new(&Signer::generate().unwrap()).unwrap(), Signer::new(&Signer::generate().unwrap()).unwrap());
         let access = Access::new(|| 100);
         access.learn(Term(1), &[signer.public_key()]);
         let role = || Role::Executor { run: run("a") };

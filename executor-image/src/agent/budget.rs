@@ -51,7 +51,17 @@ impl Budget {
     /// on the way that nobody has taken yet.
     #[must_use]
     pub fn new(memory_limit: u64, disk_limit: u64, writers_limit: usize) -> Budget {
-        Budget { memory_limit, disk_limit, memory_used: 0, disk_used: 0, writers_limit, writers: 0, runs: HashMap::new(), ranks: HashMap::new(), next_rank: 0 }
+        Budget {
+            memory_limit,
+            disk_limit,
+            memory_used: 0,
+            disk_used: 0,
+            writers_limit,
+            writers: 0,
+            runs: HashMap::new(),
+            ranks: HashMap::new(),
+            next_rank: 0,
+        }
     }
 
     /// Room for bytes of a run, taken if there is some.
@@ -112,8 +122,12 @@ impl Budget {
     /// The order of runs, the oldest first.
     pub fn set_order(&mut self, order: &[RunId]) {
         self.ranks = order.iter().enumerate().map(|(rank, run)| (run.clone(), rank)).collect();
-        let mut others: Vec<(usize, RunId)> =
-            self.runs.iter().filter(|(run, _)| !self.ranks.contains_key(run)).map(|(run, share)| (share.rank, run.clone())).collect();
+        let mut others: Vec<(usize, RunId)> = self
+            .runs
+            .iter()
+            .filter(|(run, _)| !self.ranks.contains_key(run))
+            .map(|(run, share)| (share.rank, run.clone()))
+            .collect();
         others.sort_unstable();
         self.next_rank = order.len() + others.len();
         let behind = others.into_iter().enumerate().map(|(at, (_, run))| (run, order.len() + at));
@@ -126,7 +140,8 @@ impl Budget {
     /// Runs whose writers wait, the oldest first.
     #[must_use]
     pub fn waiting(&self) -> Vec<RunId> {
-        let mut waiting: Vec<(usize, &RunId)> = self.runs.iter().filter(|(_, share)| share.waiting > 0).map(|(run, share)| (share.rank, run)).collect();
+        let mut waiting: Vec<(usize, &RunId)> =
+            self.runs.iter().filter(|(_, share)| share.waiting > 0).map(|(run, share)| (share.rank, run)).collect();
         waiting.sort_unstable();
         waiting.into_iter().map(|(_, run)| run.clone()).collect()
     }

@@ -42,13 +42,21 @@ impl Outgo {
     ///
     /// # Errors
     /// If something is not here, not named, or has not so many frames.
-    pub fn give(&self, run: RunId, items: Vec<FetchItem>, largest: usize) -> Result<impl Stream<Item = Result<Message, Status>> + Send + use<>, Status> {
+    pub fn give(
+        &self,
+        run: RunId,
+        items: Vec<FetchItem>,
+        largest: usize,
+    ) -> Result<impl Stream<Item = Result<Message, Status>> + Send + use<>, Status> {
         let outputs = self.store.find(&run, &items)?;
         for (item, output) in items.iter().zip(&outputs) {
             let fits = item.first <= item.end && output.parts(item.piece, item.first, item.end).is_some();
             if !fits {
                 let (attempt, piece) = (item.attempt, item.piece);
-                return Err(Status::out_of_range(format!("piece {piece} of {attempt} has no frames {}..{}", item.first, item.end)));
+                return Err(Status::out_of_range(format!(
+                    "piece {piece} of {attempt} has no frames {}..{}",
+                    item.first, item.end
+                )));
             }
         }
         self.metrics.fetches.inc();

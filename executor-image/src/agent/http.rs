@@ -79,7 +79,9 @@ async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) ->
     }
     let Page { status, body } = path(&request).map_or_else(Page::not_found, page);
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await
@@ -109,7 +111,11 @@ mod tests {
     async fn pages_are_found_by_path_and_garbage_gets_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, |path| if path == "/healthz" { Page::ok("ok\n".to_owned()) } else { Page::not_found() }));
+        let server =
+            tokio::spawn(serve(
+                listener,
+                |path| if path == "/healthz" { Page::ok("ok\n".to_owned()) } else { Page::not_found() },
+            ));
         let answer = ask(address, b"GET /healthz?verbose HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
         assert!(ask(address, b"GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));

@@ -56,7 +56,9 @@ impl Request {
 
     /// The certificate that came of it, with its key.
     fn certified(self, enrolled: &Enrolled, provider: &CryptoProvider) -> Result<CertifiedKey, IdentityError> {
-        let chain = CertificateDer::pem_slice_iter(enrolled.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(IdentityError::Certificate)?;
+        let chain = CertificateDer::pem_slice_iter(enrolled.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(IdentityError::Certificate)?;
         if chain.is_empty() {
             return Err(IdentityError::Certificate(rustls::pki_types::pem::Error::NoItemsFound));
         }

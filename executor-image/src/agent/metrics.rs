@@ -43,10 +43,14 @@ impl Metrics {
             page.register(name, help, gauge.clone());
             gauge
         };
-        let (memory_used, memory_limit) = (gauge("memory_bytes", "Bytes of outputs held in memory"), gauge("memory_limit_bytes", "How many may be"));
-        let (disk_used, disk_limit) = (gauge("disk_bytes", "Bytes of outputs held on the disk"), gauge("disk_limit_bytes", "How many may be"));
-        let (runs, waiting) = (gauge("runs", "Runs that something is held of"), gauge("waiting_runs", "Runs whose writers wait for room"));
-        let (writers, readers) = (gauge("writers", "Outputs that are coming in"), gauge("readers", "Fetch streams that are open"));
+        let (memory_used, memory_limit) =
+            (gauge("memory_bytes", "Bytes of outputs held in memory"), gauge("memory_limit_bytes", "How many may be"));
+        let (disk_used, disk_limit) =
+            (gauge("disk_bytes", "Bytes of outputs held on the disk"), gauge("disk_limit_bytes", "How many may be"));
+        let (runs, waiting) =
+            (gauge("runs", "Runs that something is held of"), gauge("waiting_runs", "Runs whose writers wait for room"));
+        let (writers, readers) =
+            (gauge("writers", "Outputs that are coming in"), gauge("readers", "Fetch streams that are open"));
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             page.register(name, help, counter.clone());

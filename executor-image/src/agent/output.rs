@@ -234,7 +234,8 @@ impl Piece {
     }
 
     fn parts(&self, first: u32, end: u32) -> Option<&[Part]> {
-        let end_part = if end as usize == self.frames.len() { self.parts.len() } else { *self.frames.get(end as usize)? as usize };
+        let end_part =
+            if end as usize == self.frames.len() { self.parts.len() } else { *self.frames.get(end as usize)? as usize };
         let first_part = *self.frames.get(first as usize)? as usize;
         self.parts.get(first_part..end_part)
     }

@@ -85,7 +85,8 @@ impl Intake {
     pub async fn put(&self, header: PutHeader, messages: Streaming<Message>) -> Result<Stored, PutError> {
         let PutHeader { run, attempt } = header;
         let _writer = Writer::enter(&self.room, &run).ok_or(PutError::Busy)?;
-        let store::Place { id, mut unwanted } = self.store.begin(&run, attempt).map_err(|source| PutError::Refused { attempt, source })?;
+        let store::Place { id, mut unwanted } =
+            self.store.begin(&run, attempt).map_err(|source| PutError::Refused { attempt, source })?;
         let open = Open { intake: self, run, attempt, id };
         let output = tokio::select! {
             output = open.take_all(messages) => output?,

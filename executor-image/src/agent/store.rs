@@ -55,8 +55,14 @@ struct Run {
 #[derive(Debug)]
 enum Entry {
     /// The writer sees its `open` go when the entry does.
-    Incoming { id: u64, _open: oneshot::Sender<()> },
-    Whole { output: Arc<Output>, list: u64 },
+    Incoming {
+        id: u64,
+        _open: oneshot::Sender<()>,
+    },
+    Whole {
+        output: Arc<Output>,
+        list: u64,
+    },
     Named(Arc<Output>),
 }
 
@@ -154,7 +160,8 @@ impl Store {
         let Some(attempts) = attempts else {
             if !state.over.contains(run) {
                 state.over.push_back(run.clone());
-                state.over.truncate_front(OVER_LIMIT);
+                let forgotten = state.over.len().saturating_sub(OVER_LIMIT);
+                state.over.drain(..forgotten);
             }
             return state.runs.remove(run).map(Run::into_outputs).unwrap_or_default();
         };
@@ -226,7 +233,8 @@ impl Store {
     #[must_use]
     pub fn runs(&self) -> Vec<RunId> {
         let state = self.lock();
-        let mut runs: Vec<RunId> = state.runs.iter().filter(|(_, held)| !held.entries.is_empty()).map(|(run, _)| run.clone()).collect();
+        let mut runs: Vec<RunId> =
+            state.runs.iter().filter(|(_, held)| !held.entries.is_empty()).map(|(run, _)| run.clone()).collect();
         runs.sort_unstable();
         runs
     }
@@ -245,7 +253,9 @@ impl Run {
         match winner {
             // A later attempt than the winner's may be one that replaces it; it stays only if it is named (see `losers`).
             Some(winner) if attempt.number < *winner => return Err(Refusal::LostRace(*winner)),
-            Some(winner) if attempt.number == *winner && !self.entries.contains_key(&attempt) => return Err(Refusal::LostRace(*winner)),
+            Some(winner) if attempt.number == *winner && !self.entries.contains_key(&attempt) => {
+                return Err(Refusal::LostRace(*winner));
+            }
             _ => {}
         }
         if self.entries.contains_key(&attempt) { Err(Refusal::Twice) } else { Ok(()) }
@@ -262,7 +272,8 @@ impl Run {
             None => return false,
         }
         self.winners.insert(winner.task, winner.number);
-        let others: Vec<Attempt> = self.entries.keys().filter(|other| other.task == winner.task && **other != winner).copied().collect();
+        let others: Vec<Attempt> =
+            self.entries.keys().filter(|other| other.task == winner.task && **other != winner).copied().collect();
         for other in others {
             self.fenced.insert(other);
             gone.extend(self.entries.remove(&other).and_then(Entry::into_output));
@@ -293,7 +304,7 @@ impl Run {
     fn losers(&mut self, list: u64) -> Gone {
         let winners = &self.winners;
         let lost = |attempt: &Attempt, entry: &mut Entry| {
-            let old = matches!(entry, Entry::Whole { list: whole, .. } if whole + LOSER_LISTS <= list);
+            let old = matches!(entry, Entry::Whole { list: whole, .. } if *whole + LOSER_LISTS <= list);
             old && winners.contains_key(&attempt.task)
         };
         self.entries.extract_if(lost).filter_map(|(_, entry)| entry.into_output()).collect()
@@ -319,18 +330,6 @@ impl Entry {
             Entry::Named(output) => (true, output),
         };
         Some(HeldEntry { attempt, named, output: Arc::clone(output) })
-    }
-}
-
-/// A queue that forgets its oldest.
-trait TruncateFront {
-    fn truncate_front(&mut self, limit: usize);
-}
-
-impl<T> TruncateFront for VecDeque<T> {
-    fn truncate_front(&mut self, limit: usize) {
-        let over = self.len().saturating_sub(limit);
-        self.drain(..over);
     }
 }
 
@@ -368,7 +367,10 @@ mod tests {
         assert_eq!(store.find(&a, &[item(1)]).unwrap_err(), NotGiven::NotNamed(attempt(1)));
         assert_eq!(store.name(&a, &[attempt(1)], &[]).0, []);
         assert_eq!(store.find(&a, &[item(1), item(1)]).unwrap().len(), 2);
-        assert_eq!(store.find(&a, &[item(1), item(3), item(2), item(3)]).unwrap_err(), NotGiven::Missing(vec![attempt(2), attempt(3)]));
+        assert_eq!(
+            store.find(&a, &[item(1), item(3), item(2), item(3)]).unwrap_err(),
+            NotGiven::Missing(vec![attempt(2), attempt(3)])
+        );
     }
 
     #[test]

@@ -40,7 +40,11 @@ fn put_raw(rig: &Rig, run: &RunId, attempt: Attempt, messages: Vec<Message>) -> 
 }
 
 fn message(chunks: &[(u32, bool, &'static [u8])]) -> Message {
-    let chunk = |(piece, ends, bytes): &(u32, bool, &'static [u8])| Chunk { piece: *piece, ends: *ends, bytes: Bytes::from_static(bytes) };
+    let chunk = |(piece, ends, bytes): &(u32, bool, &'static [u8])| Chunk {
+        piece: *piece,
+        ends: *ends,
+        bytes: Bytes::from_static(bytes),
+    };
     Message { chunks: chunks.iter().map(chunk).collect() }
 }
 
@@ -53,7 +57,10 @@ fn pieces_come_back_as_they_were_from_memory_and_from_the_disk() {
     frames.push((3, Bytes::new()));
     frames.push((250, frame(2, 3 * MIB)));
     let stored = rig.put(&a, attempt(1, 1), &frames).unwrap();
-    assert_eq!((stored.frames.len(), stored.frames[3], stored.frames[4], stored.frames[249], stored.frames[250]), (251, 5, 3, 0, 1));
+    assert_eq!(
+        (stored.frames.len(), stored.frames[3], stored.frames[4], stored.frames[249], stored.frames[250]),
+        (251, 5, 3, 0, 1)
+    );
     let (memory, disk) = rig.used();
     assert!(memory > 4 << 20 && memory <= 10 << 20 && disk > 8 << 20, "{memory} {disk}");
     rig.name(&a, &[attempt(1, 1)], &[]);
@@ -72,7 +79,9 @@ fn pieces_come_back_as_they_were_from_memory_and_from_the_disk() {
 #[test]
 fn what_was_not_asked_for_rightly_is_refused_with_the_reason() {
     let (rig, a) = (Rig::new(64 << 20, 0), run("a"));
-    assert!(matches!(rig.fetch(&a, &[held(0, attempt(1, 1), 0, 0..1)]), Err(WireError::Lost { attempts, .. }) if attempts == [attempt(1, 1)]));
+    assert!(
+        matches!(rig.fetch(&a, &[held(0, attempt(1, 1), 0, 0..1)]), Err(WireError::Lost { attempts, .. }) if attempts == [attempt(1, 1)])
+    );
     rig.put(&a, attempt(1, 1), &[(0, frame(1, 10))]).unwrap();
     assert_eq!(code(rig.fetch(&a, &[held(0, attempt(1, 1), 0, 0..1)])), Code::FailedPrecondition);
     assert_eq!(rig.name(&a, &[attempt(1, 1), attempt(2, 1)], &[]).missing, [attempt(2, 1)]);
@@ -184,7 +193,8 @@ fn tokens_of_other_runs_roles_and_times_are_refused() {
     for (token, expected) in cases {
         let agents = rig.agents_with(&a, &token);
         assert_eq!(code(crate::rig::put_to(&agents, &rig.address.to_string(), attempt(2, 1), &[])), expected);
-        let fetched: Result<Vec<Bytes>, _> = agents.fetch(&[held(0, attempt(1, 1), 0, 0..1)], &[rig.address.to_string()]).unwrap().collect();
+        let fetched: Result<Vec<Bytes>, _> =
+            agents.fetch(&[held(0, attempt(1, 1), 0, 0..1)], &[rig.address.to_string()]).unwrap().collect();
         assert_eq!(code(fetched), expected);
     }
     let mut client = rig.client();
@@ -229,7 +239,8 @@ fn messages_that_are_no_output_cost_the_put_and_nothing_else() {
 fn garbage_on_the_port_harms_nobody() {
     let (rig, a) = (Rig::new(64 << 20, 0), run("a"));
     let long = vec![0xff; 1 << 16];
-    let garbage: [&[u8]; 4] = [b"GET / HTTP/1.1\r\n\r\n", &[0; 9], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff", &long];
+    let garbage: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", &[0; 9], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff", &long];
     let mut half_open = Vec::new();
     for bytes in garbage {
         let mut stream = TcpStream::connect(rig.address).unwrap();

@@ -16,7 +16,7 @@ use proto::chunk::{Chunk, Frames, MESSAGE_BYTES, Message};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-use super::{Agents, Inner, WireError, Width, is_final};
+use super::{Agents, Inner, Width, WireError, is_final};
 
 /// Up to so many streams of this process are wide.
 const WIDE_STREAMS: usize = 8;

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 
-use super::{Agents, Inner, WireError, Width, is_final};
+use super::{Agents, Inner, Width, WireError, is_final};
 
 /// Messages between the task's thread and the connection: enough that neither waits for the other's every step.
 const QUEUE: usize = 2;

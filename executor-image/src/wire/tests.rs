@@ -95,7 +95,8 @@ fn many_streams_at_a_time_do_not_stand_in_each_others_way() {
     let (rig, a) = (Rig::new(512 << 20, 0), run("a"));
     let count = 40;
     let frames: Vec<Vec<Bytes>> = (0..count).map(|piece| (0..3).map(|at| frame(piece * 3 + at, 2 * MIB)).collect()).collect();
-    let all: Vec<(u32, Bytes)> = frames.iter().enumerate().flat_map(|(piece, own)| own.iter().map(move |frame| (piece as u32, frame.clone()))).collect();
+    let all: Vec<(u32, Bytes)> =
+        frames.iter().enumerate().flat_map(|(piece, own)| own.iter().map(move |frame| (piece as u32, frame.clone()))).collect();
     rig.put(&a, attempt(1, 1), &all).unwrap();
     rig.name(&a, &[attempt(1, 1)], &[]);
     let agents = rig.agents(&a);
@@ -148,7 +149,8 @@ fn a_fetch_survives_an_agent_that_is_away_for_a_moment() {
     rig.name(&a, &[attempt(1, 1)], &[]);
     rig.stop();
     let (agents, address) = (rig.agents(&a), rig.address.to_string());
-    let reader = in_thread(move || agents.fetch(&[held(0, attempt(1, 1), 0, 0..2)], &[address]).unwrap().collect::<Result<Vec<_>, _>>());
+    let reader =
+        in_thread(move || agents.fetch(&[held(0, attempt(1, 1), 0, 0..2)], &[address]).unwrap().collect::<Result<Vec<_>, _>>());
     std::thread::sleep(Duration::from_millis(300));
     rig.start();
     assert_eq!(reader.join().unwrap().unwrap(), [frame(1, 10), frame(2, 10)]);

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::agent::{serve};
+use crate::agent::serve;
 use crate::rig::{attempt, frame, options, put_to, run, until};
 use crate::wire::Agents;
 
@@ -60,10 +60,11 @@ impl Operator {
     /// Serves; returns its address.
     async fn start(self: &Arc<Operator>) -> SocketAddr {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap().signed_by(&key, &self.authority.issuer).unwrap().pem();
+        let certificate =
+            CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap().signed_by(&key, &self.authority.issuer).unwrap().pem();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = transport::server(Some((&certificate, &key.serialize_pem()))).unwrap();
+        let mut server = transport::server(Some((&certificate, &key.serialize_pem()))).unwrap();
         let service = MasterServer::from_arc(Arc::clone(self));
         tokio::spawn(server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
         address
@@ -99,7 +100,13 @@ impl master_server::Master for Operator {
         let expires = now() + self.lasts;
         let token = self.authority.signer.sign(&Claims { role: Role::Agent { node: enroll.node }, expires });
         let certificate = csr.signed_by(&self.authority.issuer).unwrap().pem();
-        Ok(Response::new(Enrolled { certificate, expires, authority: self.authority.pem.clone(), keys: vec![self.authority.signer.public_key()], token }))
+        Ok(Response::new(Enrolled {
+            certificate,
+            expires,
+            authority: self.authority.pem.clone(),
+            keys: vec![self.authority.signer.public_key()],
+            token,
+        }))
     }
 
     async fn beat(&self, request: Request<Beat>) -> Result<Response<Orders>, Status> {
@@ -131,7 +138,8 @@ fn agent(runtime: &tokio::runtime::Runtime, operator: SocketAddr, authority: &st
     std::fs::write(folder.join("token"), "projected\n").unwrap();
     std::fs::write(folder.join("ca.crt"), authority).unwrap();
     let (port, health_port) = (free_port(), free_port());
-    let options = crate::agent::options::Options { operator: operator.to_string(), port, health_port, ..options(64 << 20, 0, folder) };
+    let options =
+        crate::agent::options::Options { operator: operator.to_string(), port, health_port, ..options(64 << 20, 0, folder) };
     runtime.spawn(async move { serve(options, std::future::pending()).await.unwrap() });
     (port, health_port)
 }
@@ -163,7 +171,9 @@ fn an_agent_enrolls_serves_with_tls_and_renews_without_breaking_a_stream() {
     until("it renews its certificate", || operator.enrolled.load(Ordering::Relaxed) > 1);
     open.send_blocking(0, Bytes::from_static(b"more")).unwrap();
     open.finish(Bytes::from_static(b"done")).unwrap();
-    until("a beat names the run", || operator.beats.lock().unwrap().last().is_some_and(|beat| beat.runs == [a.clone()] && beat.memory_used > 5 << 20));
+    until("a beat names the run", || {
+        operator.beats.lock().unwrap().last().is_some_and(|beat| beat.runs == [a.clone()] && beat.memory_used > 5 << 20)
+    });
     // A connection that begins now gets the new certificate.
     let late = Agents::new(runtime.handle().clone(), a, Some(authority.pem.clone()), &token).unwrap();
     put_to(&late, &address, attempt(3, 1), &[]).unwrap();
