@@ -2,3 +2,8 @@
 
 pub mod agent;
 pub mod executor;
+pub mod leader;
+pub mod wire;
+
+#[cfg(test)]
+mod rig;

@@ -3,15 +3,18 @@
 //! `Put` is a stream of [`crate::chunk::Message`]s of one attempt, named by the metadata [`PUT_HEADER`]; its last chunk has the
 //! piece [`crate::chunk::TRAILER`] and holds the encoded [`plan::task::Done`], which `Inventory` gives back to a new leader.
 
-use serde::{Deserialize, Serialize};
-
 use plan::task::Attempt;
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
 
-use crate::codec::Packable;
+use crate::codec::{Packable, whole};
 use crate::{RunId, Term};
 
 /// Binary metadata of `Put`: MessagePack of [`PutHeader`].
 pub const PUT_HEADER: &str = "gleamflow-put-bin";
+
+/// Metadata of `Fetch`: how large its messages may be, in bytes; a reader of many streams at a time asks for small ones.
+pub const MESSAGE_HEADER: &str = "gleamflow-message-bytes";
 
 /// What a `Put` is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,5 +101,41 @@ pub struct HeldOutput {
     pub done: Vec<u8>,
 }
 
+/// The most attempts that one answer names: they travel in a header.
+const MISSING_LIMIT: usize = 1000;
+
+/// The answer to a `Fetch` of what is not held here (any more): these attempts are lost. Names at most a thousand of them.
+#[must_use]
+pub fn missing(attempts: &[Attempt]) -> Status {
+    let named = &attempts[..attempts.len().min(MISSING_LIMIT)];
+    let details = rmp_serde::to_vec(named).expect("attempts are plain data");
+    let first: Vec<String> = named.iter().take(3).map(ToString::to_string).collect();
+    let text = format!("{} outputs are not held here: {}", attempts.len(), first.join(", "));
+    Status::with_details(Code::NotFound, text, details.into())
+}
+
+/// The attempts of such an answer; `None` for any other.
+#[must_use]
+pub fn missing_of(status: &Status) -> Option<Vec<Attempt>> {
+    (status.code() == Code::NotFound).then(|| whole(status.details()).ok()).flatten()
+}
+
 impl Packable for Stored {}
 impl Packable for Fetch {}
+
+#[cfg(test)]
+mod tests {
+    use plan::task::TaskId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_travels_in_the_status() {
+        let attempts = [Attempt { task: TaskId::Inspect, number: 1 }, Attempt { task: TaskId::Stage, number: 4 }];
+        let status = missing(&attempts);
+        assert_eq!(missing_of(&status).unwrap(), attempts);
+        assert!(status.message().contains("stage#4"), "{status}");
+        assert_eq!(missing_of(&Status::not_found("no such thing")), None);
+        assert_eq!(missing_of(&missing(&[attempts[0]; 5000])).unwrap().len(), MISSING_LIMIT);
+    }
+}

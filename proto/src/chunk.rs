@@ -11,6 +11,10 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 pub const MESSAGE_BYTES: usize = 1 << 20;
 /// The largest message that is accepted.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// The most chunks of one message: what they cost beside their bytes is bounded too.
+pub const CHUNKS_LIMIT: usize = 1 << 16;
+/// The most pieces of one output.
+pub const PIECES_LIMIT: u32 = 1 << 20;
 /// The piece number of what follows the pieces: the encoded [`plan::task::Done`] of the attempt.
 pub const TRAILER: u32 = u32::MAX;
 
@@ -34,8 +38,14 @@ pub struct Message {
 
 /// A message that cannot be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a chunk's length does not fit its message")]
-pub struct BadMessage;
+pub enum BadMessage {
+    #[error("a chunk's length does not fit its message")]
+    Length,
+    #[error("a chunk without bytes ends no frame")]
+    Hollow,
+    #[error("a message of more than {CHUNKS_LIMIT} chunks")]
+    Chunks,
+}
 
 impl Message {
     /// Bytes on the wire.
@@ -45,11 +55,8 @@ impl Message {
     }
 
     /// Appends the chunks of one frame.
-    pub fn push_frame(&mut self, piece: u32, mut frame: Bytes) {
-        while frame.len() > CHUNK_BYTES {
-            self.chunks.push(Chunk { piece, ends: false, bytes: frame.split_to(CHUNK_BYTES) });
-        }
-        self.chunks.push(Chunk { piece, ends: true, bytes: frame });
+    pub fn push_frame(&mut self, piece: u32, frame: Bytes) {
+        self.chunks.extend(cut(piece, frame));
     }
 
     pub(crate) fn encode(self, out: &mut impl BufMut) {
@@ -64,16 +71,71 @@ impl Message {
         let mut chunks = Vec::new();
         while bytes.has_remaining() {
             if bytes.len() < HEADER {
-                return Err(BadMessage);
+                return Err(BadMessage::Length);
+            }
+            if chunks.len() == CHUNKS_LIMIT {
+                return Err(BadMessage::Chunks);
             }
             let (piece, length) = (bytes.get_u32_le(), bytes.get_u32_le());
             let (ends, length) = (length & GOES_ON == 0, (length & !GOES_ON) as usize);
             if length > bytes.len() {
-                return Err(BadMessage);
+                return Err(BadMessage::Length);
+            }
+            if length == 0 && !ends {
+                return Err(BadMessage::Hollow);
             }
             chunks.push(Chunk { piece, ends, bytes: bytes.split_to(length) });
         }
         Ok(Message { chunks })
+    }
+}
+
+/// A frame as chunks.
+fn cut(piece: u32, frame: Bytes) -> impl Iterator<Item = Chunk> {
+    let mut rest = Some(frame);
+    std::iter::from_fn(move || {
+        let mut bytes = rest.take()?;
+        if bytes.len() > CHUNK_BYTES {
+            rest = Some(bytes.split_off(CHUNK_BYTES));
+        }
+        Some(Chunk { piece, ends: rest.is_none(), bytes })
+    })
+}
+
+/// Collects frames into messages of about [`MESSAGE_BYTES`], never more than twice that.
+#[derive(Debug, Default)]
+pub struct Packer {
+    message: Message,
+    bytes: usize,
+}
+
+impl Packer {
+    /// Adds a frame; every message that became full goes to `full`.
+    ///
+    /// # Errors
+    /// What `full` says; the frame is then only partly sent.
+    pub fn push<E>(&mut self, piece: u32, frame: Bytes, mut full: impl FnMut(Message) -> Result<(), E>) -> Result<(), E> {
+        for chunk in cut(piece, frame) {
+            self.bytes += HEADER + chunk.bytes.len();
+            self.message.chunks.push(chunk);
+            if self.bytes >= MESSAGE_BYTES || self.message.chunks.len() == CHUNKS_LIMIT {
+                full(self.take())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn take(&mut self) -> Message {
+        self.bytes = 0;
+        std::mem::take(&mut self.message)
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.message.chunks.is_empty()
     }
 }
 
@@ -122,6 +184,36 @@ mod tests {
             let short = bytes.slice(..bytes.len().saturating_sub(cut));
             prop_assert!(Message::decode(short).map_or(true, |decoded| decoded.wire_bytes() <= size));
         }
+    }
+
+    #[test]
+    fn packed_messages_are_bounded_and_hold_every_frame() {
+        let sizes = [0, 10, CHUNK_BYTES, 5 * CHUNK_BYTES + 3, MESSAGE_BYTES - 1, 1];
+        let (mut packer, mut messages) = (Packer::default(), Vec::new());
+        for (piece, size) in sizes.iter().enumerate() {
+            packer
+                .push(piece as u32, Bytes::from(vec![7; *size]), |message| {
+                    messages.push(message);
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
+        }
+        messages.push(packer.take());
+        assert!(packer.is_empty());
+        assert!(messages.iter().all(|message| message.wire_bytes() < 2 * MESSAGE_BYTES + HEADER));
+        let mut frames = Frames::default();
+        let chunks = messages.into_iter().flat_map(|message| message.chunks);
+        let made: Vec<usize> = chunks.filter_map(|chunk| frames.push(chunk)).map(|frame| frame.len()).collect();
+        assert_eq!(made, sizes);
+    }
+
+    #[test]
+    fn chunks_that_cost_more_than_they_bring_are_refused() {
+        let header = |piece: u32, length: u32| [piece.to_le_bytes(), length.to_le_bytes()].concat();
+        assert_eq!(Message::decode(header(1, GOES_ON).into()), Err(BadMessage::Hollow));
+        assert_eq!(Message::decode(header(1, 1).into()), Err(BadMessage::Length));
+        assert_eq!(Message::decode(header(1, 0).repeat(CHUNKS_LIMIT + 1).into()), Err(BadMessage::Chunks));
+        assert_eq!(Message::decode(header(1, 0)[..5].to_vec().into()), Err(BadMessage::Length));
     }
 
     #[test]

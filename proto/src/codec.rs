@@ -2,13 +2,18 @@
 
 use std::marker::PhantomData;
 
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::chunk::{MESSAGE_BYTES, Message};
+use crate::chunk::Message;
+
+/// Buffers begin small (most calls are) and grow to what a message says it needs.
+const BUFFER: usize = 8 << 10;
+/// A message of batches goes out by itself as soon as it is there; small ones still travel together.
+const YIELD: usize = 64 << 10;
 
 /// Both ways MessagePack.
 #[derive(Debug)]
@@ -23,7 +28,7 @@ pub struct RawIn<T, U>(PhantomData<(T, U)>);
 pub struct RawOut<T, U>(PhantomData<(T, U)>);
 
 macro_rules! codec {
-    ($name:ident, $encoder:ident, $decoder:ident, [$($bounds:tt)*]) => {
+    ($name:ident, $coder:ident) => {
         impl<T, U> Default for $name<T, U> {
             fn default() -> Self {
                 $name(PhantomData)
@@ -34,29 +39,29 @@ macro_rules! codec {
         where
             T: Send + 'static,
             U: Send + 'static,
-            $encoder<T>: Encoder<Item = T, Error = Status> + Send + 'static,
-            $decoder<U>: Decoder<Item = U, Error = Status> + Send + 'static,
+            $coder<T>: Encoder<Item = T, Error = Status> + Send + 'static,
+            $coder<U>: Decoder<Item = U, Error = Status> + Send + 'static,
         {
             type Encode = T;
             type Decode = U;
-            type Encoder = $encoder<T>;
-            type Decoder = $decoder<U>;
+            type Encoder = $coder<T>;
+            type Decoder = $coder<U>;
 
             fn encoder(&mut self) -> Self::Encoder {
-                $encoder(PhantomData)
+                $coder(PhantomData)
             }
 
             fn decoder(&mut self) -> Self::Decoder {
-                $decoder(PhantomData)
+                $coder(PhantomData)
             }
         }
     };
 }
 
 // The server's codec encodes what the client's decodes, so each raw method needs both directions of its codec.
-codec!(Packed, Pack, Pack, []);
-codec!(RawIn, Any, Any, []);
-codec!(RawOut, Any, Any, []);
+codec!(Packed, Pack);
+codec!(RawIn, Any);
+codec!(RawOut, Any);
 
 /// MessagePack, either way.
 #[derive(Debug)]
@@ -101,6 +106,7 @@ pub trait Wire: Sized + Send + 'static {
 
 impl Wire for Message {
     fn write(self, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(self.wire_bytes());
         self.encode(out);
         Ok(())
     }
@@ -133,7 +139,7 @@ impl<T: Wire> Encoder for Any<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(MESSAGE_BYTES, 2 * MESSAGE_BYTES)
+        BufferSettings::new(BUFFER, YIELD)
     }
 }
 
@@ -146,17 +152,73 @@ impl<T: Wire> Decoder for Any<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(MESSAGE_BYTES, 2 * MESSAGE_BYTES)
+        BufferSettings::new(BUFFER, YIELD)
     }
 }
 
 fn pack(item: &impl Serialize, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-    let mut writer = bytes::BufMut::writer(out);
+    let mut writer = out.writer();
     rmp_serde::encode::write_named(&mut writer, item)
         .map_err(|error| Status::internal(format!("could not encode a message: {error}")))
 }
 
 fn unpack<T: DeserializeOwned>(from: &mut DecodeBuf<'_>) -> Result<T, Status> {
-    rmp_serde::from_read(from.reader())
-        .map_err(|error| Status::invalid_argument(format!("not a message of this service: {error}")))
+    let bytes = from.copy_to_bytes(from.remaining());
+    whole(&bytes).map_err(|error| Status::invalid_argument(format!("not a message of this service: {error}")))
+}
+
+/// A value of MessagePack that fills all of `bytes`. Lengths within it can reserve no more than `bytes` has.
+///
+/// # Errors
+/// If it is none, or bytes are left over.
+pub fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadValue> {
+    let mut rest = rmp_serde::Deserializer::new(bytes);
+    let value = T::deserialize(&mut rest)?;
+    let left = rest.get_ref().len();
+    if left == 0 { Ok(value) } else { Err(BadValue::LeftOver { left }) }
+}
+
+/// Bytes that are not one value.
+#[derive(Debug, thiserror::Error)]
+pub enum BadValue {
+    #[error(transparent)]
+    Malformed(#[from] rmp_serde::decode::Error),
+    #[error("{left} bytes follow the message")]
+    LeftOver { left: usize },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunId;
+    use crate::agent::{PutHeader, Stored};
+
+    #[test]
+    fn a_value_is_whole_and_nothing_follows_it() {
+        let stored = Stored { frames: vec![1, 2], bytes: 7 };
+        let mut bytes = rmp_serde::to_vec_named(&stored).unwrap();
+        assert_eq!(whole::<Stored>(&bytes).unwrap(), stored);
+        assert!(whole::<Stored>(&bytes[..bytes.len() - 1]).is_err());
+        bytes.push(0);
+        assert!(whole::<Stored>(&bytes).unwrap_err().to_string().contains("1 bytes follow"));
+    }
+
+    #[test]
+    fn a_length_that_lies_reserves_nothing() {
+        // An array of 2^32 - 1 numbers, of which none comes.
+        assert!(whole::<Vec<u64>>(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(whole::<serde_bytes::ByteBuf>(&[0xc6, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    #[test]
+    fn ids_are_checked_where_they_enter() {
+        #[derive(Serialize)]
+        struct Loose {
+            run: &'static str,
+        }
+        for run in ["", "../etc", "A", "-a", "a/b"] {
+            assert!(whole::<PutHeader>(&rmp_serde::to_vec_named(&Loose { run }).unwrap()).is_err(), "{run}");
+            assert!(RunId::try_from(run.to_owned()).is_err(), "{run}");
+        }
+    }
 }

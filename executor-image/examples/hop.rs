@@ -1,0 +1,274 @@
+//! One hop of a shuffle against a bare tonic stream of `Bytes`, under the same TLS, over loopback, in one process:
+//! `cargo run --release -p executor --example hop` (more rounds: `-- 20`). Prints bytes per second of each, and the ratios.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, BufMut, Bytes};
+use executor::agent::identity::{Identity, Request};
+use executor::agent::options::Options;
+use executor::agent::{listen, make_service};
+use executor::wire::Agents;
+use futures::StreamExt;
+use futures::stream;
+use plan::task::{Attempt, Held, TaskId};
+use proto::master::Enrolled;
+use proto::token::{Claims, Role, Signer};
+use proto::{AgentServer, RunId, Term, transport};
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{ClientStreamingService, NamedService, ServerStreamingService};
+use tonic::{Response, Status, Streaming};
+
+/// Of one round.
+const BYTES: usize = 256 << 20;
+const FRAME: usize = 256 << 10;
+const MESSAGE: usize = 1 << 20;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let rounds = std::env::args().nth(1).map_or(Ok(8), |text| text.parse())?;
+    let bench = Bench::new()?;
+    let mut seconds: [Vec<f64>; 4] = Default::default();
+    for round in 0..rounds {
+        let attempt = Attempt { task: TaskId::Stage, number: round + 1 };
+        seconds[0].push(timed(|| bench.bare("/bare.Bare/In"))?);
+        seconds[1].push(timed(|| bench.put(attempt))?);
+        seconds[2].push(timed(|| bench.bare("/bare.Bare/Out"))?);
+        bench.service.intake.store.name(&bench.run, &[attempt], &[]);
+        seconds[3].push(timed(|| bench.fetch(attempt))?);
+        bench.service.intake.store.release(&bench.run, Some(&[attempt]));
+    }
+    let rates = seconds.map(|seconds| BYTES as f64 / seconds.iter().copied().fold(f64::INFINITY, f64::min) / 1e9);
+    let mut report = String::new();
+    for (name, bare, ours) in [("put  ", rates[0], rates[1]), ("fetch", rates[2], rates[3])] {
+        report += &format!("{name} {ours:.2} GB/s, bare {bare:.2} GB/s, ratio {:.2}\n", ours / bare);
+    }
+    std::io::Write::write_all(&mut std::io::stdout(), report.as_bytes())?;
+    Ok(())
+}
+
+fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let begin = Instant::now();
+    work()?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+struct Bench {
+    client: Runtime,
+    _server: Runtime,
+    authority: String,
+    address: String,
+    agents: Agents,
+    run: RunId,
+    service: executor::agent::service::Service,
+    bare: std::sync::OnceLock<tonic::transport::Channel>,
+}
+
+impl Bench {
+    fn new() -> Result<Bench, Failure> {
+        let (client, server) = (threads(1)?, threads(1)?);
+        let (identity, authority) = identity()?;
+        let spill = std::env::temp_dir();
+        let options = Options {
+            operator: String::new(),
+            node: String::new(),
+            address: [127, 0, 0, 1].into(),
+            port: 0,
+            health_port: 0,
+            memory: 2 << 30,
+            disk: 0,
+            spill,
+            token_file: "/".into(),
+            authority_file: "/".into(),
+        };
+        let service = make_service(&options);
+        let signer = Signer::new(&Signer::generate()?)?;
+        service.access.learn(Term(1), &[signer.public_key()]);
+        let listener = server.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?.to_string();
+        let (calls, config) = (AgentServer::new(service.clone()), identity.config()?);
+        server.spawn(async move {
+            let connections = listen::connections(listener, Some(TlsAcceptor::from(config)));
+            transport::server(None)?.add_service(calls).add_service(Bare).serve_with_incoming(connections).await
+        });
+        let run = RunId::try_from("bench".to_owned())?;
+        let token = signer.sign(&Claims { role: Role::Executor { run: run.clone() }, expires: u64::MAX });
+        let agents = Agents::new(client.handle().clone(), run.clone(), Some(authority.clone()), &token)?;
+        Ok(Bench { client, _server: server, authority, address, agents, run, service, bare: std::sync::OnceLock::new() })
+    }
+
+    fn put(&self, attempt: Attempt) -> Result<(), Failure> {
+        let frame = Bytes::from(vec![7; FRAME]);
+        let mut sender = self.agents.put(&self.address, attempt)?;
+        for at in 0..BYTES / FRAME {
+            sender.send_blocking(at as u32 % 4, frame.clone())?;
+        }
+        sender.finish(Bytes::from_static(b"done"))?;
+        Ok(())
+    }
+
+    fn fetch(&self, attempt: Attempt) -> Result<(), Failure> {
+        let end = (BYTES / FRAME / 4) as u32;
+        let pieces: Vec<Held> = (0..4).map(|piece| Held { agent: 0, attempt, piece, first: 0, end }).collect();
+        let mut bytes = 0;
+        for frame in self.agents.fetch(&pieces, std::slice::from_ref(&self.address))? {
+            bytes += frame?.len();
+        }
+        if bytes == BYTES { Ok(()) } else { Err(format!("{bytes} bytes came back").into()) }
+    }
+
+    fn bare(&self, path: &'static str) -> Result<(), Failure> {
+        let _entered = self.client.enter();
+        let channel = transport::channel(&self.address, &self.authority)?;
+        let channel = self.bare.get_or_init(|| channel).clone();
+        self.client.block_on(async move {
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await?;
+            let path = path.parse()?;
+            if path == "/bare.Bare/In" {
+                grpc.client_streaming(tonic::Request::new(messages()), path, Raw).await?;
+                return Ok(());
+            }
+            let mut stream = grpc.server_streaming(tonic::Request::new(Bytes::new()), path, Raw).await?.into_inner();
+            while let Some(message) = stream.message().await? {
+                drop(message);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn threads(count: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build()
+}
+
+fn identity() -> Result<(Arc<Identity>, String), Failure> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key)?.pem();
+    let issuer = Issuer::new(params, key);
+    let request = Request::new([127, 0, 0, 1].into())?;
+    let certificate = CertificateSigningRequestParams::from_pem(&request.csr)?.signed_by(&issuer)?.pem();
+    let enrolled =
+        Enrolled { certificate, expires: u64::MAX, authority: authority.clone(), keys: Vec::new(), token: String::new() };
+    let identity = Identity::new();
+    identity.set(request, &enrolled)?;
+    Ok((identity, authority))
+}
+
+fn messages() -> impl futures::Stream<Item = Bytes> + Send + 'static {
+    let message = Bytes::from(vec![7; MESSAGE]);
+    stream::iter((0..BYTES / MESSAGE).map(move |_| message.clone()))
+}
+
+/// Takes or gives bytes and does nothing with them.
+#[derive(Clone)]
+struct Bare;
+
+impl NamedService for Bare {
+    const NAME: &'static str = "bare.Bare";
+}
+
+impl Service<tonic::codegen::http::Request<tonic::body::Body>> for Bare {
+    type Response = tonic::codegen::http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: tonic::codegen::http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(Raw);
+            Ok(match request.uri().path() {
+                "/bare.Bare/In" => grpc.client_streaming(In, request).await,
+                _ => grpc.server_streaming(Out, request).await,
+            })
+        })
+    }
+}
+
+struct In;
+
+impl ClientStreamingService<Bytes> for In {
+    type Response = Bytes;
+    type Future = BoxFuture<Response<Bytes>, Status>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        Box::pin(async move {
+            let mut messages = request.into_inner();
+            while let Some(message) = messages.message().await? {
+                drop(message);
+            }
+            Ok(Response::new(Bytes::new()))
+        })
+    }
+}
+
+struct Out;
+
+impl ServerStreamingService<Bytes> for Out {
+    type Response = Bytes;
+    type ResponseStream = std::pin::Pin<Box<dyn futures::Stream<Item = Result<Bytes, Status>> + Send>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
+        let stream: Self::ResponseStream = Box::pin(messages().map(Ok));
+        Box::pin(async move { Ok(Response::new(stream)) })
+    }
+}
+
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Raw;
+    type Decoder = Raw;
+
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(item.len());
+        out.put(item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(8 << 10, 64 << 10)
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(8 << 10, 64 << 10)
+    }
+}

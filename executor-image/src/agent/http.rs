@@ -1,0 +1,131 @@
+//! Health and metrics over HTTP: three fixed pages for the kubelet and Prometheus, one request a connection. Everything about a
+//! connection is bounded, since anybody in the cluster may open one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+const CONNECTIONS: usize = 32;
+const REQUEST_BYTES: usize = 8 << 10;
+/// For a whole connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After an error that is the system's, before the next try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub status: &'static str,
+    pub body: String,
+}
+
+impl Page {
+    /// A page that was found.
+    #[must_use]
+    pub fn ok(body: String) -> Page {
+        Page { status: "200 OK", body }
+    }
+
+    /// Not now.
+    #[must_use]
+    pub fn unavailable(body: &str) -> Page {
+        Page { status: "503 Service Unavailable", body: body.to_owned() }
+    }
+
+    /// No such page.
+    #[must_use]
+    pub fn not_found() -> Page {
+        Page { status: "404 Not Found", body: "no such page\n".to_owned() }
+    }
+}
+
+/// Serves the pages that `page` makes by path; never ends by itself.
+pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + Sync + 'static) {
+    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = open.join_next() => continue,
+        };
+        match (accepted, Arc::clone(&places).try_acquire_owned()) {
+            (Ok((stream, _)), Ok(place)) => {
+                let page = Arc::clone(&page);
+                open.spawn(async move {
+                    let _place = place;
+                    // Whoever is too slow or gone gets nothing.
+                    let _ = tokio::time::timeout(PATIENCE, answer(stream, &*page)).await;
+                });
+            }
+            (Ok(_), Err(_)) => {}
+            (Err(error), _) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let Page { status, body } = path(&request).map_or_else(Page::not_found, page);
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// The path of a GET.
+fn path(request: &[u8]) -> Option<&str> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split(' ');
+    let (method, target) = (words.next()?, words.next()?);
+    (method == "GET").then(|| target.split('?').next().unwrap_or(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ask(address: std::net::SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn pages_are_found_by_path_and_garbage_gets_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server =
+            tokio::spawn(serve(
+                listener,
+                |path| if path == "/healthz" { Page::ok("ok\n".to_owned()) } else { Page::not_found() },
+            ));
+        let answer = ask(address, b"GET /healthz?verbose HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        assert!(ask(address, b"GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        assert!(ask(address, b"POST /healthz HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        assert!(ask(address, b"\xff\xfe\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        let mut long = TcpStream::connect(address).await.unwrap();
+        let _ = long.write_all(&vec![b'a'; 64 << 10]).await;
+        let mut nothing = Vec::new();
+        let read = long.read_to_end(&mut nothing).await;
+        assert!(read.is_err() || nothing.is_empty());
+        server.abort();
+    }
+}
