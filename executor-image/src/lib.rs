@@ -2,3 +2,6 @@
 
 pub mod agent;
 pub mod executor;
+pub mod log;
+pub mod slot;
+mod unix;

@@ -1,3 +1,35 @@
 //! `gleamflow-executor agent|executor|slot`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What runs on the nodes of a Gleamflow cluster. Started by the operator, not by hand.
+#[derive(Debug, Parser)]
+#[command(name = "gleamflow-executor", version)]
+struct Arguments {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Holds the partitions of shuffles for the executors of its node.
+    Agent,
+    /// Works for one run until the operator says that it may leave.
+    Executor(executor::executor::Options),
+    /// Runs tasks, one at a time; a child of `executor`.
+    #[command(hide = true)]
+    Slot,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().program {
+        Program::Agent => {
+            eprintln!("gleamflow-executor: this build has no agent");
+            ExitCode::from(64)
+        }
+        Program::Executor(options) => executor::executor::main(&options),
+        Program::Slot => executor::slot::main(),
+    }
+}
