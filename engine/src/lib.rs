@@ -17,6 +17,7 @@ pub mod key;
 pub mod memory;
 pub mod op;
 pub mod pipe;
+pub mod print;
 pub mod printf;
 pub mod report;
 pub mod row;

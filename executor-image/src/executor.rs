@@ -18,8 +18,8 @@ mod metrics;
 mod processes;
 mod session;
 
-use std::collections::hash_map::RandomState;
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -63,7 +63,7 @@ pub fn main(options: &Options) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    log::start(vec![("run", config.run.to_string()), ("pod", config.pod.clone())]);
+    log::start(vec![("run", config.run.as_str().into()), ("pod", config.pod.as_str().into())]);
     match start(&config, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

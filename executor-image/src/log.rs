@@ -10,25 +10,25 @@ use plan::task::Attempt;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::Layer;
 
 /// The target of lines that user code wrote.
 pub const USER: &str = "user";
 /// Longer lines of user code are cut into several.
 pub const LINE_BYTES: usize = 16 << 10;
 
-static ABOUT: OnceLock<Vec<(&'static str, String)>> = OnceLock::new();
+static ABOUT: OnceLock<Vec<(&'static str, Value)>> = OnceLock::new();
 static ATTEMPT: Mutex<Option<Attempt>> = Mutex::new(None);
 /// By step: what was printed behind the last line end.
 static OPEN_LINES: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Starts it, for a process that is about these. `GLEAMFLOW_LOG` chooses levels (`info` unless set).
-pub fn start(about: Vec<(&'static str, String)>) {
+pub fn start(about: Vec<(&'static str, Value)>) {
     // Set once: a second start of the same process keeps what it was about.
     let _ = ABOUT.set(about);
     let filter =
@@ -81,7 +81,7 @@ pub(crate) fn take_lines(text: &mut Vec<u8>, mut each: impl FnMut(&str)) {
 pub fn line_of(text: &str, slot: u32, attempt: Option<Attempt>) -> String {
     let mut line = head("INFO", USER);
     line.insert("message".to_owned(), text.into());
-    line.insert("slot".to_owned(), slot.to_string().into());
+    line.insert("slot".to_owned(), slot.into());
     add_attempt(&mut line, attempt);
     finish(line)
 }
@@ -130,7 +130,7 @@ fn add_attempt(line: &mut Map<String, Value>, attempt: Option<Attempt>) {
 
 fn finish(mut line: Map<String, Value>) -> String {
     for (name, value) in ABOUT.get().into_iter().flatten() {
-        line.entry(*name).or_insert_with(|| value.as_str().into());
+        line.entry(*name).or_insert_with(|| value.clone());
     }
     Value::Object(line).to_string()
 }
@@ -197,7 +197,10 @@ mod tests {
         let line = line_of("hello \"you\"", 1, Some(attempt));
         assert!(is_line(&line), "{line}");
         let value: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&value["message"], &value["task"], &value["attempt"]), (&"hello \"you\"".into(), &"inspect".into(), &3.into()));
+        assert_eq!(
+            (&value["message"], &value["task"], &value["attempt"]),
+            (&"hello \"you\"".into(), &"inspect".into(), &3.into())
+        );
         assert!(!is_line("{\"timestamp\": no") && !is_line("hello"));
     }
 }

@@ -25,6 +25,8 @@ use crate::{log, unix};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Orders that wait: the executor sends one task at a time.
 const ORDERS: usize = 16;
+/// Of the thread that runs tasks: long fused chains and deep values recurse.
+const STACK: usize = 32 << 20;
 
 /// Runs a slot until its executor lets go of it.
 #[must_use]
@@ -41,11 +43,11 @@ pub fn main() -> ExitCode {
 fn start() -> anyhow::Result<()> {
     let mut socket = UnixStream::from(unix::take_standard_input().context("failed to set up standard input and output")?);
     let voice = Voice::new(socket.try_clone().context("failed to share the socket")?);
-    let Some(ToChild::Open(opening)) = protocol::read(&mut socket).context("slots are started by an executor, not by hand")? else {
+    let Some(ToChild::Open(opening)) = protocol::read(&mut socket).context("slots are started by an executor, not by hand")?
+    else {
         anyhow::bail!("slots are started by an executor, not by hand");
     };
-    let about = [("run", opening.run.to_string()), ("pod", opening.pod.clone()), ("slot", opening.slot.to_string())];
-    log::start(about.to_vec());
+    log::start(vec![("run", opening.run.as_str().into()), ("pod", opening.pod.as_str().into()), ("slot", opening.slot.into())]);
     engine::print::take(log::printed);
     offer_to_the_kernel();
     serve(socket, *opening, &voice)
@@ -68,12 +70,12 @@ fn serve(mut socket: UnixStream, opening: Opening, voice: &Voice) -> anyhow::Res
     let wire = exchange::wire(runtime.handle(), &opening)?;
     let current = Arc::new(Current::default());
     let (orders, incoming) = crossbeam_channel::bounded(ORDERS);
-    let runner = Runner::new(opening, Arc::clone(&wire), Arc::clone(&current), voice.clone());
+    let (running, reaching, answering) = (Arc::clone(&current), Arc::clone(&wire), voice.clone());
     // Both end with the process, which ends when this function returns.
     std::thread::Builder::new()
         .name("gleamflow-task".to_owned())
-        .stack_size(engine::worker::STACK)
-        .spawn(move || runner.run(&incoming))
+        .stack_size(STACK)
+        .spawn(move || Runner::new(opening, reaching, running, answering).run(&incoming))
         .context("failed to start the task's thread")?;
     let (ticking, speaking) = (Arc::clone(&current), voice.clone());
     std::thread::Builder::new()

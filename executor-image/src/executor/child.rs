@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plan::task::Attempt;
-use tokio::io::{AsyncReadExt, AsyncRead};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
@@ -49,17 +49,13 @@ pub(super) enum Happening {
 /// Told of what happens; the number tells children of one slot apart.
 pub(super) type Happenings = mpsc::Sender<(u64, Happening)>;
 
-enum Order {
-    Tell(ToChild),
-    Kill,
-}
-
 /// A child, as its slot sees it. Dropped: it is killed.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) number: u64,
     pub(super) session: i32,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<ToChild>,
+    living: Living,
     /// What it works on, for lines of its log that do not say so themselves.
     pub(super) attempt: Arc<Mutex<Option<Attempt>>>,
     /// How often the kernel had killed for memory when its task began.
@@ -87,8 +83,8 @@ impl Child {
         let session = process.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         living.lock().unwrap_or_else(PoisonError::into_inner).insert(session);
         let (orders, incoming) = mpsc::channel(ORDERS);
-        let child =
-            Child { number, session, orders, attempt: Arc::default(), kills_before: Arc::new(Mutex::new(processes::memory_kills())) };
+        let kills_before = Arc::new(Mutex::new(processes::memory_kills()));
+        let child = Child { number, session, orders, living: Arc::clone(living), attempt: Arc::default(), kills_before };
         let attendant = Attendant {
             number,
             session,
@@ -112,15 +108,15 @@ impl Child {
             *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.attempt);
             *self.kills_before.lock().unwrap_or_else(PoisonError::into_inner) = processes::memory_kills();
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(Order::Tell(order)) {
-            processes::kill_session(self.session);
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(order) {
+            self.kill();
         }
     }
 
     /// Ends it and all that it started.
     pub(super) fn kill(&self) {
-        // A full queue means that it does not read; a closed one, that it is gone already.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(Order::Kill) {
+        // Once it is collected its id may be another's.
+        if self.living.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.session) {
             processes::kill_session(self.session);
         }
     }
@@ -141,7 +137,7 @@ struct Attendant {
 }
 
 impl Attendant {
-    async fn attend(mut self, socket: UnixStream, mut incoming: mpsc::Receiver<Order>, opening: Opening) {
+    async fn attend(mut self, socket: UnixStream, mut incoming: mpsc::Receiver<ToChild>, opening: Opening) {
         let (read, mut write) = socket.into_split();
         let mut readers = JoinSet::new();
         readers.spawn(listen(self.number, read, self.to.clone()));
@@ -163,14 +159,14 @@ impl Attendant {
     }
 
     /// Passes orders on until the process has ended.
-    async fn obey(&mut self, incoming: &mut mpsc::Receiver<Order>, write: &mut OwnedWriteHalf) -> io::Result<ExitStatus> {
+    async fn obey(&mut self, incoming: &mut mpsc::Receiver<ToChild>, write: &mut OwnedWriteHalf) -> io::Result<ExitStatus> {
         loop {
             let order = tokio::select! {
                 status = self.process.wait() => return status,
                 order = incoming.recv() => order,
             };
-            let Some(Order::Tell(order)) = order else {
-                // Not yet waited for, so its id is still its own.
+            let Some(order) = order else {
+                // Its slot has let go of it. Not yet waited for, so its id is still its own.
                 processes::kill_session(self.session);
                 return self.process.wait().await;
             };

@@ -134,15 +134,25 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let problems = read(&[("GLEAMFLOW_RUN", "NO"), ("GLEAMFLOW_SLOTS", "0"), ("POD_NAME", ""), ("GLEAMFLOW_STORES", "{}")]).unwrap_err();
-        for problem in ["GLEAMFLOW_RUN: \"NO\" is no run id", "GLEAMFLOW_SLOTS: \"0\" is no number from 1", "POD_NAME: not set", "GLEAMFLOW_STORES: no list"] {
+        let problems =
+            read(&[("GLEAMFLOW_RUN", "NO"), ("GLEAMFLOW_SLOTS", "0"), ("POD_NAME", ""), ("GLEAMFLOW_STORES", "{}")]).unwrap_err();
+        for problem in [
+            "GLEAMFLOW_RUN: \"NO\" is no run id",
+            "GLEAMFLOW_SLOTS: \"0\" is no number from 1",
+            "POD_NAME: not set",
+            "GLEAMFLOW_STORES: no list",
+        ] {
             assert!(problems.contains(problem), "{problem} in {problems}");
         }
     }
 
     #[test]
     fn stores_are_read_with_what_they_leave_out() {
-        let config = read(&[("GLEAMFLOW_STORES", r#"[{"prefix":"s3://a","endpoint":null,"region":"x","secretDir":"/s"},{"prefix":"gs://b"}]"#)]).unwrap();
+        let config = read(&[(
+            "GLEAMFLOW_STORES",
+            r#"[{"prefix":"s3://a","endpoint":null,"region":"x","secretDir":"/s"},{"prefix":"gs://b"}]"#,
+        )])
+        .unwrap();
         assert_eq!(config.stores[0].secret_dir, Some("/s".into()));
         assert_eq!(config.stores[1], StoreAccess { prefix: "gs://b".to_owned(), endpoint: None, region: None, secret_dir: None });
         assert!(read(&[("GLEAMFLOW_STORES", r#"[{"prefix":"s3://a","secret":"x"}]"#)]).unwrap_err().contains("secret"));

@@ -4,7 +4,7 @@ use plan::task::{Failed, Fault};
 
 /// The end of a slot's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Death {
+pub(crate) struct Death {
     pub how: How,
     /// Whether the kernel killed a process of this container for memory since the task began.
     pub out_of_memory: bool,
@@ -14,14 +14,14 @@ pub struct Death {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     Exited(i32),
     Signal(i32),
 }
 
 /// Why the executor killed a slot's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// It held this many bytes.
     Memory { held: u64, limit: u64 },
     /// It sent this instead of a message.
@@ -32,7 +32,7 @@ pub enum Cause {
 
 /// Why a task is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub(crate) enum Why {
     Cancelled,
     /// It ran this many seconds.
     Deadline(u32),
@@ -42,10 +42,14 @@ pub enum Why {
 
 /// What a task has failed of whose process died; `cause`: why it was killed, if we did it.
 #[must_use]
-pub fn failed(death: &Death, cause: Option<&Cause>) -> Failed {
+pub(crate) fn failed(death: &Death, cause: Option<&Cause>) -> Failed {
     let (message, fault) = match cause {
         Some(Cause::Memory { held, limit }) => (
-            format!("the task used more than {} MiB ({} MiB): give executors more memory, or smaller partitions", limit >> 20, held >> 20),
+            format!(
+                "the task used more than {} MiB ({} MiB): give executors more memory, or smaller partitions",
+                limit >> 20,
+                held >> 20
+            ),
             Fault::Flow,
         ),
         Some(Cause::Garbage(what)) => (format!("the slot's process sent something that is no message ({what})"), Fault::Flow),
@@ -61,7 +65,7 @@ pub fn failed(death: &Death, cause: Option<&Cause>) -> Failed {
 
 /// What a task has failed of that was told to stop; `step`: where it was.
 #[must_use]
-pub fn stopped(why: Why, step: Option<String>) -> Failed {
+pub(crate) fn stopped(why: Why, step: Option<String>) -> Failed {
     let (message, fault) = match why {
         Why::Cancelled => ("the task was cancelled".to_owned(), Fault::Stopped),
         Why::Draining => ("the executor was taken down before the task was done".to_owned(), Fault::Stopped),
@@ -73,7 +77,8 @@ pub fn stopped(why: Why, step: Option<String>) -> Failed {
 fn unexpected(death: &Death) -> (String, Fault) {
     match death.how {
         How::Signal(libc::SIGKILL) if death.out_of_memory => (
-            "the kernel killed the task because the executor's memory was short: give executors more memory, or fewer slots".to_owned(),
+            "the kernel killed the task because the executor's memory was short: give executors more memory, or fewer slots"
+                .to_owned(),
             Fault::Flow,
         ),
         How::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {

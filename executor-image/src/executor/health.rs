@@ -18,7 +18,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) fn router(metrics: Metrics, welcome: Vec<Arc<AtomicBool>>) -> Router {
     let ready = move || {
         let ready = welcome.iter().any(|welcome| welcome.load(Ordering::Relaxed));
-        async move { if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "no operator has welcomed a slot") } }
+        async move {
+            if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "no operator has welcomed a slot") }
+        }
     };
     Router::new()
         .route("/healthz", get(|| async { "ok" }))

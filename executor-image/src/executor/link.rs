@@ -62,7 +62,13 @@ pub(super) struct Link {
 
 impl Link {
     /// Opens a link; what happens to it is told with its number.
-    pub(super) fn open(number: u64, dialer: &Dialer, leader: Option<String>, hello: FromSlot, to: mpsc::Sender<(u64, Heard)>) -> Link {
+    pub(super) fn open(
+        number: u64,
+        dialer: &Dialer,
+        leader: Option<String>,
+        hello: FromSlot,
+        to: mpsc::Sender<(u64, Heard)>,
+    ) -> Link {
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(hello).expect("a new channel has room");
         let dialer = dialer.clone();
@@ -101,7 +107,8 @@ async fn talk(
     let authority = read(&dialer.credentials.join("ca.crt"))?;
     let path = dialer.credentials.join("token");
     let token = proto::token::authorization(&read(&path)?).ok_or(LinkError::Token { path })?;
-    let channel = transport::channel(&address, &authority).map_err(|source| LinkError::SetUp { address: address.clone(), source })?;
+    let channel =
+        transport::channel(&address, &authority).map_err(|source| LinkError::SetUp { address: address.clone(), source })?;
     let mut request = Request::new(ReceiverStream::new(messages));
     request.metadata_mut().insert("authorization", token);
     let refused = |status: tonic::Status| LinkError::Refused { address: address.clone(), status: explain(&status) };

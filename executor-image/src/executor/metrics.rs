@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 /// The counts. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Mutex<Registry>>,
     tasks: Family<Vec<(&'static str, &'static str)>, Counter>,
     rows: Counter,
@@ -21,7 +21,7 @@ pub struct Metrics {
 impl Metrics {
     /// All zero.
     #[must_use]
-    pub fn new() -> Metrics {
+    pub(crate) fn new() -> Metrics {
         let mut registry = Registry::with_prefix("gleamflow_executor");
         let tasks = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
         let (rows, bytes, starts) = (Counter::default(), Counter::default(), Counter::default());
@@ -58,7 +58,7 @@ impl Metrics {
 
     /// The OpenMetrics text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         encode(&mut text, &registry).expect("a string takes any text");
@@ -84,7 +84,9 @@ mod tests {
         metrics.failed(&Fault::Stopped);
         metrics.failed(&Fault::Stopped);
         let text = metrics.text();
-        for line in ["tasks_total{result=\"done\"} 1", "tasks_total{result=\"stopped\"} 2", "slot_starts_total 1", "output_rows_total 0"] {
+        for line in
+            ["tasks_total{result=\"done\"} 1", "tasks_total{result=\"stopped\"} 2", "slot_starts_total 1", "output_rows_total 0"]
+        {
             assert!(text.contains(&format!("gleamflow_executor_{line}")), "{line} in {text}");
         }
     }

@@ -23,11 +23,11 @@ use super::death::{Cause, Death, Why};
 use crate::slot::protocol::{FromChild, ToChild};
 
 /// How long a task may take to stop before its process is killed.
-pub const STOP_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long a leader may take to answer `Hello`.
-pub const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an idle slot of a pod that is taken down waits to be told to leave.
-pub const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// Progress is passed on no more often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(900);
 /// How often a process may fail to start before the executor gives up.
@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Who a slot is.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub run: RunId,
     pub pod: String,
     pub node: String,
@@ -50,7 +50,7 @@ pub struct Identity {
 
 /// What happened.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// Time has passed; to be sent at `Session::wake_at`.
     Tick,
     LinkSaid(ToSlot),
@@ -63,14 +63,20 @@ pub enum Event {
     /// The child's processes hold this many bytes, more than they may.
     ChildGrew(u64),
     /// SIGTERM: hand back what runs at `stop_at`, be gone at `end_at`.
-    Terminate { stop_at: Instant, end_at: Instant },
+    Terminate {
+        stop_at: Instant,
+        end_at: Instant,
+    },
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Open a link, to this leader or to any operator, and send this.
-    Connect { leader: Option<String>, hello: FromSlot },
+    Connect {
+        leader: Option<String>,
+        hello: FromSlot,
+    },
     Disconnect,
     Send(FromSlot),
     StartChild,
@@ -90,7 +96,7 @@ pub enum Action {
 
 /// A slot.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     me: Identity,
     term: Term,
     link: Link,
@@ -128,9 +134,20 @@ enum Child {
 enum Work {
     Idle,
     /// For the child to be ready.
-    Waiting { task: Box<Task>, output: String },
-    Running { attempt: Attempt, output: String, deadline: Option<(Instant, u32)>, stop: Option<Stop> },
-    Finished { attempt: Attempt, report: FromSlot },
+    Waiting {
+        task: Box<Task>,
+        output: String,
+    },
+    Running {
+        attempt: Attempt,
+        output: String,
+        deadline: Option<(Instant, u32)>,
+        stop: Option<Stop>,
+    },
+    Finished {
+        attempt: Attempt,
+        report: FromSlot,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +167,7 @@ struct Drain {
 impl Session {
     /// A slot that has done nothing yet; its first `Tick` starts it.
     #[must_use]
-    pub fn new(me: Identity, now: Instant) -> Session {
+    pub(crate) fn new(me: Identity, now: Instant) -> Session {
         Session {
             me,
             term: Term::default(),
@@ -170,7 +187,7 @@ impl Session {
     }
 
     /// What is to be done now that this has happened.
-    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         if self.over {
             return out;
@@ -192,15 +209,15 @@ impl Session {
 
     /// When `Tick` is due, if nothing happens before; `None`: only an event moves it.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         let link = match self.link {
             Link::Down { until } if self.may_connect() => Some(until),
             Link::Down { .. } | Link::Up => None,
             Link::Greeting { until } => Some(until),
         };
         let child = match self.child {
-            Child::Absent { until } => Some(until),
-            Child::Starting | Child::Ready => None,
+            Child::Absent { until } if self.wants_child() => Some(until),
+            Child::Absent { .. } | Child::Starting | Child::Ready => None,
         };
         let work = match &self.work {
             Work::Running { stop: Some(stop), .. } => self.cause.is_none().then_some(stop.kill_at),
@@ -218,17 +235,8 @@ impl Session {
 
     /// Whether the leader takes this slot for a worker.
     #[must_use]
-    pub fn is_welcome(&self) -> bool {
+    pub(crate) fn is_welcome(&self) -> bool {
         self.link == Link::Up && !self.over
-    }
-
-    /// The attempt that runs, for the log.
-    #[must_use]
-    pub fn running(&self) -> Option<Attempt> {
-        match &self.work {
-            Work::Running { attempt, .. } => Some(*attempt),
-            Work::Idle | Work::Waiting { .. } | Work::Finished { .. } => None,
-        }
     }
 
     fn pass_time(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -237,11 +245,16 @@ impl Session {
             return;
         }
         self.watch_work(now, out);
-        if matches!(self.child, Child::Absent { until } if until <= now) {
+        if self.wants_child() && matches!(self.child, Child::Absent { until } if until <= now) {
             self.child = Child::Starting;
             out.push(Action::StartChild);
         }
         self.tend_link(now, out);
+    }
+
+    /// A slot that ends needs a new process only for a task that it has taken.
+    fn wants_child(&self) -> bool {
+        self.drain.is_none() || matches!(self.work, Work::Waiting { .. })
     }
 
     fn terminate(&mut self, now: Instant, stop_at: Instant, end_at: Instant, out: &mut Vec<Action>) {

@@ -59,7 +59,7 @@ pub trait Output: Send + Debug {
 
 /// Why frames do not arrive.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", log::chain(&**source))]
+#[error("the exchange with an agent failed")]
 pub struct Trouble {
     /// Whose fault it is.
     pub fault: Fault,
@@ -113,7 +113,8 @@ impl Outlet {
     /// If the engine put frames of pieces that it does not tell of, or tells other numbers.
     pub fn count(&self, done: &mut Done) -> Result<(), Failed> {
         let state = self.state();
-        let wrong = |what: String| Failed { step: None, message: format!("the engine miscounted: {what}"), fault: Fault::Hopeless };
+        let wrong =
+            |what: String| Failed { step: None, message: format!("the engine miscounted: {what}"), fault: Fault::Hopeless };
         if state.frames.len() > done.pieces.len() {
             return Err(wrong(format!("{} pieces were put, {} are told of", state.frames.len(), done.pieces.len())));
         }
@@ -139,7 +140,7 @@ impl Outlet {
         let stored = self.sent(&mut state, |output| output.take().expect("`sent` opens one").finish(done.clone()));
         let stored = stored.map_err(|trouble| Failed {
             step: None,
-            message: format!("failed to leave the task's output at agent {}: {trouble}", self.agent),
+            message: format!("failed to leave the task's output at agent {}: {}", self.agent, log::chain(&trouble)),
             fault: trouble.fault,
         })?;
         // An agent need not tell of pieces at the end that have no frames.
@@ -156,13 +157,18 @@ impl Outlet {
     }
 
     /// Does something with the open output. If that fails in passing, and all is kept, a new one is opened and gets all again.
-    fn sent<T>(&self, state: &mut State, mut step: impl FnMut(&mut Option<Box<dyn Output>>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    fn sent<T>(
+        &self,
+        state: &mut State,
+        mut step: impl FnMut(&mut Option<Box<dyn Output>>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
         let mut tries = 0;
         loop {
             let result = self.opened(state).and_then(|()| step(&mut state.output));
             match result {
                 Err(trouble) if trouble.passing && matches!(state.kept, Kept::All { .. }) && tries + 1 < TRIES => {
-                    tracing::info!(agent = self.agent, %trouble, "an output is sent again");
+                    let trouble = log::chain(&trouble);
+                    tracing::info!(agent = self.agent, trouble, "an output is sent again");
                     state.output = None;
                     sleep(PAUSE * (1 << tries));
                     tries += 1;
@@ -237,6 +243,29 @@ fn failure(attempt: String, trouble: Trouble) -> Error {
         Fault::Flow | Fault::Hopeless | Fault::Infrastructure | Fault::Stopped => Vec::new(),
     };
     Error::Exchange { attempt, lost, source: trouble.source }
+}
+
+/// The way to agents.
+///
+/// # Errors
+/// If the run's token or authority cannot be read.
+pub(super) fn wire(_: &tokio::runtime::Handle, _: &super::protocol::Opening) -> anyhow::Result<Arc<dyn Wire>> {
+    Ok(Arc::new(NoWire))
+}
+
+#[derive(Debug)]
+struct NoWire;
+
+impl Wire for NoWire {
+    fn put(&self, _: &str, _: Attempt) -> Result<Box<dyn Output>, Trouble> {
+        Err(Trouble { fault: Fault::Infrastructure, passing: false, source: "this build has no way to agents".into() })
+    }
+
+    fn fetch(&self, _: &[Held], _: &[String]) -> Result<Arriving, Trouble> {
+        Err(Trouble { fault: Fault::Infrastructure, passing: false, source: "this build has no way to agents".into() })
+    }
+
+    fn stop(&self) {}
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub fn encode(batch: &Batch) -> Result<Bytes> {
     let mut frame = vec![0; HEADER + block::get_maximum_output_size(batch.bytes.len())];
     frame[..4].copy_from_slice(&rows.to_le_bytes());
     frame[4..HEADER].copy_from_slice(&length.to_le_bytes());
-    let compressed = block::compress_into(&batch.bytes, &mut frame[HEADER..]).map_err(|_| Error::Corrupt("a batch does not compress"))?;
+    let compressed =
+        block::compress_into(&batch.bytes, &mut frame[HEADER..]).map_err(|_| Error::Corrupt("a batch does not compress"))?;
     frame.truncate(HEADER + compressed);
     // What waits in queues should take what it needs, not what it might have needed.
     frame.shrink_to_fit();
@@ -37,7 +38,8 @@ pub fn encode(batch: &Batch) -> Result<Bytes> {
 /// # Errors
 /// [`Error::Corrupt`] if it is none.
 pub fn decode(frame: &[u8]) -> Result<Batch> {
-    let word = |at: usize| frame.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize);
+    let word =
+        |at: usize| frame.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize);
     let (Some(rows), Some(length)) = (word(0), word(4)) else { return Err(Error::Corrupt("a frame is too short")) };
     let block = &frame[HEADER..];
     if length > block.len().saturating_mul(BEST_RATIO).saturating_add(SLACK) || rows > length {

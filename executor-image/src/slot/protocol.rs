@@ -23,9 +23,14 @@ pub enum ToChild {
     Settings(Settings),
     /// For the tasks from now on: MessagePack, zstd-compressed, as it came.
     Plan(#[serde(with = "serde_bytes")] Vec<u8>),
-    Run { task: Box<Task>, output: String },
+    Run {
+        task: Box<Task>,
+        output: String,
+    },
     /// Stop soon, if this is what runs.
-    Stop { attempt: Attempt },
+    Stop {
+        attempt: Attempt,
+    },
 }
 
 /// Who a slot process is.
@@ -63,9 +68,19 @@ pub enum FromChild {
     /// Takes orders from now on.
     Ready,
     /// At most once a second.
-    Progress { attempt: Attempt, rows: u64, bytes: u64 },
-    Done { attempt: Attempt, done: Box<Done> },
-    Failed { attempt: Attempt, failed: Box<Failed> },
+    Progress {
+        attempt: Attempt,
+        rows: u64,
+        bytes: u64,
+    },
+    Done {
+        attempt: Attempt,
+        done: Box<Done>,
+    },
+    Failed {
+        attempt: Attempt,
+        failed: Box<Failed>,
+    },
 }
 
 /// Writes a message.

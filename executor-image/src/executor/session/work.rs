@@ -22,9 +22,8 @@ impl Session {
             Work::Finished { attempt: finished, report } if *finished == attempt => {
                 return out.push(Action::Send(report.clone()));
             }
-            Work::Waiting { task: Task { attempt: other, .. }, .. } | Work::Running { attempt: other, .. } => {
-                return refuse(attempt, format!("the slot works on {other}"), Fault::Infrastructure, out);
-            }
+            Work::Waiting { task, .. } => return refuse_beside(attempt, task.attempt, out),
+            Work::Running { attempt: other, .. } => return refuse_beside(attempt, *other, out),
             Work::Idle | Work::Finished { .. } => {}
         }
         if self.drain.is_some() {
@@ -151,7 +150,9 @@ impl Session {
         let pause = if began { Duration::ZERO } else { self.pause(self.failed_starts) };
         self.child = Child::Absent { until: now + pause };
         let failed = match &self.work {
-            Work::Running { attempt, stop: Some(stop), .. } if cause.is_none() => Some((*attempt, death::stopped(stop.why, None))),
+            Work::Running { attempt, stop: Some(stop), .. } if cause.is_none() => {
+                Some((*attempt, death::stopped(stop.why, None)))
+            }
             Work::Running { attempt, .. } => Some((*attempt, death::failed(death, cause.as_ref()))),
             Work::Idle | Work::Waiting { .. } | Work::Finished { .. } => None,
         };
@@ -177,6 +178,10 @@ impl Session {
         out.push(Action::Counted(report.clone()));
         self.work = Work::Finished { attempt, report };
     }
+}
+
+fn refuse_beside(attempt: Attempt, other: Attempt, out: &mut Vec<Action>) {
+    refuse(attempt, format!("the slot works on {other}"), Fault::Infrastructure, out);
 }
 
 fn refuse(attempt: Attempt, message: String, fault: Fault, out: &mut Vec<Action>) {
