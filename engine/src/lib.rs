@@ -20,6 +20,7 @@ pub mod memory;
 pub mod op;
 mod outbox;
 pub mod pipe;
+pub mod print;
 pub mod printf;
 pub mod report;
 pub mod row;

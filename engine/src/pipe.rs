@@ -79,7 +79,7 @@ struct Shell {
 
 impl Shell {
     fn start(&self, arguments: &[&std::ffi::OsStr], input: child::Input) -> Result<Child> {
-        Child::start(&self.command, arguments, &self.ctx.run, input)
+        Child::start(&self.step, &self.command, arguments, &self.ctx.run, input)
             .map_err(|source| self.fail(None, PipeError::Start { command: self.command.clone(), source }))
     }
 

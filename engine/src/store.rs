@@ -1,14 +1,16 @@
 //! Object stores behind plain blocking calls: `s3://`, `gs://`, `az://` and `http(s)://`. Never asks for credentials itself:
-//! they come from the variables that the providers' own tools read.
+//! they come from the variables that the providers' own tools read, or by prefix from files named as these (see [`Access`]).
 //!
 //! A [`Location`] is one object or prefix. All calls block the calling thread; the requests run on a small runtime of their
 //! own, made at the first use, so that a flow over local files never starts it.
 
+mod access;
 mod error;
 mod location;
 mod open;
 mod reader;
 
+pub use access::Access;
 pub use error::{Cause, StoreError};
 pub use location::{Location, Object};
 pub use reader::ObjectReader;
@@ -25,8 +27,11 @@ use open::Opened;
 pub struct Stores {
     /// Variables as in the environment: `AWS_REGION`, `GOOGLE_APPLICATION_CREDENTIALS`, ...
     settings: Vec<(String, String)>,
+    /// What is reached otherwise; the longest prefix first.
+    accesses: Vec<Access>,
     engine: Arc<Engine>,
-    opened: Mutex<HashMap<String, Arc<Opened>>>,
+    /// By access (`None`: by the settings) and root.
+    opened: Mutex<HashMap<(Option<usize>, String), Arc<Opened>>>,
 }
 
 /// The threads that requests run on.
@@ -39,15 +44,26 @@ impl Stores {
     /// Stores set up by the process's environment.
     #[must_use]
     pub fn from_environment() -> Arc<Stores> {
+        Stores::from_environment_and(Vec::new())
+    }
+
+    /// Stores set up by the process's environment, but for the prefixes of `accesses`: the longest that fits a URL decides.
+    #[must_use]
+    pub fn from_environment_and(accesses: Vec<Access>) -> Arc<Stores> {
         let text =
             |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Stores::new(std::env::vars_os().filter_map(text))
+        Stores::make(std::env::vars_os().filter_map(text).collect(), accesses)
     }
 
     /// Stores set up by the given variables instead of the environment's.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Arc<Stores> {
-        Arc::new(Stores { settings: settings.into_iter().collect(), engine: Arc::default(), opened: Mutex::default() })
+        Stores::make(settings.into_iter().collect(), Vec::new())
+    }
+
+    fn make(settings: Vec<(String, String)>, mut accesses: Vec<Access>) -> Arc<Stores> {
+        accesses.sort_by_key(|access| std::cmp::Reverse(access.prefix.len()));
+        Arc::new(Stores { settings, accesses, engine: Arc::default(), opened: Mutex::default() })
     }
 
     /// Whether a path of a flow is the URL of a store rather than a local path.
@@ -64,12 +80,17 @@ impl Stores {
     /// If the URL is not one of a known store, or the store's settings are wrong.
     pub fn locate(&self, url: &str) -> Result<Location, StoreError> {
         let address = open::parse(url)?;
+        let access = self.accesses.iter().position(|access| access.covers(url));
+        let key = (access, address.root.clone());
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = match opened.get(&address.root) {
+        let store = match opened.get(&key) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = Arc::new(open::open(&address, url, &self.settings)?);
-                opened.insert(address.root.clone(), Arc::clone(&store));
+                let store = Arc::new(match access {
+                    Some(access) => open::open(&address, url, &self.accesses[access].settings()?)?,
+                    None => open::open(&address, url, &self.settings)?,
+                });
+                opened.insert(key, Arc::clone(&store));
                 store
             }
         };

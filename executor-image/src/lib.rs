@@ -3,6 +3,9 @@
 pub mod agent;
 pub mod executor;
 pub mod leader;
+pub mod log;
+pub mod slot;
+mod unix;
 pub mod wire;
 
 #[cfg(test)]

@@ -2,28 +2,41 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use clap::{Parser, Subcommand};
 
-/// What runs on Gleamflow's nodes.
-#[derive(Parser)]
+/// What runs on the nodes of a Gleamflow cluster. Started by the operator, not by hand.
+#[derive(Debug, Parser)]
 #[command(name = "gleamflow-executor", version)]
-enum Command {
-    /// Holds what tasks leave for other tasks, one on each node.
+struct Arguments {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Holds the partitions of shuffles for the executors of its node.
     Agent,
+    /// Works for one run until the operator says that it may leave.
+    Executor(executor::executor::Options),
+    /// Runs tasks, one at a time; a child of `executor`.
+    #[command(hide = true)]
+    Slot,
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let ended = match command {
-        Command::Agent => executor::agent::run().map_err(anyhow::Error::from),
-    };
-    match ended {
+    match Arguments::parse().program {
+        Program::Agent => agent(),
+        Program::Executor(options) => executor::executor::main(&options),
+        Program::Slot => executor::slot::main(),
+    }
+}
+
+fn agent() -> ExitCode {
+    executor::log::start();
+    match executor::agent::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{:#}", anyhow::Error::from(error));
             ExitCode::FAILURE
         }
     }

@@ -65,7 +65,7 @@ impl Vm {
     pub(super) fn load(program: &Program<'_>, ctx: &TaskContext, port: &Rc<Port>) -> Result<Vm, LoadError> {
         // SAFETY: user code may do with ffi what it likes, at its own risk; nothing on our side relies on more than the driver.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
-        let driver = open_driver(&lua, port).map_err(setup)?;
+        let driver = open_driver(&lua, port, program.step).map_err(setup)?;
         lua.set_memory_limit(ctx.run.memory.limit().max(LEAST_MEMORY)).map_err(setup)?;
         seed(&lua, program.step, ctx).map_err(setup)?;
         if program.emits {
@@ -196,7 +196,7 @@ fn chunk(prelude: &str, source: &str) -> (String, u32) {
     (format!("{head}{source}\n)"), lines)
 }
 
-fn open_driver(lua: &Lua, port: &Rc<Port>) -> mlua::Result<Table> {
+fn open_driver(lua: &Lua, port: &Rc<Port>, step: &str) -> mlua::Result<Table> {
     let (to_grow, to_flush) = (Rc::clone(port), Rc::clone(port));
     let grow = lua.create_function(move |_, ()| {
         to_grow.grow();
@@ -206,10 +206,9 @@ fn open_driver(lua: &Lua, port: &Rc<Port>) -> mlua::Result<Table> {
         to_flush.flush();
         Ok(())
     })?;
-    let log = lua.create_function(|_, text: LuaString| {
-        use std::io::Write;
-        // A log that cannot be written is no reason to fail a flow.
-        let _ = std::io::stderr().lock().write_all(&text.as_bytes());
+    let step = step.to_owned();
+    let log = lua.create_function(move |_, text: LuaString| {
+        crate::print::write(&step, &text.as_bytes());
         Ok(())
     })?;
     let code = driver_code(lua)?;

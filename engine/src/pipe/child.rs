@@ -37,6 +37,8 @@ pub(super) struct Child {
     stderr: Option<ChildStderr>,
     buffer: Box<[u8]>,
     tail: Vec<u8>,
+    /// The step that it works for, which its errors are shown with.
+    step: String,
     /// Whether the process has been waited for; its id may belong to another one then.
     reaped: bool,
     /// How long to sleep before looking again for the end of a child that holds no pipe any more.
@@ -47,8 +49,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `sh -c command sh arguments...` in the run's directory.
-    pub(super) fn start(command: &str, arguments: &[&OsStr], run: &RunContext, input: Input) -> io::Result<Child> {
+    /// Starts `sh -c command sh arguments...` of a step in the run's directory.
+    pub(super) fn start(step: &str, command: &str, arguments: &[&OsStr], run: &RunContext, input: Input) -> io::Result<Child> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(command).arg("sh").args(arguments).process_group(0);
         shell.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -72,6 +74,7 @@ impl Child {
             process,
             buffer: vec![0; CHUNK].into_boxed_slice(),
             tail: Vec::new(),
+            step: step.to_owned(),
             reaped: false,
             pause: Duration::from_micros(20),
             looked: Instant::now(),
@@ -155,8 +158,7 @@ impl Child {
         self.tail.extend_from_slice(text);
         let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
-        // Where our own standard error is gone, there is no one to tell; the tail still goes into the error.
-        let _ = io::stderr().write_all(text);
+        crate::print::write(&self.step, text);
         Ok(())
     }
 

@@ -24,6 +24,17 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
+    #[error("failed to read the credentials for {prefix} in {path:?}")]
+    Secret {
+        prefix: String,
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the secret for {prefix} has none of the keys that this kind of store knows; {advice}")]
+    EmptySecret { prefix: String, advice: &'static str },
+    #[error("the store of {prefix} cannot be set up: {problem}")]
+    Access { prefix: String, problem: &'static str },
     #[error("{url} does not exist")]
     NotFound {
         url: String,

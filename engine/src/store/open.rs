@@ -44,24 +44,35 @@ pub(super) struct Address {
     pub(super) path: Path,
 }
 
+/// Kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Scheme {
+pub(super) enum Scheme {
     S3,
     Google,
     Azure,
     Http,
 }
 
+impl Scheme {
+    /// The kind that a URL is of.
+    pub(super) fn of(url: &str) -> Option<Scheme> {
+        match url.split_once("://")?.0 {
+            "s3" => Some(Scheme::S3),
+            "gs" => Some(Scheme::Google),
+            "az" => Some(Scheme::Azure),
+            "http" | "https" => Some(Scheme::Http),
+            _ => None,
+        }
+    }
+}
+
 /// Takes a URL apart. Keys of buckets are taken as written; only http URLs are percent-decoded.
 pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| StoreError::UnknownScheme { url: url.to_owned() })?;
-    let scheme = match scheme {
-        "s3" => Scheme::S3,
-        "gs" => Scheme::Google,
-        "az" => Scheme::Azure,
-        "http" | "https" => return parse_http(url),
-        _ => return Err(StoreError::UnknownScheme { url: url.to_owned() }),
-    };
+    let scheme = Scheme::of(url).ok_or_else(|| StoreError::UnknownScheme { url: url.to_owned() })?;
+    if scheme == Scheme::Http {
+        return parse_http(url);
+    }
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(StoreError::NoBucketNamed { url: url.to_owned() });
@@ -149,6 +160,17 @@ fn keys<K: FromStr>(settings: &[(String, String)], prefix: &'static str) -> impl
     own.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())))
 }
 
+/// Whether a variable is one of the store's settings.
+pub(super) fn knows(scheme: Scheme, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    match scheme {
+        Scheme::S3 => AmazonS3ConfigKey::from_str(&name).is_ok(),
+        Scheme::Google => GoogleConfigKey::from_str(&name).is_ok(),
+        Scheme::Azure => AzureConfigKey::from_str(&name).is_ok(),
+        Scheme::Http => false,
+    }
+}
+
 fn client_options() -> ClientOptions {
     // No limit on a whole transfer, which may be large: only on silence.
     let silence = Duration::from_secs(20);
@@ -164,7 +186,8 @@ fn retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(20) }
 }
 
-fn advice(scheme: Scheme, settings: &[(String, String)]) -> Advice {
+/// What to tell users about a store's credentials.
+pub(super) fn advice(scheme: Scheme, settings: &[(String, String)]) -> Advice {
     let any = |names: &[&str]| settings.iter().any(|(name, value)| names.contains(&name.as_str()) && !value.is_empty());
     match scheme {
         Scheme::S3 => Advice {

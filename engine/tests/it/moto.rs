@@ -10,7 +10,50 @@ use engine::Stores;
 /// The URL of the server, which runs until the test process ends.
 fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
-    ENDPOINT.get_or_init(start)
+    ENDPOINT.get_or_init(|| start(&[]))
+}
+
+/// A user of a server that checks signatures and policies.
+pub(crate) struct User {
+    pub(crate) key: String,
+    pub(crate) secret: String,
+}
+
+/// A server of its own where each of `users` (in lower case) may do everything with the bucket of the same name, and nothing
+/// with any other; its URL, and their keys.
+pub(crate) fn strict(users: &[&str]) -> (String, Vec<User>) {
+    // Four requests each come before the checks begin.
+    let endpoint = start(&[("INITIAL_NO_AUTH_ACTION_COUNT", &(4 * users.len()).to_string())]);
+    let address = endpoint.strip_prefix("http://").expect("moto speaks http");
+    let made = users.iter().map(|name| {
+        create_bucket(address, name);
+        iam(address, &format!("Action=CreateUser&UserName={name}"));
+        let policy = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"s3:*","Resource":["arn:aws:s3:::{name}","arn:aws:s3:::{name}/*"]}}]}}"#
+        );
+        let policy = policy.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        iam(address, &format!("Action=PutUserPolicy&UserName={name}&PolicyName=own&PolicyDocument={policy}"));
+        let answer = iam(address, &format!("Action=CreateAccessKey&UserName={name}"));
+        let text = |tag: &str| {
+            let (_, rest) = answer.split_once(&format!("<{tag}>")).unwrap_or_else(|| panic!("no {tag} in {answer}"));
+            rest.split('<').next().unwrap_or_default().to_owned()
+        };
+        User { key: text("AccessKeyId"), secret: text("SecretAccessKey") }
+    });
+    let made = made.collect();
+    (endpoint, made)
+}
+
+fn iam(address: &str, form: &str) -> String {
+    let answer = super::server::request(
+        address,
+        &format!(
+            "POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{form}",
+            form.len()
+        ),
+    );
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
 }
 
 /// Stores that reach the server with any credentials.
@@ -32,9 +75,10 @@ from moto.server import main
 main(['-H', '127.0.0.1', '-p', '0'])
 ";
 
-fn start() -> String {
+fn start(variables: &[(&str, &str)]) -> String {
     let mut server = Command::new(python())
         .args(["-c", SERVER])
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -58,6 +102,11 @@ fn start() -> String {
 
 /// The python of a virtual environment with moto in it.
 fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(install).clone()
+}
+
+fn install() -> PathBuf {
     let environment = super::build_directory().join("moto");
     let python = environment.join("bin/python");
     let complete = environment.join("complete");
@@ -83,7 +132,10 @@ fn command(program: &str, arguments: &[&str]) {
 
 /// Makes a bucket.
 pub(crate) fn make_bucket(name: &str) {
-    let address = endpoint().strip_prefix("http://").expect("moto speaks http");
+    create_bucket(endpoint().strip_prefix("http://").expect("moto speaks http"), name);
+}
+
+fn create_bucket(address: &str, name: &str) {
     let answer = super::server::request(
         address,
         &format!(

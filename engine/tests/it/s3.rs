@@ -5,7 +5,9 @@ use std::sync::Arc;
 use engine::Stores;
 use plan::{CsvOptions, Format};
 
-use super::moto::{make_bucket, stores};
+use engine::store::Access;
+
+use super::moto::{make_bucket, stores, strict};
 use super::{files, rows, splits};
 
 fn put(stores: &Arc<Stores>, url: &str, content: impl Into<Vec<u8>>) {
@@ -101,4 +103,32 @@ fn columns_are_read_from_a_store() {
     put(&stores, "s3://columns/in.orc", bytes);
     let wanted = Some(vec!["s".to_owned(), "i8".to_owned()]);
     assert_eq!(rows(&stores, &files(Format::Orc { columns: wanted }, "s3://columns/*.orc")).unwrap(), ["é|Int(-128)", "Nil|Nil"]);
+}
+
+#[test]
+fn each_prefix_is_reached_with_its_own_credentials_and_no_others() {
+    let (endpoint, users) = strict(&["left", "right"]);
+    let secrets = tempfile::tempdir().unwrap();
+    let access = |prefix: &str, name: &str, key: &str, secret: &str| {
+        let directory = secrets.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("AWS_ACCESS_KEY_ID"), key).unwrap();
+        std::fs::write(directory.join("AWS_SECRET_ACCESS_KEY"), format!("{secret}\n")).unwrap();
+        let region = Some("us-east-1".to_owned());
+        Access { prefix: prefix.to_owned(), endpoint: Some(endpoint.clone()), region, secrets: Some(directory) }
+    };
+    let stores = Stores::from_environment_and(vec![
+        access("s3://left", "left", &users[0].key, &users[0].secret),
+        access("s3://right", "right", &users[1].key, &users[1].secret),
+        access("s3://right/forged", "forged", &users[1].key, "not the secret"),
+        access("s3://left/other", "other", &users[1].key, &users[1].secret),
+    ]);
+    for url in ["s3://left/in/a.txt", "s3://right/in/a.txt"] {
+        put(&stores, url, url);
+        assert_eq!(rows(&stores, &files(Format::Text, url)).unwrap(), [url]);
+    }
+    for url in ["s3://right/forged/a.txt", "s3://left/other/a.txt"] {
+        let error = rows(&stores, &files(Format::Text, url)).unwrap_err();
+        assert!(error.contains(url) && error.contains("access was refused") && error.contains("AWS_ACCESS_KEY_ID"), "{error}");
+    }
 }

@@ -1,0 +1,132 @@
+//! The `Work` stream to the operator: opened with the run's token, told apart by numbers, ended without losing what was sent.
+
+use std::path::{Path, PathBuf};
+
+use proto::MasterClient;
+use proto::master::{FromSlot, ToSlot};
+use proto::transport;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+
+use crate::log;
+
+/// Messages on their way out: results are few, progress comes once a second.
+const OUTGOING: usize = 64;
+/// The largest message of the operator: a task names every piece that it reads.
+const MESSAGE_LIMIT: usize = 64 << 20;
+
+/// Why there is no link.
+#[derive(Debug, Error)]
+pub(super) enum LinkError {
+    #[error("failed to read {path:?}")]
+    Credentials {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the token in {path:?} is none")]
+    Token { path: PathBuf },
+    #[error("failed to set up a connection to {address}")]
+    SetUp {
+        address: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    #[error("the operator at {address} refused: {status}")]
+    Refused { address: String, status: String },
+}
+
+/// What comes over a link.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Said(ToSlot),
+    Down(String),
+}
+
+/// Where operators are, and what lets us in.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    /// The Service, which reaches any of them.
+    pub(super) operator: String,
+    pub(super) credentials: PathBuf,
+}
+
+/// An open link. Dropped: what was sent still goes out, then it ends.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) number: u64,
+    outgoing: mpsc::Sender<FromSlot>,
+}
+
+impl Link {
+    /// Opens a link; what happens to it is told with its number.
+    pub(super) fn open(
+        number: u64,
+        dialer: &Dialer,
+        leader: Option<String>,
+        hello: FromSlot,
+        to: mpsc::Sender<(u64, Heard)>,
+    ) -> Link {
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        outgoing.try_send(hello).expect("a new channel has room");
+        let dialer = dialer.clone();
+        // Ends with the stream, which ends with `outgoing` or the other side.
+        tokio::spawn(async move {
+            let why = match talk(number, &dialer, leader, messages, &to).await {
+                Ok(()) => "it ended".to_owned(),
+                Err(error) => log::chain(&error),
+            };
+            // Nobody listens any more when the slot is over.
+            let _ = to.send((number, Heard::Down(why))).await;
+        });
+        Link { number, outgoing }
+    }
+
+    /// Sends a message; false: the link does not take it, and so is none.
+    pub(super) fn send(&self, message: FromSlot) -> bool {
+        let progress = matches!(message, FromSlot::Progress { .. });
+        match self.outgoing.try_send(message) {
+            Ok(()) => true,
+            // Progress that is late is worth nothing.
+            Err(_) => progress,
+        }
+    }
+}
+
+async fn talk(
+    number: u64,
+    dialer: &Dialer,
+    leader: Option<String>,
+    messages: mpsc::Receiver<FromSlot>,
+    to: &mpsc::Sender<(u64, Heard)>,
+) -> Result<(), LinkError> {
+    let address = leader.unwrap_or_else(|| dialer.operator.clone());
+    // Read each time: the kubelet renews what is mounted.
+    let authority = read(&dialer.credentials.join("ca.crt"))?;
+    let path = dialer.credentials.join("token");
+    let token = proto::token::authorization(&read(&path)?).ok_or(LinkError::Token { path })?;
+    let channel =
+        transport::channel(&address, &authority).map_err(|source| LinkError::SetUp { address: address.clone(), source })?;
+    let mut request = Request::new(ReceiverStream::new(messages));
+    request.metadata_mut().insert("authorization", token);
+    let refused = |status: tonic::Status| LinkError::Refused { address: address.clone(), status: explain(&status) };
+    let mut client = MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+    let mut incoming = client.work(request).await.map_err(refused)?.into_inner();
+    while let Some(said) = incoming.message().await.map_err(refused)? {
+        if to.send((number, Heard::Said(said))).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, LinkError> {
+    std::fs::read_to_string(path).map_err(|source| LinkError::Credentials { path: path.to_owned(), source })
+}
+
+fn explain(status: &tonic::Status) -> String {
+    let source = std::error::Error::source(status).map(|source| format!(": {}", log::chain(source)));
+    format!("{:?}, {}{}", status.code(), status.message(), source.unwrap_or_default())
+}
