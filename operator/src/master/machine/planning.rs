@@ -95,7 +95,7 @@ fn encode(plan: &Plan) -> Result<Vec<u8>, String> {
     zstd::bulk::compress(&packed, COMPRESSION).map_err(|error| format!("the plan cannot be compressed: {error}"))
 }
 
-fn decode(encoded: &[u8]) -> Result<Plan, String> {
+pub(super) fn decode(encoded: &[u8]) -> Result<Plan, String> {
     let packed = zstd::bulk::decompress(encoded, PLAN_LIMIT).map_err(|error| format!("it cannot be decompressed: {error}"))?;
     rmp_serde::from_slice(&packed).map_err(|error| format!("it cannot be decoded: {error}"))
 }

@@ -1,1 +1,1 @@
-//! Tests of the machine.
+//! Single courses of a run, told event by event.
