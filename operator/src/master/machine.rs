@@ -214,6 +214,12 @@ impl Machine {
         self.make_progress()
     }
 
+    /// Where standard output is that is still on the agents; `None`: it is not all there.
+    #[must_use]
+    pub fn output(&self) -> Option<event::OutputRequest> {
+        self.flow.as_ref().and_then(|_| self.output_request(false))
+    }
+
     /// Whether nothing follows any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
