@@ -76,6 +76,8 @@ pub struct Machine {
     /// When the walk was last done, and whether all was there that the sinks need.
     looked: Duration,
     sinks_ready: bool,
+    /// Whether another leader had it before.
+    resumed: bool,
     failures: VecDeque<crds::status::Failure>,
     ending: Ending,
     /// Since when shuffles have had no room, or no agent was there.
@@ -125,6 +127,7 @@ impl Machine {
             stale: true,
             looked: Duration::ZERO,
             sinks_ready: false,
+            resumed: false,
             failures: VecDeque::new(),
             ending: Ending::default(),
             stalled: None,

@@ -29,6 +29,8 @@ pub(super) struct Agent {
     /// The process that was asked what it holds.
     asked: Option<u64>,
     pub(super) answered: bool,
+    /// Whether it was given up before.
+    returned: bool,
 }
 
 impl Machine {
@@ -46,6 +48,7 @@ impl Machine {
         }
         let before = self.agents.get(&beat.address);
         let news = restarted || before.is_none_or(|agent| agent.gone || agent.incarnation.is_none());
+        let returned = restarted || before.is_some_and(|agent| agent.gone || agent.returned);
         let asked = before.filter(|_| !news).and_then(|agent| agent.asked);
         let answered = asked.is_some() && before.is_some_and(|agent| agent.answered);
         let agent = Agent {
@@ -58,10 +61,11 @@ impl Machine {
             gone: false,
             asked,
             answered,
+            returned,
         };
         self.agents.insert(beat.address.clone(), agent);
         // Whatever an agent holds that we do not know of an earlier leader has left there, or we have given up.
-        if asked.is_none() && beat.holds && self.flow.is_some() && !self.is_over() {
+        if asked.is_none() && beat.holds && (self.resumed || returned) && self.flow.is_some() && !self.is_over() {
             self.ask(&beat.address, beat.incarnation);
         }
         self.stale |= news;
@@ -92,6 +96,7 @@ impl Machine {
             gone: false,
             asked: None,
             answered: false,
+            returned: false,
         });
     }
 

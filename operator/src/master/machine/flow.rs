@@ -117,7 +117,7 @@ impl Flow {
         for set in self.sets.clone() {
             let TaskSet::Maps(stage) = set else { continue };
             for (channel, input) in self.stage(stage).inputs.clone().into_iter().enumerate() {
-                for leaf in input.reads.iter().flat_map(|read| self.leaves(*read)) {
+                for leaf in input.reads.iter().flat_map(|read| self.leaves(*read)).collect::<Vec<_>>() {
                     let producer = self.plan.graph.producer(leaf);
                     if matches!(producer.op, Op::Read(_)) && self.runs_read(stage, leaf) {
                         let node = producer.id;
@@ -149,8 +149,9 @@ impl Flow {
                     && combine.iter().any(|node| !self.plan.graph.node(*node).deterministic)
                 {
                     self.indeterminate.insert(TaskSet::Maps(stage.id));
-                    let ahead = self.onward.iter().filter(|onward| self.feeds(onward, *group));
-                    self.indeterminate.extend(ahead.map(|onward| TaskSet::Reduces(onward.group)));
+                    let ahead = self.onward.iter().filter(|onward| self.feeds(onward, *group)).map(|onward| onward.group);
+                    let ahead: Vec<NodeId> = ahead.collect();
+                    self.indeterminate.extend(ahead.into_iter().map(TaskSet::Reduces));
                 }
             }
         }

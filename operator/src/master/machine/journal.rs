@@ -79,7 +79,7 @@ impl Machine {
 
     pub(super) fn journal_write(&mut self) {
         let journal = &mut self.journal;
-        if journal.in_flight || journal.retry_at > self.now || matches!(self.stage, Stage::Abandoned) {
+        if journal.in_flight || journal.retry_at > self.now || matches!(self.stage, Stage::Over(_) | Stage::Abandoned) {
             return;
         }
         if let Some(entry) = journal.waiting.front() {

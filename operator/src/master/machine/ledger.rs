@@ -85,6 +85,11 @@ impl TaskState {
         self.winner.as_ref().is_some_and(|winner| winner.standing != Standing::Naming)
     }
 
+    /// Whether its output is there, or about to be.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.standing(), Some(Standing::Held | Standing::Naming))
+    }
+
     pub(super) fn standing(&self) -> Option<Standing> {
         self.winner.as_ref().map(|winner| winner.standing)
     }
@@ -124,6 +129,10 @@ impl Ledger {
 
     pub(super) fn is_done(&self, task: TaskId) -> bool {
         self.get(task).is_some_and(TaskState::is_done)
+    }
+
+    pub(super) fn is_there(&self, task: TaskId) -> bool {
+        self.get(task).is_some_and(TaskState::is_there)
     }
 
     pub(super) fn winner(&self, task: TaskId) -> Option<&Winner> {

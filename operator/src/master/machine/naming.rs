@@ -25,9 +25,8 @@ impl Machine {
         match self.ledger.winner(attempt.task) {
             // Told twice.
             Some(winner) if winner.attempt == attempt => {}
-            Some(_) => self.fence(agent, vec![attempt]),
-            None if !wanted => self.fence(agent, vec![attempt]),
-            None => self.propose(attempt, agent, done),
+            _ if wanted => self.propose(attempt, agent, done),
+            _ => self.fence(agent, vec![attempt]),
         }
     }
 

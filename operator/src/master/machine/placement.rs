@@ -21,7 +21,7 @@ impl Machine {
                 break;
             }
             let state = self.ledger.get(task);
-            if state.is_some_and(|state| state.is_busy() || state.is_done() && state.not_before > self.now) {
+            if state.is_some_and(|state| state.is_busy()) {
                 continue;
             }
             if state.is_some_and(|state| state.not_before > self.now) {

@@ -30,6 +30,7 @@ impl Machine {
         if record.is_empty() {
             return self.begin_planning();
         }
+        self.resumed = true;
         self.stage = Stage::Resuming(Resume { since: self.now, found: Vec::new() });
         for entry in record {
             self.replay(entry);
@@ -116,7 +117,7 @@ impl Machine {
     fn drop_answered(&mut self) {
         let over = |task: TaskId| {
             let answered = matches!(task, TaskId::Inspect | TaskId::Commit | TaskId::Discard) || self.is_answered(task);
-            !self.is_task(task) || self.ledger.is_done(task) || answered
+            !self.is_task(task) || self.ledger.is_there(task) || answered
         };
         let attempts = self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt);
         let over: BTreeSet<Attempt> = attempts.filter(|attempt| over(attempt.task) || self.is_void(*attempt)).collect();
@@ -127,25 +128,30 @@ impl Machine {
     /// read. Where a winner is not known, all such attempts are void from now on, and so is what was made of them.
     fn settle_doubts(&mut self) {
         let above = self.ledger.before_term();
-        let (mut open, mut sets, mut except) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut open, mut tasks) = (BTreeSet::new(), Vec::new());
         for set in &self.flow().indeterminate {
-            let Some(tasks) = self.tasks_of(*set) else { continue };
-            for task in tasks.into_iter().filter(|task| !self.ledger.is_done(*task)) {
-                let Some(state) = self.ledger.get(task) else {
-                    sets.insert(TaskSet::One(task));
-                    open.insert(*set);
-                    continue;
-                };
-                sets.insert(TaskSet::One(task));
+            let all = self.tasks_of(*set).unwrap_or_default();
+            let unknown = all.into_iter().filter(|task| !self.ledger.is_done(*task)).map(|task| (*set, task));
+            let before = tasks.len();
+            tasks.extend(unknown);
+            if tasks.len() > before {
                 open.insert(*set);
-                except.extend(state.running.iter().map(|running| running.attempt));
-                except.extend(state.winner.iter().map(|winner| winner.attempt));
             }
         }
         if open.is_empty() {
             return;
         }
-        sets.extend(self.flow().readers(&open));
+        let mut sets = self.flow().readers(&open);
+        // What goes on of the open ones may go on, unless it has read of another.
+        tasks.retain(|(set, _)| !sets.contains(set));
+        let mut except = BTreeSet::new();
+        for (_, task) in tasks {
+            sets.insert(TaskSet::One(task));
+            if let Some(state) = self.ledger.get(task) {
+                except.extend(state.running.iter().map(|running| running.attempt));
+                except.extend(state.winner.iter().map(|winner| winner.attempt));
+            }
+        }
         self.record(Entry::Redo { sets, above, except });
     }
 }

@@ -84,7 +84,7 @@ impl Machine {
             Stage::Winding { .. } => attempt.task == TaskId::Discard,
             Stage::Planning | Stage::Over(_) | Stage::Abandoned => false,
         };
-        known && current && !self.is_void(attempt) && !self.is_answered(attempt.task) && !self.ledger.is_done(attempt.task)
+        known && current && !self.is_void(attempt) && !self.is_answered(attempt.task) && !self.ledger.is_there(attempt.task)
     }
 
     pub(super) fn slot_left(&mut self, id: SlotId) {
@@ -158,7 +158,7 @@ impl Machine {
         if let Fault::Lost(lost) = &failed.fault {
             self.outputs_lost(&lost.iter().copied().collect());
         }
-        if !self.ledger.is_done(attempt.task) && !self.is_void(attempt) {
+        if !self.ledger.is_there(attempt.task) && !self.is_void(attempt) {
             self.judge(attempt, pod, &failed);
         }
     }
@@ -219,6 +219,9 @@ impl Machine {
         for attempt in lost {
             let held = |winner: &super::ledger::Winner| winner.attempt == *attempt && winner.standing == Standing::Held;
             if self.ledger.winner(attempt.task).is_some_and(held) {
+                // Should it be there after all: the next attempt takes its place.
+                let agent = self.ledger.winner(attempt.task).map(|winner| winner.agent.clone());
+                agent.into_iter().for_each(|agent| self.fence(agent, vec![*attempt]));
                 self.output_lost(*attempt);
             }
         }

@@ -86,8 +86,8 @@ type Output = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl master_server::Master for Master {
-    type workStream = Answers;
-    type outputStream = Output;
+    type WorkStream = Answers;
+    type OutputStream = Output;
 
     async fn work(&self, request: Request<Streaming<FromSlot>>) -> Result<Response<Answers>, Status> {
         let role = self.inner.caller(request.metadata())?;
