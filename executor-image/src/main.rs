@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn agent() -> ExitCode {
-    executor::log::start();
+    executor::log::start(Vec::new());
     match executor::agent::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,1 @@
+//! Single courses of a run, told event by event.
