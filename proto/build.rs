@@ -18,7 +18,12 @@ fn main() {
     let master = Service::builder()
         .name("Master")
         .package("gleamflow.v1")
-        .method(method("Work", "crate::master::FromSlot", "crate::master::ToSlot", PACKED).client_streaming().server_streaming().build())
+        .method(
+            method("Work", "crate::master::FromSlot", "crate::master::ToSlot", PACKED)
+                .client_streaming()
+                .server_streaming()
+                .build(),
+        )
         .method(method("Enroll", "crate::master::Enroll", "crate::master::Enrolled", PACKED).build())
         .method(method("Beat", "crate::master::Beat", "crate::master::Orders", PACKED).build())
         .method(method("Output", "crate::master::OutputRequest", "crate::chunk::Message", RAW_OUT).server_streaming().build())

@@ -1,11 +1,17 @@
 //! The commands and what they have in common; one file each.
 
+mod change;
 mod completion;
 mod crd;
+mod list;
+mod logs;
+mod output;
 mod plan;
 mod run;
 mod schema;
+mod status;
 mod validate;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +33,15 @@ pub(crate) enum Command {
     Crd(crd::Crd),
     Schema(schema::Schema),
     Completion(completion::Completion),
+    List(list::List),
+    Status(status::Status),
+    Output(output::Output),
+    Logs(logs::Logs),
+    Rerun(change::Rerun),
+    Suspend(change::Suspend),
+    Resume(change::Resume),
+    Cancel(change::Cancel),
+    Why(why::Why),
 }
 
 impl Command {
@@ -39,6 +54,15 @@ impl Command {
             Command::Crd(crd) => crd.execute(),
             Command::Schema(schema) => schema.execute(),
             Command::Completion(completion) => completion.execute(),
+            Command::List(list) => list.execute(),
+            Command::Status(status) => status.execute(),
+            Command::Output(output) => output.execute(),
+            Command::Logs(logs) => logs.execute(),
+            Command::Rerun(rerun) => rerun.execute(),
+            Command::Suspend(suspend) => suspend.execute(),
+            Command::Resume(resume) => resume.execute(),
+            Command::Cancel(cancel) => cancel.execute(),
+            Command::Why(why) => why.execute(),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! `gleamflow`, the command line: parses a request, carries it out, maps the outcome to an exit code. Nothing else.
 
+mod cluster;
 mod command;
 mod failure;
 mod flow;
 mod interrupt;
 mod logging;
 mod machine;
+mod operator;
 mod output;
 mod params;
 mod progress;
 mod report;
 mod size;
 mod summary;
+mod table;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ pub mod function;
 pub mod key;
 pub mod memory;
 pub mod op;
+mod outbox;
 pub mod pipe;
 pub mod printf;
 pub mod report;

@@ -1,17 +1,16 @@
 //! Runs a whole plan in this process: stage after stage, all threads on one stage, then commits the sinks.
 
-mod chain;
+pub(crate) mod away;
+pub(crate) mod chain;
 mod deal;
 mod fold;
 mod fold_lists;
-mod forward;
 mod heads;
-mod input;
-mod job;
-mod order;
+pub(crate) mod input;
+pub(crate) mod job;
 mod pass;
-mod reduce;
-mod stage;
+pub(crate) mod reduce;
+pub(crate) mod stage;
 mod steps;
 mod workers;
 
@@ -21,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
+use plan::schedule::{self, Unit};
 use plan::{NodeId, Plan};
 
 use crate::report::{Observer, Report};
@@ -30,7 +30,7 @@ use crate::{Error, MemoryPool, Result, RunContext, TaskContext, function};
 
 use self::chain::{Chain, Onward, Reach};
 use self::job::Job;
-use self::order::Unit;
+pub use self::workers::STACK;
 
 /// How to run a plan here.
 #[derive(Clone, Debug)]
@@ -59,9 +59,9 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let begun = Instant::now();
     let scratch = scratch_dir(options)?;
     let run = Arc::new(context(plan, options, scratch.path()));
-    let order = order::units(plan)?;
-    let job = Arc::new(Job::open(plan, run, options.partitions, forward::forwards(plan, &order))?);
-    let last_reads = order::last_reads(plan, &order);
+    let order = schedule::units(plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
+    let job = Arc::new(Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?);
+    let last_reads = schedule::last_reads(plan, &order);
     let mut report = Report::default();
     for (index, unit) in order.iter().enumerate() {
         match unit {
@@ -79,7 +79,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
 }
 
 /// What the reducers of unit `index` feed beyond their stage.
-fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
+pub(crate) fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
     let mut onward = Onward::new();
     for (collection, forward) in job.forwards.iter().filter(|(_, forward)| forward.from == index) {
         if let Unit::Stage(stage) = order[forward.to] {
@@ -118,7 +118,7 @@ fn context(plan: &Plan, options: &RunOptions, scratch: &std::path::Path) -> RunC
 }
 
 /// Runs an `operate` and keeps what it emits.
-fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
+pub(crate) fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
     let node = job.plan.graph.node(node);
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), 0));
     let task = MapTask { channel: 0, read: 0, split: 0 };

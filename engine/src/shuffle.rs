@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use plan::NodeId;
+use plan::task::PieceName;
+
 use crate::batch::BATCH_BYTES;
 use crate::op::limit::partition;
+use crate::outbox::Outbox;
 use crate::spill::{SpillFile, SpilledBatch};
 use crate::{Batch, Budget, MemoryPool, Result, Val};
 
-/// Which map task wrote something; their order is the order in which reduce tasks read (channel, read collection, split).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MapTask {
-    pub channel: usize,
-    pub read: usize,
-    pub split: usize,
-}
+pub use plan::task::MapTask;
 
 /// What all map tasks of a stage wrote for one group.
 #[derive(Debug)]
@@ -26,8 +24,16 @@ pub struct Shuffle {
     sizes: Mutex<Vec<BucketSize>>,
     /// The widest row of each leg of a join, in value fields.
     widths: Mutex<Vec<usize>>,
-    memory: Arc<MemoryPool>,
-    dir: PathBuf,
+    store: Store,
+}
+
+/// Where full batches go.
+#[derive(Debug)]
+enum Store {
+    /// They wait in this process for its reduce tasks.
+    Here { memory: Arc<MemoryPool>, dir: PathBuf },
+    /// They leave: pieces of the running task's output.
+    Away { group: NodeId, outbox: Arc<Outbox> },
 }
 
 /// How much a bucket holds.
@@ -71,9 +77,25 @@ impl Shuffle {
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             widths: Mutex::default(),
-            memory: Arc::clone(memory),
-            dir: dir.to_path_buf(),
+            store: Store::Here { memory: Arc::clone(memory), dir: dir.to_path_buf() },
         }
+    }
+
+    /// A shuffle whose batches leave this process.
+    #[must_use]
+    pub(crate) fn away(buckets: usize, group: NodeId, outbox: &Arc<Outbox>) -> Shuffle {
+        Shuffle {
+            buckets,
+            outputs: Mutex::default(),
+            sizes: Mutex::new(vec![BucketSize::default(); buckets]),
+            widths: Mutex::default(),
+            store: Store::Away { group, outbox: Arc::clone(outbox) },
+        }
+    }
+
+    /// The widest rows seen so far, by leg.
+    pub(crate) fn widths(&self) -> Vec<usize> {
+        lock(&self.widths).clone()
     }
 
     /// The number of buckets.
@@ -169,7 +191,14 @@ impl BucketWriter {
         let size = &mut self.sizes[bucket];
         size.rows += batch.rows as u64;
         size.bytes += batch.bytes.len() as u64;
-        let mut held = self.shuffle.memory.budget();
+        let (memory, dir) = match &self.shuffle.store {
+            Store::Here { memory, dir } => (memory, dir),
+            Store::Away { group, outbox } => {
+                let name = PieceName::Bucket { group: *group, bucket: bucket as u32, from: self.task };
+                return outbox.put(name, batch);
+            }
+        };
+        let mut held = memory.budget();
         let kept = if held.resize(batch.bytes.len()) {
             batch.bytes.shrink_to_fit();
             Kept::Memory { batch, held }
@@ -177,7 +206,7 @@ impl BucketWriter {
             size.spilled += batch.bytes.len() as u64;
             let file = match &self.file {
                 Some(file) => Arc::clone(file),
-                None => Arc::clone(self.file.insert(Arc::new(SpillFile::create(&self.shuffle.dir)?))),
+                None => Arc::clone(self.file.insert(Arc::new(SpillFile::create(dir)?))),
             };
             Kept::Disk { at: file.append(&batch)?, file }
         };

@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod lines;
 mod made;
+pub mod manifest;
 mod objects;
 mod parquet;
 mod part;
@@ -24,6 +25,7 @@ mod stdout;
 mod swap;
 
 pub use error::SinkError;
+pub(crate) use stdout::LineFormat;
 
 use files::Files;
 use stdout::Stdout;
@@ -49,13 +51,21 @@ impl Staging {
     /// # Errors
     /// If the sink cannot take rows: something is there already, the place cannot be written, the format is none.
     pub fn open(step: &str, sink: &plan::Sink, run: &Arc<RunContext>, ordered: bool) -> Result<Staging> {
+        Staging::open_as(step, sink, run, ordered, &place::unique())
+    }
+
+    /// As `open`; `tag` (fit for a file name) names what is staged, so that it can be found after this process died.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_as(step: &str, sink: &plan::Sink, run: &Arc<RunContext>, ordered: bool, tag: &str) -> Result<Staging> {
         let kind = match sink {
             plan::Sink::Stdout { format } => {
                 Stdout::open(step, format.as_deref(), run, ordered).map(|stdout| Kind::Stdout(Arc::new(stdout)))
             }
             plan::Sink::Files { format, path, mode, fields } => {
                 let shape = files::Shape { format: format.clone(), fields: fields.clone(), ordered };
-                Files::open(step, shape, path, *mode, run).map(|files| Kind::Files(Arc::new(files)))
+                Files::open(step, shape, path, *mode, run, tag).map(|files| Kind::Files(Arc::new(files)))
             }
         };
         Ok(Staging { step: step.to_owned(), kind: kind.map_err(|error| Error::in_step(step, error))? })
@@ -95,6 +105,21 @@ impl Staging {
             Kind::Stdout(_) => Ok(()),
             Kind::Files(files) => files.commit().map_err(|error| Error::in_step(&self.step, error)),
         }
+    }
+
+    /// Prepares, and leaves what is staged to a commit by anyone, anywhere, at any later time. For sinks that make files.
+    ///
+    /// # Errors
+    /// As for `prepare`; nothing stays then.
+    pub fn hand_over(self) -> Result<plan::task::StagedSink> {
+        self.prepare()?;
+        let bytes = self.bytes();
+        let Kind::Files(files) = self.kind else {
+            return Err(Error::Plan(format!("step {:?} makes no files", self.step)));
+        };
+        let files = Arc::into_inner(files).ok_or_else(|| Error::Plan("a writer of a sink has not finished".to_owned()))?;
+        let (place, count) = files.hand_over().map_err(|error| Error::in_step(&self.step, error))?;
+        place.packed(count, bytes)
     }
 
     /// Bytes of text or files written so far.

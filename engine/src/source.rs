@@ -7,6 +7,7 @@
 
 mod block;
 mod boundary;
+mod carried;
 mod columnar;
 mod cut;
 mod delimited;
@@ -21,6 +22,7 @@ mod lines;
 mod reading;
 mod whole;
 
+pub use carried::{decode, encode};
 pub use error::SourceError;
 pub use reading::Target;
 

@@ -1,4 +1,14 @@
 //! Runs single tasks of a plan in this process: what a slot of an executor does. The wire is behind [`Exchange`].
+//!
+//! ```text
+//! Task ─► single (map, reduce, operate: the same chains as a run in one process) ─► pieces ─► Exchange::put
+//!   └───► listing (inspect, split)    staging (stage, commit, discard)
+//! ```
+
+mod failure;
+mod listing;
+mod single;
+mod staging;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -6,9 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use plan::Plan;
-use plan::task::{Done, Failed, Held, Task};
+use plan::task::{Done, Failed, Held, Task, Work};
 
-use crate::{Batch, Result, Stores};
+use crate::{Batch, Error, MemoryPool, Result, RunContext, Stores};
+
+pub use failure::failed;
 
 /// Where a task's pieces go and come from. Called from the task's thread; may block.
 pub trait Exchange: Send + Sync + Debug {
@@ -51,7 +63,7 @@ pub struct Watch {
     pub stop: Arc<AtomicBool>,
     /// Rows that entered the task so far.
     pub rows: AtomicU64,
-    /// Bytes that it read and wrote so far.
+    /// Bytes that it left so far.
     pub bytes: AtomicU64,
 }
 
@@ -59,7 +71,7 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct Worker {
     options: WorkerOptions,
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
 }
 
 impl Worker {
@@ -71,15 +83,45 @@ impl Worker {
 
     /// What further tasks are of.
     pub fn set_plan(&mut self, plan: Plan) {
-        self.plan = Some(plan);
+        self.plan = Some(Arc::new(plan));
     }
 
-    /// Runs a task to its end, on this thread (give it a stack of [`crate::run::STACK`]).
+    /// Runs a task to its end, on this thread (give it a stack of [`crate::run::STACK`] bytes).
     ///
     /// # Errors
     /// What went wrong; nothing of the attempt counts then.
     pub fn run(&self, task: &Task, exchange: &Arc<dyn Exchange>, watch: &Arc<Watch>) -> std::result::Result<Done, Failed> {
-        let _ = (&self.options, &self.plan, task, exchange, watch);
-        Err(Failed { message: "not built yet".to_owned(), ..Failed::default() })
+        self.dispatch(task, exchange, watch).map_err(|error| failed(&error))
+    }
+
+    fn dispatch(&self, task: &Task, exchange: &Arc<dyn Exchange>, watch: &Arc<Watch>) -> Result<Done> {
+        if let Work::Inspect { sources } = &task.work {
+            return listing::inspect(sources, &self.options);
+        }
+        if let Work::Commit { manifest } = &task.work {
+            return staging::commit(manifest, &self.options);
+        }
+        let Some(plan) = &self.plan else {
+            return Err(Error::Plan(format!("task {} came before its plan", task.attempt)));
+        };
+        single::Single { plan, options: &self.options, task, exchange, watch }.run()
+    }
+}
+
+/// What the operators of one task share.
+fn context(plan: &Plan, options: &WorkerOptions, watch: &Watch) -> RunContext {
+    let steps = || plan.graph.nodes.values().map(|node| node.step.clone());
+    RunContext {
+        seed: options.seed,
+        prelude: plan.prelude.clone(),
+        base: options.base.clone(),
+        scratch: options.scratch.clone(),
+        threads: 1,
+        memory: MemoryPool::new(options.memory / 2),
+        stop: Arc::clone(&watch.stop),
+        set_aside: steps().map(|step| (step, AtomicU64::default())).collect(),
+        spilled: steps().map(|step| (step, Arc::default())).collect(),
+        bytes: steps().map(|step| (step, AtomicU64::default())).collect(),
+        stores: Arc::clone(&options.stores),
     }
 }

@@ -22,6 +22,7 @@ pub mod mscr;
 pub mod op;
 mod places;
 pub mod readers;
+pub mod schedule;
 pub mod task;
 pub mod text;
 mod walk;

@@ -20,12 +20,23 @@ pub enum TaskId {
     /// Looks at the sources before the flow can be planned.
     Inspect,
     /// Lists the splits of a stage's sources.
-    Split { stage: MscrId },
+    Split {
+        stage: MscrId,
+    },
     /// The `at`-th map task of a stage.
-    Map { stage: MscrId, at: u32 },
+    Map {
+        stage: MscrId,
+        at: u32,
+    },
     /// The `at`-th reduce task of a group.
-    Reduce { stage: MscrId, group: NodeId, at: u32 },
-    Operate { node: NodeId },
+    Reduce {
+        stage: MscrId,
+        group: NodeId,
+        at: u32,
+    },
+    Operate {
+        node: NodeId,
+    },
     /// Stages what all sinks get, and writes the manifest.
     Stage,
     /// Makes the staged output visible; can be run again at any time.
@@ -91,17 +102,40 @@ pub struct Task {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// By read step. Answered with [`Answer::Facts`].
-    Inspect { sources: Vec<(String, Source)> },
+    Inspect {
+        sources: Vec<(String, Source)>,
+    },
     /// Lists the splits of the read nodes that a stage reads; `paths`: the stored rows that name files, per node.
     /// Answered with [`Answer::Splits`].
-    Split { stage: MscrId, wanted: Wanted, paths: BTreeMap<NodeId, Vec<Held>> },
-    Map { stage: MscrId, from: MapTask, collection: CollectionId, input: MapInput },
-    Reduce { stage: MscrId, group: NodeId, input: ReduceInput },
-    Operate { node: NodeId },
+    Split {
+        stage: MscrId,
+        wanted: Wanted,
+        paths: BTreeMap<NodeId, Vec<Held>>,
+    },
+    Map {
+        stage: MscrId,
+        from: MapTask,
+        collection: CollectionId,
+        input: MapInput,
+    },
+    Reduce {
+        stage: MscrId,
+        group: NodeId,
+        input: ReduceInput,
+    },
+    Operate {
+        node: NodeId,
+    },
     /// Per write step the pieces to be written, in order. Answered with [`Answer::Staged`].
-    Stage { sinks: BTreeMap<String, Vec<Held>> },
-    Commit { manifest: Manifest },
-    Discard { manifest: Option<Manifest> },
+    Stage {
+        sinks: BTreeMap<String, Vec<Held>>,
+    },
+    Commit {
+        manifest: Manifest,
+    },
+    Discard {
+        manifest: Option<Manifest>,
+    },
 }
 
 /// How sources are to be split.

@@ -152,9 +152,11 @@ impl<T: Wire> Decoder for Any<T> {
 
 fn pack(item: &impl Serialize, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
     let mut writer = bytes::BufMut::writer(out);
-    rmp_serde::encode::write_named(&mut writer, item).map_err(|error| Status::internal(format!("could not encode a message: {error}")))
+    rmp_serde::encode::write_named(&mut writer, item)
+        .map_err(|error| Status::internal(format!("could not encode a message: {error}")))
 }
 
 fn unpack<T: DeserializeOwned>(from: &mut DecodeBuf<'_>) -> Result<T, Status> {
-    rmp_serde::from_read(from.reader()).map_err(|error| Status::invalid_argument(format!("not a message of this service: {error}")))
+    rmp_serde::from_read(from.reader())
+        .map_err(|error| Status::invalid_argument(format!("not a message of this service: {error}")))
 }

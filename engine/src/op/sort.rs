@@ -4,9 +4,9 @@ use plan::Order;
 
 use super::merge::{self, Range};
 use super::sort_buffer::SortBuffer;
-use super::sorted_run::{RowOrder, SortedRun, Ties};
+use super::sorted_run::{RowOrder, RunWriter, SortedRun, Ties};
 use super::{Allowance, Emitter};
-use crate::{Result, RowSink, Val};
+use crate::{Batch, Result, RowScratch, RowSink, Val};
 
 /// Larger buffers than this are not worth their cache misses: merging runs costs less.
 const LARGEST_BUFFER: usize = 64 << 20;
@@ -80,14 +80,7 @@ fn whole_order(by: &[Order]) -> RowOrder {
 /// Equal rows are never cut apart.
 #[must_use]
 pub fn splitters(runs: &[SortedRun], parts: usize) -> Vec<Vec<u8>> {
-    let mut firsts: Vec<&Vec<u8>> = runs.iter().flat_map(|run| &run.firsts).collect();
-    firsts.sort_unstable();
-    let mut bounds: Vec<Vec<u8>> =
-        (1..parts).filter_map(|part| firsts.get(part * firsts.len() / parts)).map(|at| (*at).clone()).collect();
-    bounds.dedup();
-    // Nothing lies before the smallest first row.
-    bounds.retain(|bound| firsts.first().is_some_and(|first| *first < bound));
-    bounds
+    plan::schedule::bounds(runs.iter().flat_map(|run| &run.firsts).collect(), parts)
 }
 
 /// Pushes the rows of the runs of a [`Sorter`] by `by`, in order, from place `lower` on (inclusive) to `upper` (exclusive).
@@ -102,6 +95,20 @@ pub fn merge_range(
     sink: &mut dyn RowSink,
 ) -> Result<()> {
     merge_all(runs, &whole_order(by), Range { lower, upper }, allowance, sink)
+}
+
+/// A run put together of frames that came from elsewhere, for [`merge_range`].
+///
+/// # Errors
+/// What the frames say; [`crate::Error::Corrupt`] for damaged ones; [`crate::Error::Spill`].
+pub(crate) fn run_of(frames: impl Iterator<Item = Result<Batch>>, by: &[Order], allowance: &Allowance) -> Result<SortedRun> {
+    let order = whole_order(by);
+    let mut writer = RunWriter::new(&order, allowance);
+    let mut scratch = RowScratch::default();
+    for frame in frames {
+        writer.append(frame?, &mut scratch)?;
+    }
+    writer.finish()
 }
 
 fn merge_all(

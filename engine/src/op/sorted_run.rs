@@ -4,7 +4,7 @@ use plan::Order;
 
 use super::Allowance;
 use crate::key::{self, ColumnError};
-use crate::{Batch, BatchLog, Result, Val};
+use crate::{Batch, BatchLog, Result, RowScratch, Val};
 
 /// By what the rows of a run are ordered.
 #[derive(Clone, Debug)]
@@ -44,6 +44,19 @@ impl SortedRun {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.log.rows()
+    }
+
+    /// How many batches it has.
+    pub(crate) fn batches(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// Its batches in order, each with the place of its first row.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Result<(Batch, &[u8])>> {
+        let mut reader = self.log.reader();
+        self.firsts
+            .iter()
+            .map_while(move |first| Some(reader.next_batch().transpose()?.map(|batch| (Batch::clone(&batch), &first[..]))))
     }
 }
 
@@ -98,6 +111,13 @@ impl<'a> RunWriter<'a> {
         self.batch.bytes.extend_from_slice(encoded);
         self.batch.rows += 1;
         self.close_full()
+    }
+
+    /// Appends a batch of rows as it is; the batches that come must be in order too.
+    pub(super) fn append(&mut self, batch: Batch, scratch: &mut RowScratch) -> Result<()> {
+        let mut first = true;
+        batch.for_each(scratch, |row| if std::mem::take(&mut first) { self.mark_first(row) } else { Ok(()) })?;
+        self.log.append(batch)
     }
 
     fn mark_first(&mut self, row: &[Val<'_>]) -> Result<()> {

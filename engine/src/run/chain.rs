@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
 use crate::op::probe::ProbeJoin;
@@ -12,7 +13,6 @@ use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 
 use super::deal::{Target, deal};
 use super::fold_lists::FoldLists;
-use super::forward::Forward;
 use super::heads::fused_combines;
 use super::job::Job;
 use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
@@ -137,6 +137,9 @@ impl Chain<'_> {
         // Copies of a write stand behind the inputs of a union: one task may feed several, and their order means nothing.
         let alone = graph.nodes.values().filter(|other| other.step == node.step && other.is_write()).count() == 1;
         let ordered = alone && graph.collection(node.inputs[0]).ordered;
+        if let Some(away) = &self.job.away {
+            return away.write(node, self.place.0, self.ctx);
+        }
         let (sink, next) = self.job.sink(&node.step);
         let number = if ordered { self.place.0 } else { next };
         sink.writer(number, self.ctx)
@@ -147,6 +150,9 @@ impl Chain<'_> {
     }
 
     fn keep(&self, collection: CollectionId) -> Box<dyn RowSink> {
+        if let Some(away) = &self.job.away {
+            return away.part(collection, self.task);
+        }
         let log = Some(self.job.new_log());
         Box::new(Keep { job: Arc::clone(self.job), collection, task: self.task, log })
     }

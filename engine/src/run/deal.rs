@@ -12,11 +12,12 @@ use crate::op::group;
 use crate::op::limit::Limit;
 use crate::op::sort::Sorter;
 use crate::op::sorted_run::SortedRun;
+use crate::outbox::Outbox;
 use crate::shuffle::{BucketWriter, MapTask, Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::chain::Chain;
-use super::fold;
+use super::{away, fold};
 
 /// Where the map tasks of a stage put the rows of one group.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
         return Err(Error::Plan(format!("step {:?} is no group", node.step)));
     };
     let writer = BucketWriter::new(Arc::clone(&target.shuffle), chain.task);
+    let sorts = matches!(group, Group::Sort { .. } | Group::Merge { .. });
+    if writer.buckets() == 0 && !sorts {
+        return Err(Error::Plan(format!("the task was not told how many buckets the shuffle of step {:?} has", node.step)));
+    }
     Ok(match group {
         Group::ByKey { key, .. } if target.combine.is_empty() => by_key(chain, node, key, writer),
         Group::ByKey { key, values, .. } => {
@@ -48,7 +53,8 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
         Group::ByLeg { legs } => by_leg(chain, node, *legs, writer)?,
         Group::Sort { by } | Group::Merge { by } => {
             let sorter = Sorter::new(by, chain.job.run.allowance(&node.step));
-            Box::new(Sort { sorter: Some(sorter), task: chain.task, target: Arc::clone(target) })
+            let outbox = chain.job.away.as_ref().map(|away| Arc::clone(&away.outbox));
+            Box::new(Sort { sorter: Some(sorter), task: chain.task, target: Arc::clone(target), outbox })
         }
         Group::Gather => {
             let (ordinal, count) = chain.place;
@@ -222,6 +228,8 @@ struct Sort {
     sorter: Option<Sorter>,
     task: MapTask,
     target: Arc<Target>,
+    /// Where the runs go, if not into the target.
+    outbox: Option<Arc<Outbox>>,
 }
 
 impl RowSink for Sort {
@@ -231,6 +239,9 @@ impl RowSink for Sort {
 
     fn finish(&mut self) -> Result<()> {
         let runs = self.sorter.take().expect("finished once").into_runs()?;
+        if let Some(outbox) = &self.outbox {
+            return runs.into_iter().try_for_each(|run| away::send_run(outbox, self.target.group, self.task, &run));
+        }
         // Not `insert`: one task may feed a sort on several ways (a union of a step with itself).
         lock(&self.target.runs).entry(self.task).or_default().extend(runs);
         Ok(())

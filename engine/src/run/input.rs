@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use plan::task::{Held, MapInput};
 use plan::{CollectionId, InputChannel, Mscr, Node, NodeId, OnError, Op, Paths, Source};
 
 use crate::shuffle::MapTask;
 use crate::source::{self, Split, Target, Wanted};
-use crate::{BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val};
+use crate::worker::Frames;
+use crate::{Batch, BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::job::Job;
 
@@ -22,6 +24,8 @@ pub(crate) struct Input {
 enum From {
     Split(NodeId, Split),
     Part(Arc<BatchLog>),
+    /// Stored pieces that other processes hold.
+    Held(Vec<Held>),
     /// A source without files still has one partition: a pipe runs for it.
     Nothing,
 }
@@ -69,47 +73,61 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
 }
 
 fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
-    let paths = match source {
-        Source::Files { paths: Paths::Rows, .. } => Some(path_rows(job, node)?),
-        Source::Files { .. } | Source::Inline { .. } | Source::Range { .. } => None,
-    };
-    let wanted = Wanted { partitions: node.partitions.or(job.partitions), threads: job.run.threads };
-    let splits = source::list(source, paths.as_deref(), &job.run, wanted).map_err(|error| Error::in_step(&node.step, error))?;
+    let mut paths = Vec::new();
+    if let Source::Files { paths: Paths::Rows, .. } = source {
+        for part in job.parts(node.inputs[0]) {
+            let mut reader = part.reader();
+            while let Some(batch) = reader.next_batch()? {
+                read_paths(node, &batch, &mut paths)?;
+            }
+        }
+    }
+    let splits = list(job, node, source, &paths, job.run.threads)?;
     if splits.is_empty() {
         return Ok(vec![From::Nothing]);
     }
     Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
 }
 
-/// The paths of a source that are rows of another step.
-fn path_rows(job: &Job, node: &Node) -> Result<Vec<Vec<u8>>> {
-    let mut paths = Vec::new();
-    for part in job.parts(node.inputs[0]) {
-        let (mut reader, mut scratch) = (part.reader(), RowScratch::default());
-        while let Some(batch) = reader.next_batch()? {
-            batch.for_each(&mut scratch, |row| match row.first() {
-                Some(Val::Str(path)) => {
-                    paths.push(path.to_vec());
-                    Ok(())
-                }
-                _ => Err(Error::Step {
-                    step: node.step.clone(),
-                    origin: None,
-                    row: Some(crate::codec::preview(row)),
-                    source: "the first field of a pathsFrom row must be a path (a string)".into(),
-                }),
-            })?;
+/// The splits of a read node; `paths`: the rows of another step that name its files, where they do.
+pub(crate) fn list(job: &Job, node: &Node, source: &Source, paths: &[Vec<u8>], threads: usize) -> Result<Vec<Split>> {
+    let wanted = Wanted { partitions: node.partitions.or(job.partitions), threads };
+    source::list(source, Some(paths), &job.run, wanted).map_err(|error| Error::in_step(&node.step, error))
+}
+
+/// Appends the paths that are rows of another step.
+pub(crate) fn read_paths(node: &Node, batch: &Batch, paths: &mut Vec<Vec<u8>>) -> Result<()> {
+    batch.for_each(&mut RowScratch::default(), |row| match row.first() {
+        Some(Val::Str(path)) => {
+            paths.push(path.to_vec());
+            Ok(())
         }
-    }
-    Ok(paths)
+        _ => Err(Error::Step {
+            step: node.step.clone(),
+            origin: None,
+            row: Some(crate::codec::preview(row)),
+            source: "the first field of a pathsFrom row must be a path (a string)".into(),
+        }),
+    })
 }
 
 impl Input {
+    /// What a single task is told to read.
+    pub(crate) fn of_task(job: &Job, task: MapTask, collection: CollectionId, input: &MapInput) -> Result<Input> {
+        let from = match input {
+            MapInput::Split { node, split } => From::Split(*node, source::decode(split, &job.run.stores)?),
+            MapInput::Stored { pieces } => From::Held(pieces.clone()),
+            MapInput::Nothing => From::Nothing,
+        };
+        Ok(Input { task, collection, from })
+    }
+
     /// Pushes all rows into a chain, and finishes it.
     pub(crate) fn run(&self, job: &Job, ctx: &TaskContext, out: &mut dyn RowSink, bad: &mut dyn RowSink) -> Result<()> {
         match &self.from {
             From::Split(node, split) => read(job.plan.graph.node(*node), ctx, split, out, bad)?,
             From::Part(part) => push_log(ctx, part, out)?,
+            From::Held(pieces) => drop(push_frames(ctx, job.fetch(pieces)?, out)?),
             From::Nothing => {}
         }
         out.finish()?;
@@ -119,7 +137,7 @@ impl Input {
     /// Whether an earlier stage made its rows.
     pub(crate) fn is_stored(&self) -> bool {
         match self.from {
-            From::Part(_) => true,
+            From::Part(_) | From::Held(_) => true,
             From::Split(..) | From::Nothing => false,
         }
     }
@@ -128,7 +146,7 @@ impl Input {
     pub(crate) fn source(&self) -> Option<NodeId> {
         match &self.from {
             From::Split(node, _) => Some(*node),
-            From::Part(_) | From::Nothing => None,
+            From::Part(_) | From::Held(_) | From::Nothing => None,
         }
     }
 }
@@ -143,6 +161,21 @@ fn read(node: &Node, ctx: &TaskContext, split: &Split, out: &mut dyn RowSink, ba
         OnError::Skip | OnError::DeadLetter => Some(&mut set_aside),
     };
     source::read_into(split, source, ctx, &node.step, Target { out, bad })
+}
+
+/// Pushes frames into a sink as they arrive; how many rows that were.
+pub(crate) fn push_frames(ctx: &TaskContext, frames: Frames, out: &mut dyn RowSink) -> Result<u64> {
+    let (mut scratch, mut rows) = (RowScratch::default(), 0);
+    for batch in frames {
+        ctx.check_running()?;
+        let batch = batch?;
+        batch.for_each(&mut scratch, |row| out.push(row))?;
+        rows += batch.rows as u64;
+        if !out.wants_more() {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// Pushes a stored part into a sink.

@@ -4,22 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use plan::schedule::{Forward, kept};
+use plan::task::Held;
 use plan::{CollectionId, Do, NodeId, Op, Plan};
 
 use crate::function::Side;
 use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
 use crate::sink::Staging;
+use crate::worker::Frames;
 use crate::{BatchLog, Error, Result, RunContext};
 
+use super::away::Away;
 use super::deal::Target;
-use super::forward::Forward;
 
 /// Shared by the tasks of a run.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) run: Arc<RunContext>,
+    /// Of a single task, whose rows come from elsewhere and go elsewhere.
+    pub(crate) away: Option<Away>,
     /// `--partitions`.
     pub(crate) partitions: Option<u32>,
     /// Collections that go from one stage straight into another.
@@ -48,31 +53,47 @@ impl Job {
         partitions: Option<u32>,
         forwards: BTreeMap<CollectionId, Forward>,
     ) -> Result<Job> {
-        let mut sinks = BTreeMap::new();
+        let mut job = Job::of(Arc::new(plan.clone()), run, partitions, forwards);
         for node in plan.graph.nodes.values() {
             if let Op::ParallelDo(Do::Write(sink)) = &node.op
-                && !sinks.contains_key(&node.step)
+                && !job.sinks.contains_key(&node.step)
             {
                 let ordered = node.inputs.iter().any(|input| plan.graph.collection(*input).ordered);
-                sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &run, ordered)?));
+                job.sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &job.run, ordered)?));
             }
         }
-        let rows = plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect();
-        Ok(Job {
+        Ok(job)
+    }
+
+    /// Prepares a single task of a run that is spread over processes.
+    pub(crate) fn single(
+        plan: &Arc<Plan>,
+        run: Arc<RunContext>,
+        partitions: Option<u32>,
+        forwards: BTreeMap<CollectionId, Forward>,
+        away: Away,
+    ) -> Job {
+        let job = Job::of(Arc::clone(plan), run, partitions, forwards);
+        Job { away: Some(away), ..job }
+    }
+
+    fn of(plan: Arc<Plan>, run: Arc<RunContext>, partitions: Option<u32>, forwards: BTreeMap<CollectionId, Forward>) -> Job {
+        Job {
             consumers: plan.graph.consumers(),
-            kept: kept_collections(plan),
-            plan: plan.clone(),
+            kept: kept(&plan),
+            rows: plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect(),
+            plan,
             run,
+            away: None,
             partitions,
             forwards,
             targets: Mutex::default(),
             stored: Mutex::default(),
-            sinks,
+            sinks: BTreeMap::new(),
             writers: AtomicU64::new(0),
-            rows,
             sides: Mutex::default(),
             probes: Mutex::default(),
-        })
+        }
     }
 
     /// Whether a collection's rows must be kept for later stages.
@@ -151,6 +172,9 @@ impl Job {
             return Ok(Arc::clone(log));
         }
         let mut log = self.new_log();
+        if let Some(away) = &self.away {
+            away.side(collection)?.try_for_each(|batch| log.append(batch?))?;
+        }
         for part in self.parts(collection) {
             let mut reader = part.reader();
             while let Some(batch) = reader.next_batch()? {
@@ -161,6 +185,12 @@ impl Job {
         let log = Arc::new(log);
         sides.insert(collection, Arc::clone(&log));
         Ok(log)
+    }
+
+    /// Pieces that other processes hold, one after the other.
+    pub(crate) fn fetch(&self, pieces: &[Held]) -> Result<Frames> {
+        let Some(away) = &self.away else { return Err(Error::Plan("a run in one process fetches nothing".to_owned())) };
+        away.fetch(pieces)
     }
 
     /// The tables of a broadcast join: built by the first task that asks.
@@ -193,19 +223,4 @@ impl Job {
         }
         Ok(())
     }
-}
-
-/// What is materialized, and what a materialized flatten is made of.
-fn kept_collections(plan: &Plan) -> BTreeSet<CollectionId> {
-    let mut kept = BTreeSet::new();
-    let mut open: Vec<CollectionId> = plan.materialized.iter().copied().collect();
-    while let Some(collection) = open.pop() {
-        let producer = plan.graph.node(plan.graph.collection(collection).producer);
-        if matches!(producer.op, Op::Flatten { .. }) {
-            open.extend(&producer.inputs);
-        } else {
-            kept.insert(collection);
-        }
-    }
-    kept
 }

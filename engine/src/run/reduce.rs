@@ -5,23 +5,23 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use plan::{Group, Mscr, NodeId, OutputChannel};
+use plan::schedule::{coalesce, free_tasks, is_sort};
+use plan::task::Held;
+use plan::{Group, Mscr, NodeId, Order, OutputChannel};
 
 use crate::op::sort;
 use crate::op::sorted_run::SortedRun;
 use crate::report::{Observer, Phase};
-use crate::shuffle::{BucketSize, Shuffle, lock};
+use crate::shuffle::{Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
 use super::heads::head;
+use super::input::push_frames;
 use super::job::Job;
 use super::stage::{exact_partitions, reduce_key};
 use super::workers::run_tasks;
-
-/// A reduce task has about this many bytes where the number of partitions is free: enough to be worth a task.
-const TASK_BYTES: u64 = 4 << 20;
 
 /// One reduce task.
 struct Work {
@@ -31,10 +31,12 @@ struct Work {
     from: From,
 }
 
-enum From {
+pub(crate) enum From {
     Buckets(Arc<Shuffle>, Range<usize>),
     /// The rows of the runs from the first place on (inclusive) to the second (exclusive).
     Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
+    /// Pieces of buckets that other processes hold.
+    Held(Vec<Held>),
     /// An exact partition that no row falls into.
     Nothing,
 }
@@ -73,15 +75,18 @@ fn reach(output: &OutputChannel) -> Option<(NodeId, Reach)> {
 
 fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
     let exact = exact_partitions(job, target.group);
-    let sorts = matches!(&job.plan.graph.node(target.group).op, plan::Op::Group(Group::Sort { .. } | Group::Merge { .. }));
-    let from: Vec<From> = if sorts {
+    let from: Vec<From> = if is_sort(&job.plan, target.group) {
         let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
         let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
         let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
         ranges(runs, parts, exact.is_some())
     } else {
         let sizes = target.shuffle.sizes();
-        let ranges = if exact.is_some() { (0..sizes.len()).map(|at| at..at + 1).collect() } else { coalesce(&sizes) };
+        let ranges = if exact.is_some() {
+            (0..sizes.len()).map(|at| at..at + 1).collect()
+        } else {
+            coalesce(sizes.iter().map(|size| size.bytes))
+        };
         ranges.into_iter().map(|range| From::Buckets(Arc::clone(&target.shuffle), range)).collect()
     };
     let count = from.len();
@@ -101,24 +106,6 @@ fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
     ranges
 }
 
-/// How many tasks a number of bytes is worth.
-fn free_tasks(bytes: u64, threads: usize) -> usize {
-    ((bytes / TASK_BYTES) as usize).clamp(1, threads * 4)
-}
-
-/// Neighbouring buckets put together until a task has enough to do; at least one task, even of nothing.
-fn coalesce(sizes: &[BucketSize]) -> Vec<Range<usize>> {
-    let (mut ranges, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for (at, size) in sizes.iter().enumerate() {
-        bytes += size.bytes;
-        if bytes >= TASK_BYTES || at + 1 == sizes.len() {
-            ranges.push(begin..at + 1);
-            (begin, bytes) = (at + 1, 0);
-        }
-    }
-    ranges
-}
-
 fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Target, work: &Work) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), work.place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place };
@@ -131,9 +118,29 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
             }
         }
         From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
+        From::Held(pieces) => drop(push_frames(&ctx, job.fetch(pieces)?, out.as_mut())?),
         From::Nothing => {}
     }
     out.finish()
+}
+
+/// Runs one reduce task by itself.
+pub(crate) fn run_single(
+    job: &Arc<Job>,
+    output: &OutputChannel,
+    onward: &Onward,
+    target: &Target,
+    place: (usize, usize),
+    from: From,
+) -> Result<()> {
+    let reach = reach(output).map(|(_, reach)| reach).unwrap_or_default();
+    reduce_task(job, (&reach, onward), target, &Work { group: target.group, place, from })
+}
+
+/// The sorted runs that other processes hold, each taken over whole: what does not fit into memory goes to disk.
+pub(crate) fn fetch_runs(job: &Job, group: NodeId, by: &[Order], runs: &[Held]) -> Result<Vec<SortedRun>> {
+    let allowance = job.run.allowance(&job.plan.graph.node(group).step);
+    runs.iter().map(|run| sort::run_of(job.fetch(std::slice::from_ref(run))?, by, &allowance)).collect()
 }
 
 fn merge(
@@ -164,16 +171,4 @@ fn push_bucket(
         kept.load()?.for_each(scratch, |row| out.push(row))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_buckets_share_a_task_and_large_ones_have_their_own() {
-        let sizes = |bytes: &[u64]| bytes.iter().map(|&bytes| BucketSize { bytes, ..BucketSize::default() }).collect::<Vec<_>>();
-        assert_eq!(coalesce(&sizes(&[0, 0, 0])), [0..3]);
-        assert_eq!(coalesce(&sizes(&[TASK_BYTES, 1, 1, TASK_BYTES, 5])), [0..1, 1..4, 4..5]);
-    }
 }

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use plan::{Group, Mscr, NodeId, Op, OutputChannel};
+use plan::schedule::{self, stage_nodes};
+use plan::{Mscr, NodeId, OutputChannel};
 
 use crate::report::{Observer, Phase, Sizes, StageReport};
 use crate::shuffle::{MapTask, Shuffle, lock};
@@ -15,13 +16,9 @@ use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
 use super::input::{Input, inputs};
 use super::job::Job;
-use super::order::stage_nodes;
 use super::pass::Nobody;
 use super::reduce;
 use super::workers::run_tasks;
-
-/// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread, which reduce tasks then share.
-const FINE_BUCKETS: usize = 8;
 
 /// Runs a stage to its end.
 pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer: &dyn Observer) -> Result<StageReport> {
@@ -45,7 +42,7 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
     let mut targets = BTreeMap::new();
     for output in &stage.outputs {
         if let OutputChannel::Group { group, combine, .. } = output {
-            let shuffle = || Arc::new(Shuffle::new(buckets(job, *group), &job.run.memory, &job.run.scratch));
+            let shuffle = || Arc::new(shuffle(job, *group));
             let target = || Target { group: *group, combine: combine.clone(), shuffle: shuffle(), runs: Mutex::default() };
             targets.insert(*group, job.target(*group, target));
         }
@@ -53,22 +50,35 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
     targets
 }
 
+fn shuffle(job: &Job, group: NodeId) -> Shuffle {
+    match &job.away {
+        Some(away) => Shuffle::away(away.buckets(group), group, &away.outbox),
+        None => Shuffle::new(buckets(job, group), &job.run.memory, &job.run.scratch),
+    }
+}
+
+/// The target of a group whose shuffle is over and lies elsewhere; `widths`: of the widest rows, by leg of a join.
+pub(crate) fn read_target(job: &Job, output: &OutputChannel, widths: &[u32]) -> Option<Target> {
+    let OutputChannel::Group { group, combine, .. } = output else { return None };
+    let shuffle = Arc::new(Shuffle::new(0, &job.run.memory, &job.run.scratch));
+    shuffle.note_widths(&widths.iter().map(|width| *width as usize).collect::<Vec<_>>());
+    Some(Target { group: *group, combine: combine.clone(), shuffle, runs: Mutex::default() })
+}
+
+/// The widest rows of the joins that were fed, by leg.
+pub(crate) fn widths(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId, Vec<u32>> {
+    let seen = targets.iter().map(|(group, target)| (*group, target.shuffle.widths()));
+    let seen = seen.filter(|(_, widths)| !widths.is_empty());
+    seen.map(|(group, widths)| (group, widths.into_iter().map(|width| width as u32).collect())).collect()
+}
+
 /// How many partitions a group must have; `None`: as its data asks for.
 pub(crate) fn exact_partitions(job: &Job, group: NodeId) -> Option<usize> {
-    let node = job.plan.graph.node(group);
-    let default = match &node.op {
-        Op::Group(Group::Gather | Group::Merge { .. } | Group::Limit { .. }) => Some(1),
-        Op::Group(Group::ByKey { key: plan::Key::Columns(key), .. }) if key.is_empty() => return Some(1),
-        _ => job.partitions,
-    };
-    node.partitions.or(default).map(|partitions| partitions.max(1) as usize)
+    schedule::exact_partitions(&job.plan, group, job.partitions)
 }
 
 fn buckets(job: &Job, group: NodeId) -> usize {
-    exact_partitions(job, group).unwrap_or_else(|| match job.plan.graph.node(group).op {
-        Op::Group(Group::RoundRobin) => job.run.threads,
-        _ => job.run.threads * FINE_BUCKETS,
-    })
+    schedule::buckets(&job.plan, group, job.partitions, job.run.threads)
 }
 
 fn map(
@@ -98,7 +108,8 @@ pub(crate) fn reach(stage: &Mscr, channel: usize, targets: &BTreeMap<NodeId, Arc
     Reach { nodes, groups: fed.collect() }
 }
 
-fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
+/// Runs one map task.
+pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
     let mut out = if input.is_stored() { chain.stored(input.collection)? } else { chain.collection(input.collection)? };

@@ -7,7 +7,7 @@ use crate::shuffle::lock;
 use crate::{Error, Result};
 
 /// Chains of fused steps nest one call per step, and Lua and file readers have frames of their own.
-const STACK: usize = 32 << 20;
+pub const STACK: usize = 32 << 20;
 
 /// Runs `task(0)`, ..., `task(count - 1)` on `threads` threads; returns after all of them ended.
 ///

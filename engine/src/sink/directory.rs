@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use plan::Mode;
 
-use super::SinkError;
 use super::error::on;
 use super::made::Made;
 use super::part::Staged;
-use super::place::{Appended, SUCCESS, is_data, names_in, unique};
+use super::place::{Appended, SUCCESS, is_data, names_in};
 use super::swap::swap;
+use super::{SinkError, manifest};
 
 /// A directory that a sink writes into.
 #[derive(Debug)]
@@ -25,7 +25,9 @@ pub(super) struct Directory {
     mode: Mode,
     appended: Option<Appended>,
     /// Dropped last: the staging directory may be in a directory that it made.
-    _made: Option<Made>,
+    made: Option<Made>,
+    /// Whether a manifest has what is staged: nothing is removed then.
+    handed_over: bool,
 }
 
 /// How files become visible.
@@ -38,20 +40,20 @@ enum How {
 }
 
 impl Directory {
-    /// Checks the target and makes a staging directory. `base`: the directory of the flow.
-    pub(super) fn open(target: &Path, mode: Mode, base: &Path) -> Result<Directory, SinkError> {
+    /// Checks the target and makes a staging directory, which `tag` names. `base`: the directory of the flow.
+    pub(super) fn open(target: &Path, mode: Mode, base: &Path, tag: &str) -> Result<Directory, SinkError> {
         match std::fs::metadata(target) {
-            Ok(found) if found.is_dir() => Directory::open_existing(target, mode, base),
+            Ok(found) if found.is_dir() => Directory::open_existing(target, mode, base, tag),
             Ok(_) => Err(SinkError::NotADirectory { path: target.to_path_buf() }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let made = Made::directory(target).map_err(on("make the directory", target))?;
-                Directory::one_by_one(target, mode, Some(made))
+                Directory::one_by_one(target, mode, Some(made), tag)
             }
             Err(error) => Err(on("look at", target)(error)),
         }
     }
 
-    fn open_existing(target: &Path, mode: Mode, base: &Path) -> Result<Directory, SinkError> {
+    fn open_existing(target: &Path, mode: Mode, base: &Path, tag: &str) -> Result<Directory, SinkError> {
         let target = target.canonicalize().map_err(on("look at", target))?;
         match mode {
             Mode::Fail => refuse_data(&target)?,
@@ -60,22 +62,22 @@ impl Directory {
                 if base.canonicalize().is_ok_and(|base| base.starts_with(&target)) {
                     return Err(SinkError::HoldsFlow { path: target });
                 }
-                if let Some(staging) = staging_beside(&target)? {
+                if let Some(staging) = staging_beside(&target, tag)? {
                     let (how, appended) = (How::Swap, None);
-                    return Ok(Directory { target, staging, how, mode, appended, _made: None });
+                    return Ok(Directory { target, staging, how, mode, appended, made: None, handed_over: false });
                 }
             }
         }
-        Directory::one_by_one(&target, mode, None)
+        Directory::one_by_one(&target, mode, None, tag)
     }
 
-    fn one_by_one(target: &Path, mode: Mode, made: Option<Made>) -> Result<Directory, SinkError> {
-        let staging = target.join(format!("_staging-{}", unique()));
+    fn one_by_one(target: &Path, mode: Mode, made: Option<Made>, tag: &str) -> Result<Directory, SinkError> {
+        let staging = inside(target, tag);
         std::fs::create_dir(&staging).map_err(on("make the directory", &staging))?;
-        let mut directory =
-            Directory { target: target.to_path_buf(), staging, how: How::OneByOne, mode, appended: None, _made: made };
+        let (target, how, appended) = (target.to_path_buf(), How::OneByOne, None);
+        let mut directory = Directory { target, staging, how, mode, appended, made, handed_over: false };
         if mode == Mode::Append {
-            directory.appended = Some(Appended::behind(names_in(target)?.iter().map(String::as_str)));
+            directory.appended = Some(Appended::behind(names_in(&directory.target)?.iter().map(String::as_str)));
         }
         Ok(directory)
     }
@@ -87,6 +89,30 @@ impl Directory {
 
     pub(super) fn appended(&self) -> Option<&Appended> {
         self.appended.as_ref()
+    }
+
+    /// Leaves what is staged to whoever commits it by this description.
+    pub(super) fn hand_over(&mut self, staged: &[Staged]) -> Result<manifest::Directory, SinkError> {
+        let names = |staged: &Staged| match staged {
+            Staged::File(name) => name.clone(),
+            Staged::Upload(_) | Staged::EmptyObject(_) => unreachable!("directories take files"),
+        };
+        let how = match self.how {
+            How::Swap => {
+                mark(&self.staging)?;
+                manifest::How::Swap { inode: std::fs::metadata(&self.staging).map_err(on("look at", &self.staging))?.ino() }
+            }
+            How::OneByOne => {
+                let old = if self.mode == Mode::Replace { data_in(&self.target)? } else { Vec::new() };
+                manifest::How::OneByOne { files: staged.iter().map(names).collect(), old }
+            }
+        };
+        sync(&self.staging)?;
+        self.handed_over = true;
+        if let Some(made) = self.made.take() {
+            made.keep();
+        }
+        Ok(manifest::Directory { target: self.target.clone(), staging: self.staging.clone(), how })
     }
 
     /// Makes the staged files visible, then the marker.
@@ -138,6 +164,9 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        if self.handed_over {
+            return;
+        }
         match std::fs::remove_dir_all(&self.staging) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(path = %self.staging.display(), %error, "a staging directory could not be removed");
@@ -173,17 +202,27 @@ impl Drop for Moves {
     }
 }
 
+/// The staging directory inside a target.
+pub(super) fn inside(target: &Path, tag: &str) -> PathBuf {
+    target.join(format!("_staging-{tag}"))
+}
+
+/// The staging directory beside a target; `None` for one without a name.
+pub(super) fn beside(target: &Path, tag: &str) -> Option<PathBuf> {
+    let name = target.file_name()?.to_string_lossy();
+    Some(target.parent()?.join(format!(".{name}.staging-{tag}")))
+}
+
 /// A staging directory beside one that is to be replaced as a whole; `None` where it cannot be: it holds more than a sink's
 /// files, is a mount point, or its parent cannot be written.
-fn staging_beside(target: &Path) -> Result<Option<PathBuf>, SinkError> {
-    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else { return Ok(None) };
+fn staging_beside(target: &Path, tag: &str) -> Result<Option<PathBuf>, SinkError> {
+    let (Some(parent), Some(staging)) = (target.parent(), beside(target, tag)) else { return Ok(None) };
     let old = std::fs::metadata(target).map_err(on("look at", target))?;
     let mounted = std::fs::metadata(parent).map_err(on("look at", parent))?.dev() != old.dev();
     let is_of_sink = |name: &String| is_data(name) || name == SUCCESS;
     if mounted || !names_in(target)?.iter().all(is_of_sink) {
         return Ok(None);
     }
-    let staging = parent.join(format!(".{}.staging-{}", name.to_string_lossy(), unique()));
     match std::fs::create_dir(&staging) {
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => return Ok(None),
         result => result.map_err(on("make the directory", &staging))?,
@@ -210,13 +249,13 @@ fn data_in(target: &Path) -> Result<Vec<OsString>, SinkError> {
 }
 
 /// Writes the marker.
-fn mark(directory: &Path) -> Result<(), SinkError> {
+pub(super) fn mark(directory: &Path) -> Result<(), SinkError> {
     let path = directory.join(SUCCESS);
     File::create(&path).and_then(|file| file.sync_all()).map_err(on("write", &path))?;
     sync(directory)
 }
 
 /// Makes the names in a directory as durable as the files.
-fn sync(directory: &Path) -> Result<(), SinkError> {
+pub(super) fn sync(directory: &Path) -> Result<(), SinkError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(on("write", directory))
 }

@@ -23,6 +23,8 @@ pub enum SinkError {
         #[source]
         source: io::Error,
     },
+    #[error("what was staged in {path:?} is gone")]
+    Gone { path: PathBuf },
     #[error("{url:?} is not a path or URL that a sink can write to")]
     Path { url: String },
     #[error(transparent)]

@@ -9,7 +9,7 @@ use super::parquet::Tables;
 use super::part::Staged;
 use super::place::Place;
 use super::rows::Encoder;
-use super::{SinkError, lines, parquet};
+use super::{SinkError, lines, manifest, parquet};
 use crate::{Error, Result, RowSink, RunContext, TaskContext};
 
 /// What kind of files a sink makes.
@@ -53,6 +53,7 @@ impl Files {
         path: &str,
         mode: plan::Mode,
         run: &Arc<RunContext>,
+        tag: &str,
     ) -> Result<Files, SinkError> {
         let form = match Encoder::new(&shape.format, shape.fields.as_ref()) {
             Some(encoder) => Form::Lines(Lines::new(encoder)),
@@ -61,7 +62,7 @@ impl Files {
         let shared = Shared {
             step: step.to_owned(),
             run: Arc::clone(run),
-            place: Place::open(path, mode, run)?,
+            place: Place::open(path, mode, run, tag)?,
             ordered: shape.ordered,
             ending: ending(&shape.format),
             bytes: AtomicU64::new(0),
@@ -91,6 +92,13 @@ impl Files {
             });
         }
         Ok(())
+    }
+
+    /// Leaves what was prepared to whoever commits it, and says how many files it is.
+    pub(super) fn hand_over(mut self) -> Result<(manifest::Place, usize), SinkError> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let files = prepared.len();
+        Ok((self.shared.place.hand_over(prepared)?, files))
     }
 
     /// Makes what was prepared visible.

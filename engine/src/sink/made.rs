@@ -38,6 +38,14 @@ impl Made {
         Ok(claim)
     }
 
+    /// The directories stay, empty or not.
+    pub(super) fn keep(mut self) {
+        let mut made = lock();
+        for directory in self.0.drain(..) {
+            made.remove(&directory);
+        }
+    }
+
     fn release(&mut self, made: &mut BTreeMap<PathBuf, usize>) {
         while let Some(directory) = self.0.pop() {
             match made.get_mut(&directory) {

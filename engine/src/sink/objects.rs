@@ -5,10 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use plan::Mode;
 
-use super::SinkError;
 use super::error::on;
 use super::part::{Part, Staged};
 use super::place::{Appended, SUCCESS, is_data};
+use super::{SinkError, manifest};
 use crate::store::{Location, Object};
 
 /// A prefix that a sink writes below.
@@ -66,6 +66,22 @@ impl Prefix {
             }
         }
         Ok(marker.put(Bytes::new())?)
+    }
+
+    /// Leaves the uploads to whoever completes them by this description.
+    pub(super) fn hand_over(&self, staged: Vec<Staged>) -> Result<manifest::Prefix, SinkError> {
+        let upload = |staged| match staged {
+            Staged::Upload(upload) => upload.hand_over(),
+            Staged::EmptyObject(location) => manifest::Upload { url: location.url().to_string(), id: None, tags: Vec::new() },
+            Staged::File(_) => unreachable!("object stores take uploads"),
+        };
+        let old = if self.mode == Mode::Replace { self.data()? } else { Vec::new() };
+        Ok(manifest::Prefix {
+            marker: self.location.child(SUCCESS)?.url().to_string(),
+            replace: self.mode == Mode::Replace,
+            old: old.iter().map(|object| object.location.url().to_string()).collect(),
+            uploads: staged.into_iter().map(upload).collect(),
+        })
     }
 
     fn complete(&self, staged: Vec<Staged>) -> Result<Vec<Location>, SinkError> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::SinkError;
 use super::error::on;
+use super::{SinkError, manifest};
 use crate::store::Location;
 
 /// How large the parts of an upload are; stores take at most 10,000 of them, so later ones are larger.
@@ -148,6 +148,12 @@ impl Upload {
         }
         self.id = None;
         Ok(())
+    }
+
+    /// Leaves the upload to whoever completes it by this description.
+    pub(super) fn hand_over(mut self) -> manifest::Upload {
+        let (url, tags) = (self.location.url().to_string(), std::mem::take(&mut self.tags));
+        manifest::Upload { url, id: self.id.take(), tags }
     }
 
     pub(super) fn location(&self) -> &Location {

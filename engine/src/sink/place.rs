@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::SinkError;
 use super::directory::Directory;
 use super::error::on;
 use super::objects::Prefix;
 use super::part::{Part, Staged};
+use super::{SinkError, manifest};
 use crate::{RunContext, Stores};
 
 /// The marker of a sink that committed.
@@ -21,10 +21,10 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Opens the place of a path as the flow has it.
-    pub(super) fn open(path: &str, mode: plan::Mode, run: &RunContext) -> Result<Place, SinkError> {
+    /// Opens the place of a path as the flow has it; `tag` names what is staged.
+    pub(super) fn open(path: &str, mode: plan::Mode, run: &RunContext, tag: &str) -> Result<Place, SinkError> {
         if let Some(local) = local_path(path)? {
-            return Directory::open(&run.base.join(local), mode, &run.base).map(Place::Directory);
+            return Directory::open(&run.base.join(local), mode, &run.base, tag).map(Place::Directory);
         }
         Prefix::open(run.stores.locate(path)?, mode, &run.scratch).map(Place::Objects)
     }
@@ -54,6 +54,14 @@ impl Place {
         match appended {
             None => format!("part-{number:05}.{ending}"),
             Some(appended) => format!("part-{:05}-{}.{ending}", appended.first + number, appended.id),
+        }
+    }
+
+    /// Leaves what is staged to whoever commits it by this description.
+    pub(super) fn hand_over(&mut self, staged: Vec<Staged>) -> Result<manifest::Place, SinkError> {
+        match self {
+            Place::Directory(directory) => directory.hand_over(&staged).map(manifest::Place::Directory),
+            Place::Objects(prefix) => prefix.hand_over(staged).map(manifest::Place::Objects),
         }
     }
 
@@ -98,7 +106,7 @@ pub(super) fn is_data(name: &str) -> bool {
 }
 
 /// The path of a local place, `None` for an object store's.
-fn local_path(path: &str) -> Result<Option<PathBuf>, SinkError> {
+pub(super) fn local_path(path: &str) -> Result<Option<PathBuf>, SinkError> {
     if !Stores::is_url(path) {
         return Ok(Some(PathBuf::from(path)));
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SinkError;
-use crate::printf::Format;
+use crate::printf::{Format, MisfitError};
 use crate::{Batch, BatchLog, Error, Result, RowSink, RunContext, TaskContext, Val, text};
 
 /// How many bytes a task collects before it takes the lock.
@@ -17,10 +17,31 @@ const BLOCK: usize = 64 << 10;
 /// What a block of whole lines is written to.
 type Destination = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
+/// How a row becomes a line: by C printf verbs, or its fields with tabs between.
+#[derive(Debug)]
+pub(crate) struct LineFormat(Option<Format>);
+
+impl LineFormat {
+    /// Of `write.stdout.format`.
+    pub(crate) fn new(format: Option<&str>) -> Result<LineFormat, SinkError> {
+        Ok(LineFormat(format.map(Format::parse).transpose()?))
+    }
+
+    /// Appends a row's line, with its end.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, row: &[Val<'_>]) -> Result<(), MisfitError> {
+        match &self.0 {
+            Some(format) => format.write(out, row)?,
+            None => text::write_row(out, row),
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
 /// Standard output as the sink of one step.
 pub(super) struct Stdout {
     step: String,
-    format: Option<Format>,
+    format: LineFormat,
     ordered: bool,
     run: Arc<RunContext>,
     bytes: AtomicU64,
@@ -55,7 +76,7 @@ impl Stdout {
     ) -> Result<Stdout, SinkError> {
         Ok(Stdout {
             step: step.to_owned(),
-            format: format.map(Format::parse).transpose()?,
+            format: LineFormat::new(format)?,
             ordered,
             run: Arc::clone(run),
             bytes: AtomicU64::new(0),
@@ -78,15 +99,6 @@ impl Stdout {
 
     fn lock(&self) -> MutexGuard<'_, Output> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn encode(&self, out: &mut Vec<u8>, row: &[Val<'_>]) -> Result<(), crate::printf::MisfitError> {
-        match &self.format {
-            Some(format) => format.write(out, row)?,
-            None => text::write_row(out, row),
-        }
-        out.push(b'\n');
-        Ok(())
     }
 
     fn new_log(&self) -> BatchLog {
@@ -167,7 +179,7 @@ impl Writer {
 
 impl RowSink for Writer {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        self.stdout.encode(&mut self.block, row).map_err(|error| self.ctx.fail(&self.stdout.step, Some(row), error))?;
+        self.stdout.format.write(&mut self.block, row).map_err(|error| self.ctx.fail(&self.stdout.step, Some(row), error))?;
         if self.block.len() >= BLOCK { self.flush() } else { Ok(()) }
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use plan::Format;
+use serde::{Deserialize, Serialize};
 
 use super::file::{Compression, SourceFile};
 use super::index::Syntax;
@@ -17,7 +18,7 @@ pub(super) struct Piece {
 }
 
 /// Which part of a file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Extent {
     Whole,
     /// The lines that begin in the range.

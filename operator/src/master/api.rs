@@ -107,7 +107,10 @@ pub enum RunPhase {
     Committing,
     Succeeded,
     /// Reason (as of the condition `Failed`: UdfError, BackoffLimitExceeded, DataLost, Invalid, Stalled, ...) and message.
-    Failed { reason: String, message: String },
+    Failed {
+        reason: String,
+        message: String,
+    },
 }
 
 impl RunPhase {

@@ -5,23 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{CollectionId, Group, InputChannel, Mscr, NodeId, Op, OutputChannel, Plan};
+use crate::{CollectionId, Group, InputChannel, Mscr, NodeId, Op, OutputChannel, Plan};
 
 use super::order::{Unit, side_inputs, stage_nodes, unit_reads};
 
 /// Where a forwarded collection's rows go: read `read` of channel `channel` of a later stage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Forward {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
     /// The unit (in the order of the run) that makes it.
-    pub(crate) from: usize,
+    pub from: usize,
     /// The unit that reads it.
-    pub(crate) to: usize,
-    pub(crate) channel: usize,
-    pub(crate) read: usize,
+    pub to: usize,
+    pub channel: usize,
+    pub read: usize,
 }
 
 /// All forwarded collections of a run.
-pub(crate) fn forwards(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId, Forward> {
+#[must_use]
+pub fn forwards(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId, Forward> {
     let made = makers(plan, order);
     let readers = readers(plan, order);
     let mut found = BTreeMap::new();

@@ -1,21 +1,26 @@
-//! In which order stages and operates run, and when what they made can be forgotten.
+//! In which order stages and operates run, what they read, and when what they made can be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::mscr::After;
-use plan::{CollectionId, Mscr, NodeId, Op, Plan};
-
-use crate::{Error, Result};
+use crate::{After, CollectionId, Mscr, NodeId, Op, OutputChannel, Plan};
 
 /// One thing to run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Unit<'p> {
+pub enum Unit<'p> {
     Stage(&'p Mscr),
     Operate(NodeId),
 }
 
+/// A plan that cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stages wait for each other")]
+pub struct Cyclic;
+
 /// All units, each behind those that it waits for; stages in the plan's order where there is a choice.
-pub(crate) fn units(plan: &Plan) -> Result<Vec<Unit<'_>>> {
+///
+/// # Errors
+/// [`Cyclic`].
+pub fn units(plan: &Plan) -> Result<Vec<Unit<'_>>, Cyclic> {
     let stages = plan.mscrs.iter().map(|stage| (After::Mscr(stage.id), Unit::Stage(stage), &stage.after));
     let operates =
         plan.operates.iter().map(|operate| (After::Operate(operate.node), Unit::Operate(operate.node), &operate.after));
@@ -23,7 +28,7 @@ pub(crate) fn units(plan: &Plan) -> Result<Vec<Unit<'_>>> {
     let (mut done, mut order) = (BTreeSet::new(), Vec::new());
     while !open.is_empty() {
         let Some(at) = open.iter().position(|(_, _, after)| after.iter().all(|id| done.contains(id))) else {
-            return Err(Error::Plan("stages wait for each other".to_owned()));
+            return Err(Cyclic);
         };
         let (id, unit, _) = open.remove(at);
         done.insert(id);
@@ -33,7 +38,8 @@ pub(crate) fn units(plan: &Plan) -> Result<Vec<Unit<'_>>> {
 }
 
 /// Per collection the index of the last unit that reads it, in the order of `units`; a flatten's readers read its inputs.
-pub(crate) fn last_reads(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId, usize> {
+#[must_use]
+pub fn last_reads(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId, usize> {
     let mut last = BTreeMap::new();
     for (index, unit) in order.iter().enumerate() {
         last.extend(unit_reads(plan, unit).into_iter().map(|collection| (collection, index)));
@@ -42,14 +48,15 @@ pub(crate) fn last_reads(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<Collection
 }
 
 /// What a unit reads from outside, once per edge: a flatten counts as its inputs, a source with `pathsFrom` as its paths.
-pub(crate) fn unit_reads(plan: &Plan, unit: &Unit<'_>) -> Vec<CollectionId> {
+#[must_use]
+pub fn unit_reads(plan: &Plan, unit: &Unit<'_>) -> Vec<CollectionId> {
     let (mut open, mut reads) = (Vec::new(), Vec::new());
     match unit {
         Unit::Operate(node) => open.extend(side_inputs(plan, *node)),
         Unit::Stage(stage) => open.extend(stage_reads(plan, stage)),
     }
     while let Some(collection) = open.pop() {
-        let producer = plan.graph.node(plan.graph.collection(collection).producer);
+        let producer = plan.graph.producer(collection);
         if matches!(producer.op, Op::Flatten { .. } | Op::Read(_)) {
             open.extend(&producer.inputs);
         }
@@ -59,7 +66,8 @@ pub(crate) fn unit_reads(plan: &Plan, unit: &Unit<'_>) -> Vec<CollectionId> {
 }
 
 /// The side inputs of a node.
-pub(crate) fn side_inputs(plan: &Plan, node: NodeId) -> Vec<CollectionId> {
+#[must_use]
+pub fn side_inputs(plan: &Plan, node: NodeId) -> Vec<CollectionId> {
     plan.graph.node(node).side_inputs.iter().map(|side| side.from).collect()
 }
 
@@ -72,13 +80,30 @@ fn stage_reads(plan: &Plan, stage: &Mscr) -> Vec<CollectionId> {
 }
 
 /// All nodes that a stage runs: mappers, groups, reducers.
-pub(crate) fn stage_nodes(stage: &Mscr) -> Vec<NodeId> {
+#[must_use]
+pub fn stage_nodes(stage: &Mscr) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = stage.inputs.iter().flat_map(|input| input.does.iter().copied()).collect();
     for output in &stage.outputs {
-        if let plan::OutputChannel::Group { group, reduce, .. } = output {
+        if let OutputChannel::Group { group, reduce, .. } = output {
             nodes.push(*group);
             nodes.extend(reduce);
         }
     }
     nodes
+}
+
+/// The collections whose rows are stored: what is materialized, and what a materialized flatten is made of.
+#[must_use]
+pub fn kept(plan: &Plan) -> BTreeSet<CollectionId> {
+    let mut kept = BTreeSet::new();
+    let mut open: Vec<CollectionId> = plan.materialized.iter().copied().collect();
+    while let Some(collection) = open.pop() {
+        let producer = plan.graph.producer(collection);
+        if matches!(producer.op, Op::Flatten { .. }) {
+            open.extend(&producer.inputs);
+        } else {
+            kept.insert(collection);
+        }
+    }
+    kept
 }

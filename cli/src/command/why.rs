@@ -1,0 +1,75 @@
+//! `gleamflow why`: why a flow waits, in the cluster's own words.
+
+use clap::Args;
+use crds::GleamFlow;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{Api, ListParams};
+
+use crate::cluster::{self, Cluster, Target};
+use crate::failure::Failure;
+use crate::output;
+
+/// Say why a flow does not go on
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The flow
+    name: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Why {
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        self.target.run(async |cluster: Cluster| {
+            let flow = cluster.flow(&self.name).await?;
+            let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
+            let pods = pods.list(&selector).await.map_err(|error| cluster.told(error, "list executors"))?;
+            let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            let of_flow = ListParams::default().fields(&format!("involvedObject.name={}", self.name));
+            let events = events.list(&of_flow).await.map_err(|error| cluster.told(error, "list events"))?;
+            output::print(explained(&flow, &pods.items, &events.items))
+        })
+    }
+}
+
+fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
+    let status = cluster::status(flow);
+    let mut text = format!("{}: {}", flow.metadata.name.as_deref().unwrap_or_default(), cluster::phase(&status));
+    match (&status.reason, &status.message) {
+        (Some(reason), Some(message)) => text.push_str(&format!(" ({reason}): {message}\n")),
+        (Some(reason), None) => text.push_str(&format!(" ({reason})\n")),
+        (None, _) => text.push('\n'),
+    }
+    if status.observed_generation < flow.metadata.generation.unwrap_or(0) {
+        text.push_str("  no operator has seen this version of the flow: is one running, and does it serve this namespace?\n");
+    }
+    for condition in &status.conditions {
+        let good_when_true = !matches!(condition.type_.as_str(), "Failed" | "Stalled" | "Reconciling" | "Suspended");
+        if (condition.status == "True") != good_when_true && !condition.message.is_empty() {
+            text.push_str(&format!(
+                "  {} is {} ({}): {}\n",
+                condition.type_, condition.status, condition.reason, condition.message
+            ));
+        }
+    }
+    pods.iter().filter_map(waiting).for_each(|line| text.push_str(&line));
+    for event in events.iter().rev().take(5) {
+        let (reason, message) = (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+        text.push_str(&format!("  event {reason}: {message}\n"));
+    }
+    text
+}
+
+/// Why a pod does not run, where it does not.
+fn waiting(pod: &Pod) -> Option<String> {
+    let (name, status) = (pod.metadata.name.as_deref()?, pod.status.as_ref()?);
+    let unscheduled =
+        status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        return Some(format!("  pod {name}: {}\n", condition.message.as_deref().unwrap_or("not scheduled")));
+    }
+    let container = status.container_statuses.iter().flatten().find_map(|container| container.state.as_ref()?.waiting.clone())?;
+    let (reason, message) = (container.reason.unwrap_or_default(), container.message.unwrap_or_default());
+    Some(format!("  pod {name}: {reason} {message}\n"))
+}

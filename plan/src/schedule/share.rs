@@ -1,0 +1,108 @@
+//! How a shuffle is shared by reduce tasks: exact where the flow says how many partitions there are, by size where it is free.
+
+use std::ops::Range;
+
+use crate::{Group, Key, NodeId, Op, Plan};
+
+/// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread or slot, which reduce
+/// tasks then share.
+pub const FINE_BUCKETS: usize = 8;
+/// A reduce task has about this many bytes where the number of partitions is free: enough to be worth a task.
+pub const TASK_BYTES: u64 = 4 << 20;
+
+/// How many partitions a group must have; `None`: as its data asks for. `default`: that of the run (`--partitions`).
+#[must_use]
+pub fn exact_partitions(plan: &Plan, group: NodeId, default: Option<u32>) -> Option<usize> {
+    let node = plan.graph.node(group);
+    let default = match &node.op {
+        Op::Group(Group::Gather | Group::Merge { .. } | Group::Limit { .. }) => Some(1),
+        Op::Group(Group::ByKey { key: Key::Columns(key), .. }) if key.is_empty() => return Some(1),
+        _ => default,
+    };
+    node.partitions.or(default).map(|partitions| partitions.max(1) as usize)
+}
+
+/// In how many buckets the shuffle of a group is written; `workers`: threads or slots that share it.
+#[must_use]
+pub fn buckets(plan: &Plan, group: NodeId, default: Option<u32>, workers: usize) -> usize {
+    exact_partitions(plan, group, default).unwrap_or_else(|| match plan.graph.node(group).op {
+        Op::Group(Group::RoundRobin) => workers,
+        _ => workers * FINE_BUCKETS,
+    })
+}
+
+/// Whether a group's rows go into sorted runs instead of buckets.
+#[must_use]
+pub fn is_sort(plan: &Plan, group: NodeId) -> bool {
+    matches!(plan.graph.node(group).op, Op::Group(Group::Sort { .. } | Group::Merge { .. }))
+}
+
+/// How many tasks a number of bytes is worth.
+#[must_use]
+pub fn free_tasks(bytes: u64, workers: usize) -> usize {
+    usize::try_from(bytes / TASK_BYTES).unwrap_or(usize::MAX).clamp(1, workers.max(1) * 4)
+}
+
+/// Neighbouring buckets of these sizes put together until a task has enough to do; at least one task, even of nothing.
+#[must_use]
+pub fn coalesce(sizes: impl IntoIterator<Item = u64>) -> Vec<Range<usize>> {
+    let (mut ranges, mut begin, mut bytes, mut end) = (Vec::new(), 0, 0, 0);
+    for size in sizes {
+        bytes += size;
+        end += 1;
+        if bytes >= TASK_BYTES {
+            ranges.push(begin..end);
+            (begin, bytes) = (end, 0);
+        }
+    }
+    if begin < end {
+        ranges.push(begin..end);
+    }
+    ranges
+}
+
+/// Places that cut sorted runs into at most `parts` ranges of about the same size, given the places where frames of about the
+/// same size begin: range `i` lies between bounds `i - 1` and `i`. Equal rows are never cut apart.
+#[must_use]
+pub fn bounds<P: Ord + Clone>(mut firsts: Vec<&P>, parts: usize) -> Vec<P> {
+    firsts.sort_unstable();
+    let mut bounds: Vec<P> =
+        (1..parts).filter_map(|part| firsts.get(part * firsts.len() / parts)).map(|at| (*at).clone()).collect();
+    bounds.dedup();
+    // Nothing lies before the smallest first row.
+    bounds.retain(|bound| firsts.first().is_some_and(|first| *first < bound));
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_buckets_share_a_task_and_large_ones_have_their_own() {
+        let ranges = |sizes: &[u64]| coalesce(sizes.iter().copied());
+        assert_eq!(ranges(&[0, 0, 0]), [0..3]);
+        assert_eq!(ranges(&[TASK_BYTES, 1, 1, TASK_BYTES, 5]), [0..1, 1..4, 4..5]);
+        assert_eq!(ranges(&[TASK_BYTES, TASK_BYTES]), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn bounds_are_places_of_rows_and_never_cut_equal_ones_apart() {
+        fn check(firsts: &[u32], parts: usize, expected: &[u32]) {
+            assert_eq!(bounds(firsts.iter().collect(), parts), expected);
+        }
+        check(&[1, 2, 3, 4], 2, &[3]);
+        check(&[4, 2, 3, 1], 4, &[2, 3, 4]);
+        check(&[5, 5, 5, 5], 3, &[]);
+        check(&[5, 5, 5, 9], 4, &[9]);
+        check(&[], 4, &[]);
+        check(&[7], 1, &[]);
+    }
+
+    #[test]
+    fn bytes_are_worth_tasks_within_what_the_workers_can_take() {
+        assert_eq!(free_tasks(0, 4), 1);
+        assert_eq!(free_tasks(3 * TASK_BYTES, 4), 3);
+        assert_eq!(free_tasks(u64::MAX, 4), 16);
+    }
+}
