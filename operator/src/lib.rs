@@ -23,6 +23,7 @@ pub mod decide;
 pub mod events;
 pub mod http;
 pub mod lead;
+pub mod logging;
 pub mod manifest;
 pub mod master;
 pub mod metrics;

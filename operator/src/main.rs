@@ -13,7 +13,7 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
-    tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false).with_env_filter(filter).init();
+    tracing_subscriber::fmt().with_env_filter(filter).event_format(operator::logging::JsonLines).init();
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
         Err(error) => {

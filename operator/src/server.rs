@@ -23,6 +23,7 @@ pub enum Kind {
     Event,
     TokenReview,
     SubjectAccessReview,
+    SelfSubjectAccessReview,
 }
 
 impl Kind {
@@ -44,6 +45,9 @@ impl Kind {
             Kind::Event => ("", "v1", "Event", "events"),
             Kind::TokenReview => ("authentication.k8s.io", "v1", "TokenReview", "tokenreviews"),
             Kind::SubjectAccessReview => ("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews"),
+            Kind::SelfSubjectAccessReview => {
+                ("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews")
+            }
         }
     }
 
@@ -114,4 +118,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Deletes it; with a uid, only that very object.
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError>;
     async fn delete_all(&self, kind: Kind, namespace: &str, labels: &str) -> Result<(), ApiError>;
+    /// The keys that check the cluster's service-account tokens: a JSON web key set.
+    async fn published_keys(&self) -> Result<Value, ApiError>;
+    /// A review of what the bearer of a token may do, asked by the bearer itself.
+    async fn access(&self, token: &str, resource_attributes: &Value) -> Result<Value, ApiError>;
 }

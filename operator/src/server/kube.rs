@@ -140,6 +140,32 @@ impl Server for KubeServer {
         }
         Ok(())
     }
+
+    async fn published_keys(&self) -> Result<Value, ApiError> {
+        let request = axum::http::Request::get("/openid/v1/jwks").body(Vec::new());
+        let request = request.map_err(|error| ApiError::Invalid(error.to_string()))?;
+        self.client.request(request).await.map_err(|error| read(&error))
+    }
+
+    async fn access(&self, token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
+        ask_as(token, resource_attributes).await
+    }
+}
+
+/// Posts a review with the bearer's own token.
+async fn ask_as(token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
+    let unavailable = |error: &dyn std::error::Error| ApiError::Unavailable(chain(error));
+    let mut config = kube::Config::infer().await.map_err(|error| unavailable(&error))?;
+    config.auth_info = kube::config::AuthInfo { token: Some(token.trim().to_owned().into()), ..kube::config::AuthInfo::default() };
+    let client = Client::try_from(config).map_err(|error| unavailable(&error))?;
+    let kind = Kind::SelfSubjectAccessReview;
+    let review = serde_json::json!({
+        "apiVersion": kind.api_version(), "kind": kind.names().2, "metadata": {},
+        "spec": {"resourceAttributes": resource_attributes},
+    });
+    let review: DynamicObject = serde_json::from_value(review).map_err(|error| ApiError::Invalid(error.to_string()))?;
+    let api: Api<DynamicObject> = Api::all_with(client, &resource(kind));
+    api.create(&PostParams::default(), &review).await.map(plain).map_err(|error| read(&error))
 }
 
 fn plain(object: DynamicObject) -> Value {
