@@ -7,6 +7,7 @@
 //! A YAML 1.1 reader (kubectl) and a 1.2 reader must see the same flow in the file; where they would not, that is a problem.
 
 mod check;
+mod plain;
 mod places;
 mod problem;
 mod scalar;
@@ -16,6 +17,7 @@ mod tree;
 mod tests;
 
 pub use places::SourceMap;
+pub use plain::read_yaml;
 pub use problem::{Place, Problem};
 
 use std::sync::LazyLock;

@@ -120,6 +120,9 @@ pub struct Run {
     /// How it ended, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+    /// Whether what it left (output, record) has been removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 /// One stage of a run.

@@ -13,4 +13,25 @@
 //! Two state machines without I/O hold all rules: `decide` for objects, `run::Machine` for tasks. Everything else carries
 //! what they say to the API server, to slots and to agents.
 
+pub mod accept;
+pub mod agents;
+pub mod authority;
+pub mod cache;
+pub mod config;
+pub mod controller;
+pub mod decide;
+pub mod events;
+pub mod http;
+pub mod lead;
+pub mod logging;
+pub mod manifest;
 pub mod master;
+pub mod metrics;
+pub mod naming;
+pub mod operate;
+pub mod queue;
+pub mod record;
+pub mod review;
+pub mod server;
+pub mod view;
+pub mod watch;

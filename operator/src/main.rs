@@ -1,3 +1,46 @@
 //! `gleamflow-operator`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use operator::config::{Arguments, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code for a configuration that cannot be used.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    tracing_subscriber::fmt().with_env_filter(filter).event_format(operator::logging::JsonLines).init();
+    let config = match Config::read(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the configuration cannot be used");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(arguments, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Two threads: one may encode a plan while the other answers.
+fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        operator::operate::operate(arguments, config, shutdown).await
+    })
+}

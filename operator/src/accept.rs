@@ -1,0 +1,112 @@
+//! Whether a flow can run here, and the hash of what defines its runs. Pure; the same check as `gleamflow validate`, and what only a
+//! cluster knows.
+
+mod storage;
+
+pub(crate) use storage::MOUNT;
+
+#[cfg(test)]
+mod tests;
+
+use crds::{GleamFlow, GleamFlowSpec};
+use planner::{CheckOptions, FlowProblem};
+use serde_json::json;
+
+use crate::naming;
+
+/// At most so many problems are told at once: a condition's message is read by people.
+const PROBLEMS_TOLD: usize = 10;
+
+/// What `luaFrom` refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prelude {
+    /// The flow has no `luaFrom`.
+    NotAsked,
+    Found(String),
+    /// Why it could not be had.
+    Missing(String),
+}
+
+/// The outcome of the check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    /// Of the fields that define a run; those that only say how it runs here are not in it.
+    pub hash: String,
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a flow is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reason of the condition `Accepted`.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Checks a flow.
+#[must_use]
+pub fn accept(spec: &Result<GleamFlowSpec, String>, prelude: &Prelude) -> Acceptance {
+    match spec {
+        Ok(spec) => Acceptance { hash: run_hash(spec, prelude), refusal: refusal(spec, prelude) },
+        Err(message) => {
+            let message = format!("the spec is not understood: {message}");
+            Acceptance { hash: naming::hash(message.as_bytes()), refusal: Some(Refusal { reason: "Invalid", message }) }
+        }
+    }
+}
+
+/// The flow with `luaFrom` resolved into `lua`: what a run is made from.
+#[must_use]
+pub fn resolved(spec: &GleamFlowSpec, prelude: &Prelude) -> GleamFlowSpec {
+    let mut spec = spec.clone();
+    if let Prelude::Found(lua) = prelude {
+        spec.lua = Some(lua.clone());
+        spec.lua_from = None;
+    }
+    spec
+}
+
+/// Suspending, deadlines, retention and the number of executors change nothing about what a run makes.
+fn run_hash(spec: &GleamFlowSpec, prelude: &Prelude) -> String {
+    let resolved = resolved(spec, prelude);
+    let defining = json!({
+        "steps": resolved.steps, "params": resolved.params, "lua": resolved.lua, "luaFrom": resolved.lua_from,
+        "storage": resolved.storage, "image": resolved.executors.image,
+    });
+    naming::hash(defining.to_string().as_bytes())[..32].to_owned()
+}
+
+fn refusal(spec: &GleamFlowSpec, prelude: &Prelude) -> Option<Refusal> {
+    if let Prelude::Missing(message) = prelude {
+        return Some(Refusal { reason: "ConfigMapNotFound", message: message.clone() });
+    }
+    if spec.cache.enabled {
+        let message = "cache.enabled: reuse of persisted results is not built yet on a cluster; leave it out".to_owned();
+        return Some(Refusal { reason: "Unsupported", message });
+    }
+    let flow = GleamFlow::new("flow", resolved(spec, prelude));
+    let options = CheckOptions { lenient: true, ..CheckOptions::default() };
+    match planner::check_with(&flow, &planner::Facts::new(), &planner::ParamValues::new(), &options) {
+        Err(problems) => Some(Refusal { reason: reason(&problems), message: told(&problems) }),
+        Ok(checked) => storage::refusal(spec, &checked.graph),
+    }
+}
+
+fn reason(problems: &[FlowProblem]) -> &'static str {
+    let class = |problem: &FlowProblem| match problem.path.as_str() {
+        "managedBy" | "scheduling" => "Unsupported",
+        path if path.starts_with("executors.template") => "TemplateRejected",
+        path if path.ends_with("lua") || path == "luaFrom" => "UdfCompileError",
+        path if path.contains(".from") || path.ends_with("pathsFrom") => "UnknownInput",
+        _ => "InvalidGraph",
+    };
+    problems.first().map_or("InvalidGraph", class)
+}
+
+fn told(problems: &[FlowProblem]) -> String {
+    let mut lines: Vec<String> = problems.iter().take(PROBLEMS_TOLD).map(ToString::to_string).collect();
+    if problems.len() > PROBLEMS_TOLD {
+        lines.push(format!("and {} more", problems.len() - PROBLEMS_TOLD));
+    }
+    lines.join("; ")
+}

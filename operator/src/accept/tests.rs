@@ -1,0 +1,68 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn spec(value: Value) -> Result<GleamFlowSpec, String> {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+fn lines(write: Value) -> Value {
+    json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "out", "write": write}]})
+}
+
+fn check(value: Value, reason: &str) {
+    let found = accept(&spec(value.clone()), &Prelude::NotAsked).refusal;
+    assert_eq!(found.as_ref().map_or("accepted", |refusal| refusal.reason), reason, "{value}: {found:?}");
+}
+
+fn with(mut flow: Value, field: &str, value: Value) -> Value {
+    flow[field] = value;
+    flow
+}
+
+#[test]
+fn a_flow_is_refused_by_what_is_wrong_with_it() {
+    let good = lines(json!({"stdout": {}}));
+    check(good.clone(), "accepted");
+    check(json!({"steps": [{"name": "in", "from": ["nobody"], "write": {"stdout": {}}}]}), "UnknownInput");
+    check(json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}), "UdfCompileError");
+    check(with(good.clone(), "managedBy", json!("kueue.x-k8s.io/multikueue")), "Unsupported");
+    check(with(good.clone(), "scheduling", json!({"queueName": "q"})), "Unsupported");
+    check(with(good.clone(), "cache", json!({"enabled": true})), "Unsupported");
+    check(with(good.clone(), "executors", json!({"template": {"spec": {"hostNetwork": true}}})), "TemplateRejected");
+    check(json!({"steps": 3}), "Invalid");
+    let missing = Prelude::Missing("ConfigMap \"c\" is not there".into());
+    assert_eq!(accept(&spec(good), &missing).refusal.map(|refusal| refusal.reason), Some("ConfigMapNotFound"));
+}
+
+#[test]
+fn paths_need_a_volume_that_every_node_sees() {
+    let flow = lines(json!({"text": {"path": "out"}}));
+    let on = |volume: Value| with(flow.clone(), "storage", json!({"volume": volume}));
+    check(flow.clone(), "NoStorage");
+    check(on(json!({"emptyDir": {}})), "NoStorage");
+    check(on(json!({"configMap": {"name": "c"}})), "NoStorage");
+    check(on(json!({"persistentVolumeClaim": {"claimName": "c"}})), "accepted");
+    check(on(json!({"nfs": {"server": "s", "path": "/p"}})), "accepted");
+    check(on(json!({})), "Invalid");
+    check(lines(json!({"text": {"path": "/tmp/out"}})), "NoStorage");
+    check(lines(json!({"text": {"path": "s3://bucket/out"}})), "accepted");
+    let read = json!({"steps": [{"name": "in", "read": {"text": {"paths": ["a.txt"]}}}, {"name": "out", "write": {"stdout": {}}}]});
+    check(read.clone(), "NoStorage");
+    check(with(read, "storage", json!({"volume": {"configMap": {"name": "c"}}})), "accepted");
+}
+
+#[test]
+fn only_what_defines_the_rows_is_in_the_hash() {
+    let flow = lines(json!({"stdout": {}}));
+    let hash = |flow: Value| accept(&spec(flow), &Prelude::NotAsked).hash;
+    let same = [("suspend", json!(true)), ("retention", json!({"podsSeconds": 7})), ("executors", json!({"maxReplicas": 3})), ("rerunNonce", json!("x"))];
+    for (field, value) in same {
+        assert_eq!(hash(with(flow.clone(), field, value)), hash(flow.clone()), "{field}");
+    }
+    assert_ne!(hash(with(flow.clone(), "params", json!([{"name": "p", "value": "1"}]))), hash(flow.clone()));
+    assert_ne!(hash(with(flow.clone(), "lua", json!("x = 1"))), hash(flow.clone()));
+    let from = with(flow, "luaFrom", json!({"configMapKeyRef": {"name": "c", "key": "k"}}));
+    let of = |text: &str| accept(&spec(from.clone()), &Prelude::Found(text.into())).hash;
+    assert_ne!(of("x = 1"), of("x = 2"));
+}

@@ -1,0 +1,45 @@
+//! Keeps the agents' DaemonSet as it should be. For the leader.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::Agent;
+use crate::manifest::agent::{Owner, daemon_set};
+use crate::naming;
+use crate::server::{ApiError, Kind, Ref, Server};
+use crate::view::{list, text};
+
+/// How often it is applied again: somebody may have changed or deleted it.
+pub const EVERY: Duration = Duration::from_secs(60);
+
+/// Applies the DaemonSet, owned by the Deployment that this pod is of.
+///
+/// # Errors
+/// If the API server refuses it or does not answer.
+pub async fn apply(server: &dyn Server, agent: &Agent, namespace: &str, pod: &str, operator: &str) -> Result<(), ApiError> {
+    let owner = deployment(server, namespace, pod).await?;
+    if owner.is_none() {
+        tracing::warn!(namespace, pod, "this pod is of no Deployment: the agents will have no owner");
+    }
+    let wanted = daemon_set(agent, namespace, operator, owner.as_ref());
+    server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await.map(drop)
+}
+
+/// The Deployment of a pod, by way of its ReplicaSet; `None` where the operator is run by hand, outside of the chart.
+async fn deployment(server: &dyn Server, namespace: &str, pod: &str) -> Result<Option<Owner>, ApiError> {
+    let Some(set) = controlled_by(server, &Ref::new(Kind::Pod, namespace, pod), "ReplicaSet").await? else { return Ok(None) };
+    controlled_by(server, &Ref::new(Kind::ReplicaSet, namespace, &set.name), "Deployment").await
+}
+
+async fn controlled_by(server: &dyn Server, object: &Ref, kind: &str) -> Result<Option<Owner>, ApiError> {
+    let object = match server.get(object).await {
+        Ok(object) => object,
+        Err(ApiError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_it = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true) && text(owner, "/kind") == Some(kind);
+    Ok(list(&object, "/metadata/ownerReferences").iter().find(is_it).and_then(|owner| {
+        Some(Owner { name: text(owner, "/name")?.to_owned(), uid: text(owner, "/uid")?.to_owned() })
+    }))
+}

@@ -1,0 +1,224 @@
+//! What watches have told, trimmed; and whether they have caught up with our own writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::server::Kind;
+use crate::view::flow::{self, FlowText};
+use crate::view::{FlowKey, NodeView, PodView, Room, version};
+use crate::{naming, view};
+
+/// The cache. Events of one kind come in order; those of different kinds do not.
+#[derive(Debug, Default)]
+pub struct Cache {
+    flows: HashMap<FlowKey, FlowText>,
+    uids: HashMap<String, FlowKey>,
+    /// Pods by namespace and the label that names their flow.
+    pods: HashMap<FlowKey, BTreeMap<String, Arc<PodView>>>,
+    nodes: BTreeMap<String, NodeView>,
+    /// The newest version of a pod that was told, by namespace.
+    pods_told: HashMap<String, u64>,
+    nodes_known: bool,
+}
+
+/// What a write of ours must show as before the cache can be believed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Flow { version: u64 },
+    Pod { version: u64 },
+    /// Deleted, or on its way.
+    Leaving { name: String, uid: String },
+}
+
+impl Cache {
+    /// An object was made or changed; whose flow that concerns.
+    pub fn apply(&mut self, kind: Kind, object: Value) -> Option<FlowKey> {
+        match kind {
+            Kind::GleamFlow => self.apply_flow(object),
+            Kind::Pod => self.apply_pod(&object),
+            Kind::Node => {
+                self.nodes_known = true;
+                let node = NodeView::read(&object)?;
+                self.nodes.insert(node.name.clone(), node);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// An object is gone.
+    pub fn remove(&mut self, kind: Kind, object: &Value) -> Option<FlowKey> {
+        match kind {
+            Kind::GleamFlow => {
+                let key = flow::key(object)?;
+                self.drop_flow(&key);
+                Some(key)
+            }
+            Kind::Pod => {
+                let (key, name) = pod_key(object)?;
+                self.told(&key.namespace, version(object));
+                let pods = self.pods.get_mut(&key)?;
+                pods.remove(&name);
+                if pods.is_empty() {
+                    self.pods.remove(&key);
+                }
+                Some(key)
+            }
+            Kind::Node => {
+                self.nodes.remove(view::text(object, "/metadata/name")?);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Everything of a kind (in a namespace; empty: in all) anew; whose flows that concerns.
+    pub fn replace(&mut self, kind: Kind, namespace: &str, objects: Vec<Value>) -> Vec<FlowKey> {
+        let here = |key: &FlowKey| namespace.is_empty() || key.namespace == namespace;
+        let mut concerned: Vec<FlowKey> = match kind {
+            Kind::GleamFlow => self.flows.keys().filter(|key| here(key)).cloned().collect(),
+            Kind::Pod => self.pods.keys().filter(|key| here(key)).cloned().collect(),
+            _ => Vec::new(),
+        };
+        match kind {
+            Kind::GleamFlow => {
+                self.flows.retain(|key, _| !here(key));
+                self.uids.retain(|_, key| !here(key));
+            }
+            Kind::Pod => self.pods.retain(|key, _| !here(key)),
+            Kind::Node => {
+                self.nodes.clear();
+                self.nodes_known = true;
+            }
+            _ => {}
+        }
+        concerned.extend(objects.into_iter().filter_map(|object| self.apply(kind, object)));
+        concerned
+    }
+
+    /// What an uncached read found out about one flow.
+    pub fn refresh(&mut self, key: &FlowKey, flow: Option<Value>, pods: &[Value]) {
+        match flow {
+            Some(flow) => drop(self.apply_flow(flow)),
+            None => self.drop_flow(key),
+        }
+        self.pods.remove(&pods_of(key));
+        for pod in pods {
+            self.apply_pod(pod);
+        }
+    }
+
+    fn apply_flow(&mut self, object: Value) -> Option<FlowKey> {
+        let key = flow::key(&object)?;
+        let packed = FlowText::pack(object);
+        match self.flows.get(&key) {
+            Some(known) if known.uid == packed.uid && known.version > packed.version => {}
+            _ => {
+                self.drop_flow(&key);
+                self.uids.insert(packed.uid.clone(), key.clone());
+                self.flows.insert(key.clone(), packed);
+            }
+        }
+        Some(key)
+    }
+
+    fn drop_flow(&mut self, key: &FlowKey) {
+        if let Some(flow) = self.flows.remove(key) {
+            self.uids.remove(&flow.uid);
+        }
+    }
+
+    fn apply_pod(&mut self, object: &Value) -> Option<FlowKey> {
+        let (key, name) = pod_key(object)?;
+        self.told(&key.namespace, version(object));
+        let pod = PodView::read(object)?;
+        self.pods.entry(key.clone()).or_default().insert(name, Arc::new(pod));
+        Some(key)
+    }
+
+    fn told(&mut self, namespace: &str, version: u64) {
+        let told = self.pods_told.entry(namespace.to_owned()).or_default();
+        *told = version.max(*told);
+    }
+
+    /// A flow as last told.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> Option<Value> {
+        self.flows.get(key).map(FlowText::unpack)
+    }
+
+    /// The flow with a UID.
+    #[must_use]
+    pub fn of_uid(&self, uid: &str) -> Option<FlowKey> {
+        self.uids.get(uid).cloned()
+    }
+
+    /// All flows.
+    #[must_use]
+    pub fn keys(&self) -> Vec<FlowKey> {
+        self.flows.keys().cloned().collect()
+    }
+
+    /// The pods that this very object controls.
+    #[must_use]
+    pub fn pods(&self, key: &FlowKey, uid: &str) -> Vec<Arc<PodView>> {
+        let pods = self.pods.get(&pods_of(key)).into_iter().flat_map(BTreeMap::values);
+        pods.filter(|pod| pod.owner == uid).cloned().collect()
+    }
+
+    /// Flows whose pods carry a key's label: the watch of pods only knows the label.
+    #[must_use]
+    pub fn flows_of_pods(&self, key: &FlowKey) -> Vec<FlowKey> {
+        let same = |flow: &&FlowKey| pods_of(flow) == *key;
+        if self.flows.contains_key(key) { vec![key.clone()] } else { self.flows.keys().filter(same).cloned().collect() }
+    }
+
+    /// Whether an expected change shows.
+    #[must_use]
+    pub fn shows(&self, key: &FlowKey, expected: &Expected) -> bool {
+        match expected {
+            Expected::Flow { version } => self.flows.get(key).is_none_or(|flow| flow.version >= *version),
+            Expected::Pod { version } => self.pods_told.get(&key.namespace).is_some_and(|told| told >= version),
+            Expected::Leaving { name, uid } => {
+                let pod = self.pods.get(&pods_of(key)).and_then(|pods| pods.get(name));
+                pod.is_none_or(|pod| pod.uid != *uid || pod.deleting)
+            }
+        }
+    }
+
+    /// What every node that takes executors has left of what it can give; `None`: nodes cannot be read.
+    #[must_use]
+    pub fn free(&self) -> Option<Vec<Room>> {
+        if !self.nodes_known {
+            return None;
+        }
+        let mut used: HashMap<&str, Room> = HashMap::new();
+        for pod in self.pods.values().flat_map(BTreeMap::values).filter(|pod| !pod.finished()) {
+            if let Some(node) = &pod.node {
+                let sum = used.entry(node).or_default();
+                *sum = sum.plus(pod.requests);
+            }
+        }
+        let usable = self.nodes.values().filter(|node| node.ready && node.open);
+        Some(usable.map(|node| node.allocatable.minus(used.get(node.name.as_str()).copied().unwrap_or_default())).collect())
+    }
+
+    /// Whether a node is known to be gone or not to answer.
+    #[must_use]
+    pub fn is_lost(&self, node: &str) -> bool {
+        self.nodes_known && self.nodes.get(node).is_none_or(|node| !node.ready)
+    }
+}
+
+/// A pod is found by its namespace and the label with its flow's name (cut to fit).
+fn pods_of(key: &FlowKey) -> FlowKey {
+    FlowKey { namespace: key.namespace.clone(), name: naming::flow_part(&key.name) }
+}
+
+fn pod_key(object: &Value) -> Option<(FlowKey, String)> {
+    let namespace = view::text(object, "/metadata/namespace")?.to_owned();
+    let name = view::marked(object, "labels", naming::FLOW)?.to_owned();
+    Some((FlowKey { namespace, name }, view::text(object, "/metadata/name")?.to_owned()))
+}

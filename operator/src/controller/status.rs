@@ -1,0 +1,89 @@
+//! The status write: at most one per look, only what changed, and never over somebody else's newer word.
+
+use crds::status::{GleamFlowStatus, Phase};
+use serde_json::{Value, json};
+
+use super::track::Tracked;
+use super::{Controller, Told};
+use crate::cache::Expected;
+use crate::decide::event::events;
+use crate::server::{ApiError, Kind, Ref};
+use crate::view::{FlowView, version};
+
+/// Progress is told at most so often, in milliseconds.
+const PROGRESS_EVERY: i64 = 1000;
+/// Most runs are shorter than that, and are told of twice: when they begin and when they end. In milliseconds.
+const SHORT_RUN: i64 = 4000;
+
+impl Controller {
+    /// Writes the status if it must be; `Some`: in so many milliseconds.
+    pub(super) async fn report(
+        &self,
+        view: &FlowView,
+        tracked: &mut Tracked,
+        status: &GleamFlowStatus,
+    ) -> Result<Option<i64>, ApiError> {
+        if *status == view.status {
+            return Ok(None);
+        }
+        let now = (self.clock)();
+        if !urgent(&view.status, status) {
+            let start = view.status.current_run.as_ref().and_then(|run| run.start_time.as_ref());
+            let start = start.map_or(0, |time| time.0.as_millisecond());
+            let due = (tracked.written + PROGRESS_EVERY).max(start + SHORT_RUN);
+            if due > now {
+                return Ok(Some(due - now));
+            }
+        }
+        tracked.requests += 1;
+        let object = Ref::new(Kind::GleamFlow, &view.key.namespace, &view.key.name);
+        let written = self.server.apply(&object, true, &body(view, status)).await?;
+        tracked.written = now;
+        tracked.expected.push((Expected::Flow { version: version(&written) }, now / 1000));
+        let run = status.current_run.as_ref().map_or("", |run| &run.id);
+        for event in events(&view.status, status) {
+            (self.tell)(Told { key: view.key.clone(), uid: view.uid.clone(), run: run.to_owned(), event });
+        }
+        if status.current_run.as_ref().is_some_and(|run| run.completion_time.is_some()) && view.status.phase != status.phase {
+            self.metrics.run_ended(tracked.requests);
+        }
+        Ok(None)
+    }
+}
+
+/// The status with the version that it was decided from: whoever wrote in between wins, and we look again.
+fn body(view: &FlowView, status: &GleamFlowStatus) -> Value {
+    json!({
+        "apiVersion": Kind::GleamFlow.api_version(), "kind": "GleamFlow",
+        "metadata": {
+            "name": view.key.name, "namespace": view.key.namespace, "uid": view.uid, "resourceVersion": view.resource_version,
+        },
+        "status": status,
+    })
+}
+
+/// Whether people and programs wait for it: more than numbers changed.
+fn urgent(before: &GleamFlowStatus, after: &GleamFlowStatus) -> bool {
+    let run = |status: &GleamFlowStatus| {
+        let run = status.current_run.as_ref();
+        run.map(|run| (run.id.clone(), run.completion_time.clone(), run.released))
+    };
+    let blocked = |status: &GleamFlowStatus| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == "ExecutorsReady");
+        let bad = condition.filter(|condition| condition.status == "False" && condition.reason != "Starting");
+        bad.map(|condition| condition.reason.clone())
+    };
+    let accepted = |status: &GleamFlowStatus| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
+        condition.map(|condition| (condition.status.clone(), condition.reason.clone()))
+    };
+    // That a run has got under way is seen in time.
+    let calm = |phase: Option<Phase>| matches!(phase, Some(Phase::Starting | Phase::Running | Phase::Committing));
+    let phase = before.phase != after.phase && !(calm(before.phase) && calm(after.phase));
+    before.observed_generation != after.observed_generation
+        || phase
+        || run(before) != run(after)
+        || blocked(after).is_some() && blocked(before) != blocked(after)
+        || accepted(before) != accepted(after)
+        || before.history.len() != after.history.len()
+}

@@ -1,0 +1,335 @@
+//! What flows go through: one test per story, and random histories.
+
+use serde_json::{Value, json};
+
+use super::simulation::{NAMESPACE, Simulation};
+use crate::naming;
+use crate::server::{Kind, Ref};
+use crate::view::{list, text};
+
+fn run<T>(story: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story)
+}
+
+fn spec(word: &str) -> Value {
+    json!({"steps": [{"name": "in", "read": {"inline": {"rows": [word]}}}, {"name": "out", "write": {"stdout": {}}}]})
+}
+
+fn with(mut spec: Value, field: &str, value: Value) -> Value {
+    spec[field] = value;
+    spec
+}
+
+fn status(simulation: &Simulation, pointer: &str) -> String {
+    let flow = simulation.flow("a").unwrap();
+    match flow.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "none".into(),
+    }
+}
+
+fn phase(simulation: &Simulation) -> String {
+    status(simulation, "/status/phase")
+}
+
+fn condition(simulation: &Simulation, kind: &str) -> Option<(String, String, String)> {
+    let flow = simulation.flow("a")?;
+    let found = list(&flow, "/status/conditions").iter().find(|condition| text(condition, "/type") == Some(kind))?;
+    let part = |name: &str| text(found, name).unwrap_or_default().to_owned();
+    Some((part("/status"), part("/reason"), part("/message")))
+}
+
+/// Steps of a quiet world.
+async fn steps(simulation: &mut Simulation, count: usize, works: bool) {
+    for _ in 0..count {
+        let leader = simulation.leader();
+        simulation.kubelets(true);
+        if works {
+            simulation.work(false);
+        }
+        simulation.tell(leader, true);
+        simulation.look(leader).await;
+        simulation.advance(1000);
+        simulation.check(0);
+    }
+}
+
+#[test]
+fn a_small_flow_completes_and_costs_few_requests() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        let before = simulation.server.store().requests;
+        for _ in 0..40 {
+            let leader = simulation.leader();
+            simulation.kubelets(true);
+            simulation.work(false);
+            simulation.tell(leader, true);
+            simulation.look(leader).await;
+            simulation.advance(100);
+        }
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(condition(&simulation, "Ready").unwrap().0, "True");
+        assert_eq!(condition(&simulation, "Reconciling"), None);
+        assert!(simulation.pods().is_empty(), "podsSeconds is 0");
+        let requests = simulation.server.store().requests - before;
+        assert!(requests <= 9, "{requests} requests, and the master's record and output come on top");
+    });
+}
+
+#[test]
+fn a_refused_flow_says_why_and_makes_nothing() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &json!({"steps": [{"name": "out", "from": ["nobody"], "write": {"stdout": {}}}]}));
+        steps(&mut simulation, 3, true).await;
+        assert_eq!(condition(&simulation, "Accepted").unwrap().1, "UnknownInput");
+        assert_eq!(condition(&simulation, "Stalled").unwrap().1, "UnknownInput");
+        assert_eq!(status(&simulation, "/status/observedGeneration"), "1");
+        assert!(simulation.pods().is_empty());
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 20, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+    });
+}
+
+#[test]
+fn a_quota_shows_in_the_words_of_the_api_server_within_one_look() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().quota = Some(0);
+        simulation.apply("a", &spec("x"));
+        let leader = simulation.leader();
+        simulation.tell(leader, true);
+        simulation.look(leader).await;
+        simulation.tell(leader, true);
+        simulation.look(leader).await;
+        let (status, reason, message) = condition(&simulation, "ExecutorsReady").unwrap();
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "QuotaExceeded"));
+        assert!(message.contains("exceeded quota"), "{message}");
+        let before = simulation.server.store().requests;
+        steps(&mut simulation, 30, false).await;
+        assert!(simulation.server.store().requests - before < 20, "it backs off");
+        simulation.server.store().quota = None;
+        simulation.advance(60_000);
+        steps(&mut simulation, 30, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+    });
+}
+
+#[test]
+fn nothing_starts_for_ever_without_a_deadline() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().quota = Some(0);
+        simulation.apply("a", &with(spec("x"), "startupDeadlineSeconds", json!(20)));
+        steps(&mut simulation, 60, false).await;
+        let (_, reason, message) = condition(&simulation, "Failed").unwrap();
+        assert_eq!(reason, "StartupDeadlineExceeded");
+        assert!(message.contains("exceeded quota"), "{message}");
+    });
+}
+
+#[test]
+fn a_run_that_takes_too_long_fails() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &with(spec("x"), "activeDeadlineSeconds", json!(10)));
+        steps(&mut simulation, 40, false).await;
+        assert_eq!(condition(&simulation, "Failed").unwrap().1, "DeadlineExceeded");
+        assert!(simulation.pods().is_empty());
+    });
+}
+
+#[test]
+fn a_suspended_flow_has_no_pods_and_comes_back() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 4, false).await;
+        assert!(!simulation.pods().is_empty());
+        simulation.apply("a", &with(spec("x"), "suspend", json!(true)));
+        steps(&mut simulation, 10, false).await;
+        assert_eq!(phase(&simulation), "Suspended");
+        assert_eq!(condition(&simulation, "Suspended").unwrap().0, "True");
+        assert!(simulation.pods().is_empty());
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 30, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(status(&simulation, "/status/currentRun/attempt"), "2");
+        assert_eq!(condition(&simulation, "Suspended"), None);
+    });
+}
+
+#[test]
+fn a_changed_flow_runs_again_after_the_run_that_goes_on() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 3, true).await;
+        simulation.apply("a", &spec("y"));
+        steps(&mut simulation, 60, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert!(status(&simulation, "/status/currentRun/id").ends_with("-2"));
+        assert_eq!(status(&simulation, "/status/currentRun/generation"), "2");
+        assert_eq!(status(&simulation, "/status/history/0/result"), "Succeeded");
+    });
+}
+
+#[test]
+fn with_replace_the_run_that_goes_on_makes_room() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 3, false).await;
+        simulation.apply("a", &with(spec("y"), "onSpecChange", json!("Replace")));
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(status(&simulation, "/status/history/0/result"), "Superseded");
+    });
+}
+
+#[test]
+fn a_nonce_runs_once_more_and_clearing_it_does_nothing() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 30, true).await;
+        simulation.apply("a", &with(spec("x"), "rerunNonce", json!("1")));
+        steps(&mut simulation, 40, true).await;
+        assert!(status(&simulation, "/status/currentRun/id").ends_with("-2"));
+        assert_eq!(status(&simulation, "/status/lastRerunNonce"), "1");
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 10, true).await;
+        assert!(status(&simulation, "/status/currentRun/id").ends_with("-2"));
+        let complete = simulation.flow("a").unwrap();
+        let complete = list(&complete, "/status/conditions").iter().find(|it| text(it, "/type") == Some("Complete")).cloned().unwrap();
+        assert_eq!(complete["observedGeneration"], 3, "the newest generation whose hash is the run's");
+    });
+}
+
+#[test]
+fn a_cancelled_run_fails_and_another_is_not_meant() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 3, false).await;
+        let id = status(&simulation, "/status/currentRun/id");
+        simulation.annotate("a", naming::CANCEL, &id);
+        steps(&mut simulation, 10, false).await;
+        assert_eq!(condition(&simulation, "Failed").unwrap().1, "Cancelled");
+        simulation.apply("a", &with(spec("x"), "rerunNonce", json!("1")));
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+    });
+}
+
+#[test]
+fn a_new_leader_takes_a_run_up_with_the_spec_that_it_began_with() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 4, true).await;
+        simulation.apply("a", &with(spec("y"), "onSpecChange", json!("Ignore")));
+        simulation.lead_anew();
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert!(status(&simulation, "/status/currentRun/id").ends_with("-1"));
+    });
+}
+
+#[test]
+fn what_a_run_left_goes_in_time_and_the_flow_stays() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &with(spec("x"), "retention", json!({"outputSeconds": 100})));
+        steps(&mut simulation, 30, true).await;
+        let secrets = |simulation: &Simulation| simulation.server.store().objects.keys().filter(|it| it.kind == Kind::Secret).count();
+        assert_eq!(secrets(&simulation), 1);
+        simulation.advance(100_000);
+        steps(&mut simulation, 5, true).await;
+        assert_eq!(secrets(&simulation), 0);
+        assert_eq!(status(&simulation, "/status/currentRun/released"), "true");
+        assert_eq!(phase(&simulation), "Succeeded");
+    });
+}
+
+#[test]
+fn a_pod_of_somebody_else_is_never_taken_for_ours() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        let foreign = json!({"metadata": {"name": "a-1-0", "labels": {naming::FLOW: "a"}}, "status": {"phase": "Running"}});
+        simulation.server.store().create(Kind::Pod, NAMESPACE, &foreign).unwrap();
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 3, false).await;
+        let (_, reason, message) = condition(&simulation, "ExecutorsReady").unwrap();
+        assert_eq!(reason, "AdmissionDenied");
+        assert!(message.contains("a-1-0"), "{message}");
+        assert!(simulation.server.store().objects.contains_key(&Ref::new(Kind::Pod, NAMESPACE, "a-1-0")));
+    });
+}
+
+/// One thing that may happen.
+async fn anything(simulation: &mut Simulation) {
+    let name = if simulation.random(3) == 0 { "b" } else { "a" };
+    match simulation.random(60) {
+        0 => simulation.apply(name, &spec("x")),
+        1 => simulation.apply(name, &spec("y")),
+        2 => simulation.apply(name, &with(spec("z"), "onSpecChange", json!("Replace"))),
+        3 => simulation.apply(name, &with(spec("x"), "suspend", json!(true))),
+        4 => simulation.apply(name, &with(spec("x"), "rerunNonce", json!(simulation.random(5).to_string()))),
+        5 => simulation.apply(name, &with(spec("x"), "executors", json!({"maxReplicas": 2, "minReplicas": 1}))),
+        6 => {
+            let id = simulation.flow(name).and_then(|flow| text(&flow, "/status/currentRun/id").map(str::to_owned));
+            simulation.annotate(name, naming::CANCEL, &id.unwrap_or_default());
+        }
+        7 if simulation.random(4) == 0 => simulation.delete(name),
+        8 => simulation.kill_after(simulation.random(4)),
+        9 => simulation.server.store().quota = Some(1),
+        10 => simulation.server.store().quota = None,
+        11 => simulation.advance(30_000),
+        12 => simulation.lead_anew(),
+        13..25 => simulation.kubelets(false),
+        25..32 => simulation.work(simulation.random(30) == 0),
+        32..36 => {
+            // A zombie: it was told late that it does not lead.
+            let at = usize::try_from(simulation.random(simulation.operators.len() as u64)).unwrap();
+            simulation.tell(at, false);
+            simulation.look(at).await;
+        }
+        _ => {
+            let leader = simulation.leader();
+            simulation.tell(leader, false);
+            simulation.look(leader).await;
+        }
+    }
+    if simulation.is_dead() {
+        simulation.lead_anew();
+    }
+    simulation.advance(200);
+}
+
+#[test]
+fn whatever_happens_no_pod_is_doubled_nothing_is_made_for_a_run_that_is_over_and_all_comes_to_rest() {
+    run(async {
+        for seed in 0..30 {
+            let mut simulation = Simulation::new(seed, 8);
+            simulation.apply("a", &spec("x"));
+            for _ in 0..150 {
+                anything(&mut simulation).await;
+                simulation.check(seed);
+            }
+            for name in ["a", "b"] {
+                simulation.apply(name, &spec("last"));
+            }
+            simulation.settle(seed).await;
+            for name in ["a", "b"] {
+                let flow = simulation.flow(name).unwrap();
+                let settled = text(&flow, "/status/phase");
+                assert!(matches!(settled, Some("Succeeded" | "Failed")), "seed {seed}, flow {name}: {flow:#}");
+                assert_eq!(flow["status"]["observedGeneration"], flow["metadata"]["generation"], "seed {seed}");
+            }
+        }
+    });
+}

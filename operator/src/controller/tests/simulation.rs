@@ -1,0 +1,277 @@
+//! Random histories: users edit, kubelets start and lose pods, watches lag, requests fail or time out though done, leaders die between
+//! any two requests and go on as zombies. After all of it, everything comes to rest.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::fake_master::{FakeMaster, Truths};
+use super::fake_server::{Change, FakeServer};
+use crate::config::Image;
+use crate::controller::{Again, Controller};
+use crate::metrics::Metrics;
+use crate::naming;
+use crate::server::{Kind, Ref};
+use crate::view::{FlowKey, list, marked, text};
+
+pub(super) const NAMESPACE: &str = "n";
+
+/// One operator: its controller, and how much of each watch it has been told.
+pub(super) struct Operator {
+    pub(super) controller: Controller,
+    pub(super) master: Arc<FakeMaster>,
+    server: FakeServer,
+    /// Changes on their way, per kind: those of one kind come in order.
+    coming: BTreeMap<Kind, VecDeque<Change>>,
+    read: usize,
+}
+
+/// The world.
+pub(super) struct Simulation {
+    pub(super) server: FakeServer,
+    pub(super) truths: Truths,
+    pub(super) clock: Arc<AtomicI64>,
+    pub(super) operators: Vec<Operator>,
+    terms: u64,
+}
+
+impl Simulation {
+    pub(super) fn new(seed: u64, fault_rate: u64) -> Simulation {
+        let server = FakeServer::new();
+        server.store().faults = seed.wrapping_mul(2).wrapping_add(1);
+        server.store().fault_rate = fault_rate;
+        let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
+        let mut simulation = Simulation { server, truths: Truths::default(), clock, operators: Vec::new(), terms: 0 };
+        simulation.lead_anew();
+        simulation
+    }
+
+    /// A new leader: it lists, and knows nothing else.
+    pub(super) fn lead_anew(&mut self) {
+        self.terms += 1;
+        let server = self.server.for_another();
+        let master = Arc::new(FakeMaster::new(Arc::clone(&self.truths)));
+        let clock = Arc::clone(&self.clock);
+        let controller = Controller {
+            server: Arc::new(server.clone()),
+            runs: Arc::clone(&master) as _,
+            cache: Arc::default(),
+            trust: Box::new(|_, _| Some(("token".into(), "ca".into()))),
+            clock: Box::new(move || clock.load(Ordering::Relaxed)),
+            tell: Box::new(drop),
+            metrics: Metrics::new(),
+            image: Image { image: "i".into(), pull_policy: "Never".into(), pull_secrets: Vec::new() },
+            namespace: "gleamflow".into(),
+            operator: "1.2.3.4:7400".into(),
+            writer: format!("operator/{}", self.terms),
+            flows: Mutex::default(),
+        };
+        let store = self.server.store();
+        let read = store.log.len();
+        let objects: Vec<(Kind, Value)> = store.objects.iter().map(|(reference, object)| (reference.kind, object.clone())).collect();
+        drop(store);
+        controller.cached(|cache| objects.into_iter().for_each(|(kind, object)| drop(cache.apply(kind, object))));
+        self.operators.push(Operator { controller, master, server, coming: BTreeMap::new(), read });
+        if self.operators.len() > 3 {
+            self.operators.remove(0);
+        }
+    }
+
+    /// The one that leads; those before it are zombies.
+    pub(super) fn leader(&self) -> usize {
+        self.operators.len() - 1
+    }
+
+    pub(super) fn random(&self, below: u64) -> u64 {
+        self.server.store().random() % below
+    }
+
+    pub(super) fn advance(&self, millis: i64) {
+        self.clock.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Watches tell an operator some of what has happened; `all`: everything.
+    pub(super) fn tell(&mut self, at: usize, all: bool) {
+        let store = self.server.store();
+        let operator = &mut self.operators[at];
+        for change in &store.log[operator.read..] {
+            operator.coming.entry(change.kind).or_default().push_back(change.clone());
+        }
+        operator.read = store.log.len();
+        drop(store);
+        let kinds: Vec<Kind> = operator.coming.keys().copied().collect();
+        for kind in kinds {
+            let waiting = self.operators[at].coming[&kind].len();
+            let told = if all { waiting } else { usize::try_from(self.random(waiting as u64 + 1)).unwrap() };
+            let operator = &mut self.operators[at];
+            for change in operator.coming.get_mut(&kind).unwrap().drain(..told) {
+                operator.controller.cached(|cache| match change.gone {
+                    true => cache.remove(change.kind, &change.object),
+                    false => cache.apply(change.kind, change.object.clone()),
+                });
+            }
+        }
+    }
+
+    /// An operator looks at every flow.
+    pub(super) async fn look(&self, at: usize) -> bool {
+        let mut busy = false;
+        let keys = self.keys();
+        for key in keys {
+            busy |= self.operators[at].controller.reconcile(&key).await == Again::Now;
+        }
+        busy
+    }
+
+    fn keys(&self) -> Vec<FlowKey> {
+        let store = self.server.store();
+        let flows = store.objects.keys().filter(|reference| reference.kind == Kind::GleamFlow);
+        let mut keys: Vec<FlowKey> =
+            flows.map(|reference| FlowKey { namespace: NAMESPACE.into(), name: reference.name.clone() }).collect();
+        // Those that are gone are looked at too.
+        keys.extend(["a", "b"].map(|name| FlowKey { namespace: NAMESPACE.into(), name: name.into() }));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// A user applies a flow.
+    pub(super) fn apply(&self, name: &str, spec: &Value) {
+        let mut store = self.server.store();
+        let reference = Ref::new(Kind::GleamFlow, NAMESPACE, name);
+        match store.objects.get(&reference).cloned() {
+            None => {
+                let flow = json!({"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow",
+                    "metadata": {"name": name, "generation": 1}, "spec": spec, "status": {"observedGeneration": -1}});
+                store.create(Kind::GleamFlow, NAMESPACE, &flow).unwrap();
+            }
+            Some(mut flow) if flow["spec"] != *spec => {
+                flow["spec"] = spec.clone();
+                flow["metadata"]["generation"] = (flow["metadata"]["generation"].as_i64().unwrap() + 1).into();
+                store.put(reference, flow);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn annotate(&self, name: &str, annotation: &str, value: &str) {
+        let mut store = self.server.store();
+        let reference = Ref::new(Kind::GleamFlow, NAMESPACE, name);
+        if let Some(mut flow) = store.objects.get(&reference).cloned() {
+            flow["metadata"]["annotations"][annotation] = value.into();
+            store.put(reference, flow);
+        }
+    }
+
+    /// A user deletes a flow; what it owns is collected.
+    pub(super) fn delete(&self, name: &str) {
+        let mut store = self.server.store();
+        let reference = Ref::new(Kind::GleamFlow, NAMESPACE, name);
+        let Some(flow) = store.objects.get(&reference).cloned() else { return };
+        let uid = text(&flow, "/metadata/uid").unwrap().to_owned();
+        store.remove(&reference);
+        let owned: Vec<Ref> = store
+            .objects
+            .iter()
+            .filter(|(_, object)| crate::view::controller(object) == uid)
+            .map(|(reference, _)| reference.clone())
+            .collect();
+        owned.iter().for_each(|reference| store.remove(reference));
+    }
+
+    pub(super) fn flow(&self, name: &str) -> Option<Value> {
+        self.server.store().objects.get(&Ref::new(Kind::GleamFlow, NAMESPACE, name)).cloned()
+    }
+
+    pub(super) fn pods(&self) -> Vec<(Ref, Value)> {
+        let store = self.server.store();
+        let pods = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Pod);
+        pods.map(|(reference, pod)| (reference.clone(), pod.clone())).collect()
+    }
+
+    /// Kubelets: pods start, end, are taken away; deleted ones go. `calm`: nothing bad happens.
+    pub(super) fn kubelets(&self, calm: bool) {
+        for (reference, mut pod) in self.pods() {
+            let phase = text(&pod, "/status/phase").unwrap_or("Pending").to_owned();
+            let roll = self.random(20);
+            let mut store = self.server.store();
+            if text(&pod, "/metadata/deletionTimestamp").is_some() {
+                if calm || roll < 8 {
+                    store.remove(&reference);
+                }
+                continue;
+            }
+            let status = match (phase.as_str(), roll) {
+                ("Pending", 0) if !calm => json!({"phase": "Pending", "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}),
+                ("Pending", 1..12) => json!({"phase": "Running"}),
+                ("Pending", _) if calm => json!({"phase": "Running"}),
+                ("Running", 0) if !calm => json!({"phase": "Failed", "reason": "Evicted", "message": "memory"}),
+                ("Running", 1) if !calm => json!({"phase": "Failed"}),
+                ("Running", 2) if !calm => {
+                    store.remove(&reference);
+                    continue;
+                }
+                _ => continue,
+            };
+            pod["status"] = status;
+            store.put(reference, pod);
+        }
+    }
+
+    /// Executors that run do some work for the leader's master.
+    pub(super) fn work(&self, fails: bool) {
+        let running: BTreeSet<String> = self
+            .pods()
+            .iter()
+            .filter(|(_, pod)| text(pod, "/status/phase") == Some("Running"))
+            .filter_map(|(_, pod)| marked(pod, "labels", naming::RUN).map(str::to_owned))
+            .collect();
+        for run in running {
+            self.operators[self.leader()].master.work(&run, fails);
+        }
+    }
+
+    /// What must hold at every moment.
+    pub(super) fn check(&self, seed: u64) {
+        let store = self.server.store();
+        assert!(store.violations.is_empty(), "seed {seed}: {:?}", store.violations);
+        let truths = self.truths.lock().unwrap();
+        for flow in store.objects.iter().filter(|(reference, _)| reference.kind == Kind::GleamFlow).map(|(_, flow)| flow) {
+            let complete = list(flow, "/status/conditions").iter().any(|it| text(it, "/type") == Some("Complete"));
+            let run = text(flow, "/status/currentRun/id").unwrap_or_default();
+            if complete {
+                assert!(truths.get(run).is_some_and(|truth| truth.succeeded), "seed {seed}: {run} is Complete and did not succeed");
+            }
+        }
+    }
+
+    /// Faults end; the leader gets all news; everything must come to rest.
+    pub(super) async fn settle(&mut self, seed: u64) {
+        self.server.store().fault_rate = 0;
+        self.server.store().quota = None;
+        if self.operators[self.leader()].server.life.lock().unwrap().is_some() {
+            self.lead_anew();
+        }
+        for _ in 0..400 {
+            let leader = self.leader();
+            self.kubelets(true);
+            self.work(false);
+            self.tell(leader, true);
+            self.look(leader).await;
+            self.advance(700);
+            self.check(seed);
+        }
+    }
+
+    /// The leader dies after so many requests, if it makes them, and another leads.
+    pub(super) fn kill_after(&self, requests: u64) {
+        *self.operators[self.leader()].server.life.lock().unwrap() = Some(requests);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        *self.operators[self.leader()].server.life.lock().unwrap() == Some(0)
+    }
+}

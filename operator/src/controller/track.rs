@@ -1,0 +1,138 @@
+//! What this process remembers of a flow between two looks at it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proto::RunId;
+
+use super::Controller;
+use crate::accept::{Acceptance, Prelude, accept};
+use crate::cache::Expected;
+use crate::decide::Memory;
+use crate::manifest::run::RunFile;
+use crate::server::{ApiError, Kind, Ref};
+use crate::view::{FlowView, PodView};
+
+/// How long what `luaFrom` refers to is believed.
+const PRELUDE_SECONDS: i64 = 60;
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    pub(super) uid: String,
+    /// Whether the flow is there.
+    pub(super) live: bool,
+    /// The current run, and what it is to do.
+    pub(super) run: Option<RunId>,
+    pub(super) file: Option<RunFile>,
+    pub(super) memory: Memory,
+    /// Our writes that the cache does not show yet, and since when.
+    pub(super) expected: Vec<(Expected, i64)>,
+    checked: Option<Checked>,
+    /// When a status was last written, in milliseconds.
+    pub(super) written: i64,
+    pub(super) errors: u32,
+    /// Pods that the API server refused, one after the other.
+    pub(super) refusals: u32,
+    /// Pods of the run that were seen alive, by uid.
+    seen: BTreeMap<String, String>,
+    /// Pods that the master knows to be gone, by name and why.
+    pub(super) gone: BTreeMap<String, String>,
+    /// Requests that the current run has taken.
+    pub(super) requests: u32,
+}
+
+#[derive(Debug)]
+struct Checked {
+    generation: i64,
+    prelude: Prelude,
+    at: i64,
+    acceptance: Arc<Acceptance>,
+}
+
+impl Tracked {
+    /// The outcome of the check, which comes before every decision.
+    pub(super) fn acceptance(&self) -> Arc<Acceptance> {
+        let checked = self.checked.as_ref().map(|checked| Arc::clone(&checked.acceptance));
+        checked.unwrap_or_else(|| Arc::new(Acceptance { hash: String::new(), refusal: None }))
+    }
+
+    pub(super) fn prelude(&self) -> Prelude {
+        self.checked.as_ref().map_or(Prelude::NotAsked, |checked| checked.prelude.clone())
+    }
+
+    /// Tells the master of pods that were there and are not any more.
+    pub(super) fn notice(&mut self, pods: &[Arc<PodView>], run: &str, gone: impl Fn(&RunId, &str)) {
+        let now: BTreeMap<String, String> = pods
+            .iter()
+            .filter(|pod| pod.run == run && !pod.finished())
+            .map(|pod| (pod.uid.clone(), pod.name.clone()))
+            .collect();
+        if let Some(run) = &self.run {
+            for (uid, name) in &self.seen {
+                let finished = pods.iter().any(|pod| pod.uid == *uid);
+                if !now.contains_key(uid) && !finished {
+                    gone(run, name);
+                    self.gone.remove(name);
+                }
+            }
+        }
+        self.seen = now;
+    }
+}
+
+impl Controller {
+    /// What is remembered of a run goes with it.
+    pub(super) fn follow_run(&self, view: &FlowView, tracked: &mut Tracked) {
+        let run = view.status.current_run.as_ref().and_then(|run| RunId::try_from(run.id.clone()).ok());
+        if run == tracked.run {
+            return;
+        }
+        if let Some(old) = tracked.run.take() {
+            self.runs.forget(&old, false);
+        }
+        let tidied = std::mem::take(&mut tracked.memory.tidied);
+        tracked.memory = Memory { tidied, terminating: tracked.memory.terminating, ..Memory::default() };
+        tracked.run = run;
+        tracked.file = None;
+        tracked.requests = 0;
+        tracked.refusals = 0;
+        tracked.gone.clear();
+    }
+
+    /// Checks the flow, once per generation and content of what `luaFrom` refers to.
+    pub(super) async fn check(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Result<(), ApiError> {
+        let fresh = |checked: &Checked| checked.generation == view.generation && now - checked.at < PRELUDE_SECONDS;
+        let from = view.spec.as_ref().ok().and_then(|spec| spec.lua_from.as_ref());
+        let known = tracked.checked.as_ref().filter(|checked| checked.generation == view.generation);
+        if known.is_some() && (from.is_none() || known.is_some_and(fresh)) {
+            return Ok(());
+        }
+        let prelude = match from {
+            None => Prelude::NotAsked,
+            Some(from) => {
+                let reference = &from.config_map_key_ref;
+                let object = Ref::new(Kind::ConfigMap, &view.key.namespace, &reference.name);
+                tracked.requests += 1;
+                match self.server.get(&object).await {
+                    Ok(object) => match object.get("data").and_then(|data| data.get(&reference.key)).and_then(|text| text.as_str()) {
+                        Some(text) => Prelude::Found(text.to_owned()),
+                        None => Prelude::Missing(format!("ConfigMap {:?} has no key {:?}", reference.name, reference.key)),
+                    },
+                    Err(ApiError::NotFound(_)) => {
+                        Prelude::Missing(format!("ConfigMap {:?} (luaFrom) is not in namespace {:?}", reference.name, view.key.namespace))
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match &mut tracked.checked {
+            Some(checked) if checked.generation == view.generation && checked.prelude == prelude => checked.at = now,
+            _ => {
+                let acceptance = Arc::new(accept(&view.spec, &prelude));
+                tracked.checked = Some(Checked { generation: view.generation, prelude, at: now, acceptance });
+            }
+        }
+        Ok(())
+    }
+}

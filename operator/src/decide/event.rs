@@ -1,0 +1,82 @@
+//! Events for people: one per transition, found by comparing what the status said with what it says now.
+
+use crds::status::{GleamFlowStatus, Phase};
+
+use super::condition::find;
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub warning: bool,
+    pub reason: String,
+    pub message: String,
+}
+
+/// What happened between two statuses.
+#[must_use]
+pub fn events(before: &GleamFlowStatus, after: &GleamFlowStatus) -> Vec<Event> {
+    let mut events = Vec::new();
+    refused(before, after, &mut events);
+    runs(before, after, &mut events);
+    executors(before, after, &mut events);
+    stages(before, after, &mut events);
+    events
+}
+
+fn note(warning: bool, reason: &str, message: impl Into<String>) -> Event {
+    Event { warning, reason: reason.to_owned(), message: message.into() }
+}
+
+fn refused(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    let Some(accepted) = find(after, "Accepted").filter(|accepted| accepted.status == "False") else { return };
+    let same = find(before, "Accepted").is_some_and(|it| it.status == "False" && it.reason == accepted.reason && it.message == accepted.message);
+    if !same {
+        events.push(note(true, &accepted.reason, accepted.message.clone()));
+    }
+}
+
+fn runs(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    let Some(run) = &after.current_run else { return };
+    let last = before.current_run.as_ref().filter(|last| last.id == run.id);
+    if last.is_none() {
+        events.push(note(false, "RunStarted", format!("run {} begins, attempt {}", run.id, run.attempt)));
+    }
+    let ended = run.completion_time.is_some() && last.is_none_or(|last| last.completion_time.is_none());
+    if ended {
+        let message = after.message.clone().unwrap_or_default();
+        events.push(match run.result.as_deref() {
+            Some("Succeeded") => note(false, "RunSucceeded", format!("run {} succeeded", run.id)),
+            Some("Superseded") => note(false, "RunSuperseded", format!("run {} makes room for a newer one", run.id)),
+            Some("Suspended") => note(false, "RunSuspended", format!("run {} is suspended", run.id)),
+            reason => note(true, "RunFailed", format!("run {}: {}: {message}", run.id, reason.unwrap_or("Failed"))),
+        });
+    }
+    if after.phase == Some(Phase::Committing) && before.phase != Some(Phase::Committing) {
+        events.push(note(false, "Committing", format!("run {} commits its output", run.id)));
+    }
+}
+
+/// What keeps executors from working, each time that it is something else.
+fn executors(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    let Some(now) = find(after, "ExecutorsReady") else { return };
+    let then = find(before, "ExecutorsReady");
+    if then.is_some_and(|then| then.status == now.status && then.reason == now.reason) {
+        return;
+    }
+    match (now.status.as_str(), now.reason.as_str()) {
+        ("True", _) => events.push(note(false, "ExecutorsReady", now.message.clone())),
+        (_, "Starting") => {}
+        (_, reason) => events.push(note(true, reason, now.message.clone())),
+    }
+}
+
+fn stages(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    let same_run = before.current_run.as_ref().map(|run| &run.id) == after.current_run.as_ref().map(|run| &run.id);
+    let whole = |stage: &crds::status::StageStatus| stage.desired > 0 && stage.succeeded >= stage.desired;
+    for stage in after.stages.iter().filter(|stage| whole(stage)) {
+        let already = same_run && before.stages.iter().any(|old| old.name == stage.name && whole(old));
+        if !already {
+            events.push(note(false, "StageSucceeded", format!("stage {} is done, {} tasks", stage.name, stage.desired)));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! How many executors a run gets, which pods are made and deleted, and what the condition `ExecutorsReady` says.
+
+use std::collections::BTreeSet;
+
+use crds::cluster::Executors;
+use crds::status::Run;
+
+use super::{Action, Draft, id};
+use crate::naming;
+use crate::view::{PodPhase, PodView, Trouble};
+
+/// At most so many pods are made at once: a wrong number must not flood the API server.
+const AT_ONCE: usize = 50;
+/// Failed pods that are kept for their logs while the run goes on.
+const KEPT_FAILED: usize = 5;
+/// How long there must be too many executors before running ones go.
+const SURPLUS: i64 = 30;
+/// The longest wait after failing pods.
+const LONGEST_WAIT: i64 = 60;
+
+/// Troubles from the one that people must act on to the one that passes.
+const WORST_FIRST: [&str; 9] = [
+    "ImagePullFailed",
+    "ContainerConfigError",
+    "OutOfMemory",
+    "ExecutorFailed",
+    "Unschedulable",
+    "NodeLost",
+    "Evicted",
+    "Disrupted",
+    "Starting",
+];
+
+impl Draft<'_> {
+    /// Decides about the run's pods; whether an executor is connected.
+    pub(super) fn executors(&mut self, run: &Run) -> bool {
+        let bounds = self.world.flow.spec.as_ref().map(|spec| spec.executors.clone()).unwrap_or_default();
+        let pods = self.pods(&run.id);
+        let live: Vec<&PodView> =
+            pods.iter().copied().filter(|pod| !pod.finished() && !pod.deleting && !self.is_lost(pod)).collect();
+        let desired = self.desired(&bounds, &live);
+        self.clean(&pods);
+        self.shrink(desired, &live, run);
+        self.grow(desired, &live, &pods, run);
+        let ready = self.connected(&live);
+        let counts = (desired, count(ready), count(live.len().saturating_sub(ready)));
+        self.counts(counts.0, counts.1, counts.2);
+        self.ready_condition(ready, &pods)
+    }
+
+    /// As many as the run has work for, within its bounds and what nodes have left.
+    fn desired(&self, bounds: &Executors, live: &[&PodView]) -> u32 {
+        let slots = bounds.slots.max(1);
+        let useful = self.world.progress.as_ref().map_or(slots, |progress| progress.useful_slots);
+        let wanted = useful.div_ceil(slots).clamp(bounds.min_replicas, bounds.max_replicas.max(bounds.min_replicas)).max(1);
+        match &self.world.cluster.free {
+            None => wanted,
+            Some(free) => {
+                let more = free.iter().fold(0_u32, |sum, node| sum.saturating_add(node.holds(self.world.cluster.each)));
+                // One is always asked for: then the scheduler says itself why there is no room.
+                wanted.min(count(live.len()).saturating_add(more)).max(1)
+            }
+        }
+    }
+
+    /// Deletes pods that ended, but for the newest that failed.
+    fn clean(&mut self, pods: &[&PodView]) {
+        let ended = pods.iter().filter(|pod| pod.finished() && !pod.deleting);
+        let (mut failed, done): (Vec<_>, Vec<_>) = ended.partition(|pod| pod.phase == PodPhase::Failed);
+        failed.sort_by_key(|pod| std::cmp::Reverse((pod.finished_at, pod.name.clone())));
+        for pod in done.into_iter().chain(failed.into_iter().skip(KEPT_FAILED)) {
+            self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() });
+        }
+    }
+
+    fn shrink(&mut self, desired: u32, live: &[&PodView], run: &Run) {
+        let surplus = live.len().saturating_sub(desired as usize);
+        if surplus == 0 {
+            if self.world.memory.surplus_since.is_some() {
+                self.actions.push(Action::Surplus { since: None });
+            }
+            return;
+        }
+        let since = self.world.memory.surplus_since.unwrap_or(self.world.now);
+        if self.world.memory.surplus_since.is_none() {
+            self.actions.push(Action::Surplus { since: Some(since) });
+        }
+        let ripe = self.world.now - since >= SURPLUS;
+        let base = self.base(run);
+        let mut order: Vec<&PodView> = live.to_vec();
+        // Those without a node first, then the youngest.
+        order.sort_by_key(|pod| (pod.node.is_some(), std::cmp::Reverse(naming::pod_index(&base, &pod.name))));
+        for pod in order.into_iter().take(surplus).filter(|pod| ripe || pod.node.is_none()) {
+            self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() });
+        }
+        if !ripe {
+            self.again_at(since + SURPLUS);
+        }
+    }
+
+    fn grow(&mut self, desired: u32, live: &[&PodView], pods: &[&PodView], run: &Run) {
+        let missing = (desired as usize).saturating_sub(live.len()).min(AT_ONCE);
+        if missing == 0 || self.world.memory.terminating {
+            return;
+        }
+        if let Some(refused) = self.world.memory.refused.as_ref().filter(|refused| refused.until > self.world.now) {
+            return self.again_at(refused.until);
+        }
+        if let Some(until) = wait_after_failures(pods).filter(|until| *until > self.world.now) {
+            return self.again_at(until);
+        }
+        // More would not find room either, beside the one that must be there at least.
+        if live.iter().any(|pod| pod.trouble.as_ref().is_some_and(|trouble| trouble.reason == "Unschedulable")) {
+            return;
+        }
+        self.create(run, missing, pods);
+    }
+
+    fn create(&mut self, run: &Run, missing: usize, pods: &[&PodView]) {
+        let Some(run_id) = id(&run.id) else { return };
+        let base = self.base(run);
+        let taken: BTreeSet<u32> = pods.iter().filter_map(|pod| naming::pod_index(&base, &pod.name)).collect();
+        for index in (0..).filter(|index| !taken.contains(index)).take(missing) {
+            self.actions.push(Action::CreatePod { run: run_id.clone(), index });
+        }
+    }
+
+    /// How many executors work: running and, as far as the master knows its slots yet, connected.
+    fn connected(&self, live: &[&PodView]) -> usize {
+        let running = live.iter().filter(|pod| pod.phase == PodPhase::Running);
+        match &self.world.progress {
+            Some(progress) if progress.slots > 0 || !self.taking_up() => {
+                running.filter(|pod| progress.pods.contains(&pod.name)).count()
+            }
+            _ if self.was_ready() => running.count(),
+            _ => 0,
+        }
+    }
+
+    /// Whether slots of a run that goes on have yet to find this leader.
+    fn taking_up(&self) -> bool {
+        self.world.now - self.world.memory.taken_up < super::running::TAKING_UP
+    }
+
+    fn was_ready(&self) -> bool {
+        super::condition::find(&self.world.flow.status, "ExecutorsReady").is_some_and(|before| before.status == "True")
+    }
+
+    fn ready_condition(&mut self, ready: usize, pods: &[&PodView]) -> bool {
+        if ready > 0 {
+            self.say("ExecutorsReady", true, "Ready", "executors are connected");
+            return true;
+        }
+        let trouble = self.blocked(pods);
+        self.say("ExecutorsReady", false, trouble.reason, &trouble.message);
+        false
+    }
+
+    /// What keeps the executors from working, the worst of it.
+    fn blocked(&self, pods: &[&PodView]) -> Trouble {
+        if let Some(refused) = &self.world.memory.refused {
+            return Trouble { reason: refused.reason, message: refused.message.clone() };
+        }
+        let rank = |trouble: &Trouble| WORST_FIRST.iter().position(|reason| *reason == trouble.reason);
+        let troubles = pods.iter().filter(|pod| !pod.deleting).filter_map(|pod| pod.trouble.clone());
+        if let Some(worst) = troubles.min_by_key(rank) {
+            return worst;
+        }
+        if let Some(pod) = pods.iter().find(|pod| self.is_lost(pod)) {
+            let message = format!("node {} of pod {} is gone", pod.node.as_deref().unwrap_or_default(), pod.name);
+            return Trouble { reason: "NodeLost", message };
+        }
+        if self.world.cluster.agents == 0 {
+            let message = "no agent is connected: look at the pods of the DaemonSet gleamflow-agent".to_owned();
+            return Trouble { reason: "AgentsNotReady", message };
+        }
+        Trouble { reason: "Starting", message: "the first executor is starting".to_owned() }
+    }
+}
+
+/// No new pod sooner than then: twice as long after each that failed by itself.
+fn wait_after_failures(pods: &[&PodView]) -> Option<i64> {
+    let ended: Vec<_> = pods.iter().filter(|pod| pod.finished() && !pod.disrupted).collect();
+    let newest = ended.iter().filter_map(|pod| pod.finished_at).max()?;
+    let failed = ended.iter().filter(|pod| pod.phase == PodPhase::Failed).count().min(6);
+    Some(newest + (1_i64 << failed).min(LONGEST_WAIT))
+}
+
+fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}

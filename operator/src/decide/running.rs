@@ -1,0 +1,184 @@
+//! A run that is not over: taken up, given executors, watched, ended.
+
+use crds::status::{GleamFlowStatus, Phase, Run};
+use crds::cluster::OnSpecChange;
+
+use super::report::Stand;
+use super::{Action, Draft, Here, condition, id};
+use crate::master::api::{Progress, RunPhase};
+
+/// How long after a leader took a run up its counters may lag behind what the status says already.
+pub(super) const TAKING_UP: i64 = 10;
+
+/// Why a run is to end before its work does.
+pub(super) struct Ending {
+    /// What the run's `result` becomes, and the reason of `Failed`.
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    /// Whether the run failed by it, or only makes room.
+    pub(super) fails: bool,
+}
+
+impl Ending {
+    fn paused() -> Ending {
+        Ending { reason: "Suspended", message: "the run was stopped and begins again".to_owned(), fails: false }
+    }
+}
+
+impl Draft<'_> {
+    pub(super) fn running(&mut self, run: &Run) {
+        let Some(run_id) = id(&run.id) else {
+            let message = format!("status.currentRun.id {:?} is no run id", run.id);
+            return self.end(run, "Invalid", &message, true);
+        };
+        if let Some(over) = self.world.progress.as_ref().filter(|progress| progress.phase.is_over()).cloned() {
+            return self.over(run, &over);
+        }
+        if self.world.memory.lost {
+            return self.end(run, "RecordLost", "what the run was to do is not recorded any more: its Secret is gone", true);
+        }
+        let stopped = self.world.memory.here == Here::Stopped(run.id.clone());
+        let taken_up = stopped || self.world.memory.here == Here::Started(run.id.clone());
+        if !taken_up {
+            if self.world.memory.terminating {
+                return self.stuck();
+            }
+            self.actions.push(Action::Start { run: run_id.clone(), new: false });
+        }
+        self.gone(run);
+        match self.ending(run) {
+            Some(ending) if !self.committing() => self.stopping(run, &ending, taken_up, stopped),
+            // It was stopped for a reason that is gone again: it cannot go on, but another can begin.
+            None if stopped && !self.committing() => self.stopping(run, &Ending::paused(), taken_up, stopped),
+            _ => self.going(run),
+        }
+    }
+
+    /// The run goes on.
+    fn going(&mut self, run: &Run) {
+        self.take_over_progress();
+        let ready = self.executors(run);
+        let phase = self.phase(ready);
+        let waiting = self.world.progress.as_ref().and_then(|progress| progress.waiting.clone());
+        let condition = condition::find(&self.status, "ExecutorsReady").cloned();
+        let (reason, message) = match (ready, waiting, condition) {
+            (true, Some((reason, message)), _) => (reason, message),
+            (false, _, Some(condition)) => (condition.reason, condition.message),
+            _ => ("Running".to_owned(), String::new()),
+        };
+        self.stand(&Stand::Busy { phase, reason: &reason, message: &message });
+        self.deadlines(run);
+    }
+
+    fn stuck(&mut self) {
+        self.again(30);
+    }
+
+    fn committing(&self) -> bool {
+        self.world.progress.as_ref().is_some_and(|progress| progress.phase == RunPhase::Committing)
+    }
+
+    fn phase(&self, ready: bool) -> Phase {
+        match self.world.progress.as_ref().map(|progress| &progress.phase) {
+            Some(RunPhase::Committing) => Phase::Committing,
+            Some(RunPhase::Running) => Phase::Running,
+            // A leader that has just taken the run up has not read how far it is.
+            _ if self.status.phase == Some(Phase::Committing) => Phase::Committing,
+            _ if ready || self.status.phase == Some(Phase::Running) => Phase::Running,
+            _ => Phase::Starting,
+        }
+    }
+
+    /// Why the run is to end now, if it is.
+    pub(super) fn ending(&self, run: &Run) -> Option<Ending> {
+        let flow = self.world.flow;
+        let start = run.start_time.as_ref().map_or(self.world.now, |time| time.0.as_second());
+        if flow.cancel.as_deref() == Some(run.id.as_str()) {
+            return Some(Ending { reason: "Cancelled", message: "cancelled by the annotation gleamflow.io/cancel".into(), fails: true });
+        }
+        let spec = flow.spec.as_ref().ok()?;
+        if let Some(limit) = spec.active_deadline_seconds.filter(|limit| self.world.now - start >= i64::from(*limit)) {
+            let message = format!("the run did not end within activeDeadlineSeconds ({limit})");
+            return Some(Ending { reason: "DeadlineExceeded", message, fails: true });
+        }
+        if spec.suspend {
+            return Some(Ending { reason: "Suspended", message: "spec.suspend is true".into(), fails: false });
+        }
+        let changed = self.world.acceptance.refusal.is_none() && self.world.acceptance.hash != run.spec_hash;
+        if changed && spec.on_spec_change == OnSpecChange::Replace {
+            return Some(Ending { reason: "Superseded", message: "the flow has changed".into(), fails: false });
+        }
+        let since = self.unready_since(start)?;
+        if self.world.now - since < i64::from(spec.startup_deadline_seconds) {
+            return None;
+        }
+        let why = condition::find(&self.status, "ExecutorsReady").map(|condition| format!("{}: {}", condition.reason, condition.message));
+        let limit = spec.startup_deadline_seconds;
+        let message = format!("no executor within startupDeadlineSeconds ({limit}): {}", why.unwrap_or_default());
+        Some(Ending { reason: "StartupDeadlineExceeded", message, fails: true })
+    }
+
+    /// Since when the run has no executor; `None`: it has one.
+    fn unready_since(&self, start: i64) -> Option<i64> {
+        let condition = condition::find(&self.world.flow.status, "ExecutorsReady")?;
+        (condition.status == "False").then(|| condition.last_transition_time.0.as_second().max(start))
+    }
+
+    fn deadlines(&mut self, run: &Run) {
+        let Ok(spec) = &self.world.flow.spec else { return };
+        let start = run.start_time.as_ref().map_or(self.world.now, |time| time.0.as_second());
+        if let Some(limit) = spec.active_deadline_seconds {
+            self.again_at(start + i64::from(limit));
+        }
+        let limit = i64::from(spec.startup_deadline_seconds);
+        let unready = condition::find(&self.status, "ExecutorsReady").filter(|condition| condition.status == "False");
+        if let Some(since) = unready.map(|condition| condition.last_transition_time.0.as_second().max(start)) {
+            self.again_at(since + limit);
+        }
+    }
+
+    /// Tells the master of pods that will never work again.
+    fn gone(&mut self, run: &Run) {
+        let Some(run_id) = id(&run.id) else { return };
+        for pod in self.pods(&run.id) {
+            let lost = self.is_lost(pod);
+            if !lost && !pod.finished() {
+                continue;
+            }
+            let trouble = pod.trouble.as_ref().map(|trouble| format!("{}: {}", trouble.reason, trouble.message));
+            let why = trouble.unwrap_or_else(|| if lost { "its node is lost".to_owned() } else { "it ended".to_owned() });
+            self.actions.push(Action::PodGone { run: run_id.clone(), pod: pod.name.clone(), why });
+        }
+    }
+
+    /// The status takes what the master says, but never goes back on it because a new leader has yet to catch up.
+    pub(super) fn take_over_progress(&mut self) {
+        let Some(progress) = &self.world.progress else { return };
+        let catching_up = self.world.now - self.world.memory.taken_up < TAKING_UP && progress.done < told(&self.status);
+        if !catching_up {
+            copy(&mut self.status, progress);
+        }
+    }
+}
+
+/// The tasks that the status says are done.
+fn told(status: &GleamFlowStatus) -> u32 {
+    let progress = status.progress.as_deref().and_then(|progress| progress.split_once('/'));
+    progress.and_then(|(done, _)| done.parse().ok()).unwrap_or(0)
+}
+
+/// At most so many stages fit the schema.
+const STAGES: usize = 1024;
+const OUTPUTS: usize = 256;
+
+fn copy(status: &mut GleamFlowStatus, progress: &Progress) {
+    if progress.known > 0 {
+        status.progress = Some(format!("{}/{}", progress.done, progress.known));
+    }
+    status.stages = progress.stages.iter().take(STAGES).cloned().collect();
+    status.failures = progress.failures.iter().take(10).cloned().collect();
+    status.outputs = progress.outputs.iter().take(OUTPUTS).cloned().collect();
+    let shuffled = i64::try_from(progress.bytes_shuffled).unwrap_or(i64::MAX);
+    // Bytes only grow; a new leader counts anew.
+    status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
+}

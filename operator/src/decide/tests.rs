@@ -1,0 +1,195 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::master::api::RunPhase;
+use crate::view::{PodPhase, Trouble};
+
+const NOW: i64 = 1_800_000_000;
+
+fn acceptance() -> Acceptance {
+    Acceptance { hash: "h".into(), refusal: None }
+}
+
+/// A flow with a run that began ten seconds ago.
+fn flow(spec: Value) -> FlowView {
+    let mut all = json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "out", "write": {"stdout": {}}}]});
+    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let start = jiff::Timestamp::from_second(NOW - 10).unwrap().to_string();
+    FlowView::read(&json!({
+        "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 1},
+        "spec": all,
+        "status": {"observedGeneration": 1, "phase": "Starting", "currentRun": {"id": "u-1", "specHash": "h", "generation": 1, "attempt": 1, "startTime": start}},
+    }))
+    .unwrap()
+}
+
+fn pod(index: u32, phase: PodPhase) -> Arc<PodView> {
+    Arc::new(PodView {
+        name: format!("a-1-{index}"),
+        uid: format!("p{index}"),
+        version: 1,
+        run: "u-1".into(),
+        owner: "u".into(),
+        phase,
+        deleting: false,
+        node: (phase != PodPhase::Pending).then(|| "n1".to_owned()),
+        requests: Room::default(),
+        trouble: None,
+        disrupted: false,
+        finished_at: None,
+    })
+}
+
+fn progress(useful: u32, pods: &[&str]) -> Progress {
+    Progress {
+        phase: RunPhase::Running,
+        useful_slots: useful,
+        slots: u32::try_from(pods.len()).unwrap(),
+        pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
+        ..Progress::default()
+    }
+}
+
+fn started() -> Memory {
+    Memory { here: Here::Started("u-1".into()), taken_up: NOW - 10, ..Memory::default() }
+}
+
+fn look(flow: &FlowView, pods: &[Arc<PodView>], progress: Option<Progress>, memory: &Memory, cluster: &Surroundings) -> Decision {
+    decide(&World { now: NOW, flow, acceptance: &acceptance(), pods, progress, memory, cluster })
+}
+
+fn created(decision: &Decision) -> Vec<u32> {
+    decision.actions.iter().filter_map(|action| match action { Action::CreatePod { index, .. } => Some(*index), _ => None }).collect()
+}
+
+fn deleted(decision: &Decision) -> Vec<&str> {
+    decision.actions.iter().filter_map(|action| match action { Action::DeletePod { name, .. } => Some(name.as_str()), _ => None }).collect()
+}
+
+fn executors_ready(decision: &Decision) -> (String, String) {
+    let found = condition::find(&decision.status, "ExecutorsReady").unwrap();
+    (found.reason.clone(), found.message.clone())
+}
+
+fn one_agent() -> Surroundings {
+    Surroundings { agents: 1, ..Surroundings::default() }
+}
+
+#[test]
+fn executors_are_as_many_as_there_is_work_for_within_bounds_and_room() {
+    let flow = flow(json!({"executors": {"maxReplicas": 5, "slots": 2}}));
+    let pods = [pod(0, PodPhase::Running)];
+    let check = |useful: u32, cluster: &Surroundings, expected: &[u32]| {
+        assert_eq!(created(&look(&flow, &pods, Some(progress(useful, &["a-1-0"])), &started(), cluster)), expected, "{useful}");
+    };
+    check(1, &one_agent(), &[]);
+    check(3, &one_agent(), &[1]);
+    check(100, &one_agent(), &[1, 2, 3, 4]);
+    let each = Room { cpu: 1000, memory: 1 };
+    let free = vec![Room { cpu: 1500, memory: 10 }, Room { cpu: 2000, memory: 1 }, Room::default()];
+    check(100, &Surroundings { free: Some(free), each, ..one_agent() }, &[1, 2]);
+}
+
+#[test]
+fn a_lost_executor_is_replaced_under_a_name_that_is_free() {
+    let flow = flow(json!({}));
+    let mut failed = Arc::unwrap_or_clone(pod(0, PodPhase::Failed));
+    failed.disrupted = true;
+    failed.trouble = Some(Trouble { reason: "Evicted", message: "memory".into() });
+    failed.finished_at = Some(NOW);
+    let decision = look(&flow, &[Arc::new(failed.clone())], Some(progress(1, &[])), &started(), &one_agent());
+    assert_eq!(created(&decision), [1]);
+    assert!(decision.actions.contains(&Action::PodGone { run: id("u-1").unwrap(), pod: "a-1-0".into(), why: "Evicted: memory".into() }));
+    failed.disrupted = false;
+    let decision = look(&flow, &[Arc::new(failed)], Some(progress(1, &[])), &started(), &one_agent());
+    assert_eq!(created(&decision), [] as [u32; 0], "one that failed by itself is waited after");
+}
+
+#[test]
+fn a_pod_on_a_node_that_is_gone_is_not_waited_for() {
+    let flow = flow(json!({}));
+    let cluster = Surroundings { lost: ["n1".to_owned()].into(), ..one_agent() };
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(progress(1, &[])), &started(), &cluster);
+    assert_eq!(created(&decision), [1]);
+}
+
+#[test]
+fn the_worst_trouble_shows_in_its_own_words() {
+    let flow = flow(json!({}));
+    let troubled = |index: u32, reason: &'static str| {
+        let mut pod = Arc::unwrap_or_clone(pod(index, PodPhase::Pending));
+        pod.trouble = Some(Trouble { reason, message: format!("{reason} it is") });
+        Arc::new(pod)
+    };
+    let pods = [troubled(0, "Unschedulable"), troubled(1, "ImagePullFailed")];
+    let decision = look(&flow, &pods, Some(progress(5, &[])), &started(), &one_agent());
+    assert_eq!(executors_ready(&decision), ("ImagePullFailed".into(), "ImagePullFailed it is".into()));
+    assert_eq!(decision.status.reason.as_deref(), Some("ImagePullFailed"));
+    assert!(created(&decision).is_empty(), "no more pods while one finds no node");
+    let decision = look(&flow, &[], Some(progress(1, &[])), &started(), &Surroundings::default());
+    assert_eq!(executors_ready(&decision).0, "AgentsNotReady");
+}
+
+#[test]
+fn running_executors_stay_a_while_when_there_is_less_to_do() {
+    let flow = flow(json!({}));
+    let mut waiting = Arc::unwrap_or_clone(pod(2, PodPhase::Pending));
+    waiting.node = None;
+    let pods = [pod(0, PodPhase::Running), pod(1, PodPhase::Running), Arc::new(waiting)];
+    let work = || Some(progress(1, &["a-1-0", "a-1-1"]));
+    let decision = look(&flow, &pods, work(), &started(), &one_agent());
+    assert_eq!(deleted(&decision), ["a-1-2"]);
+    let patient = Memory { surplus_since: Some(NOW - 31), ..started() };
+    assert_eq!(deleted(&look(&flow, &pods, work(), &patient, &one_agent())), ["a-1-2", "a-1-1"]);
+}
+
+#[test]
+fn a_run_that_commits_is_not_stopped() {
+    let mut flow = flow(json!({"suspend": true}));
+    flow.cancel = Some("u-1".into());
+    let committing = Progress { phase: RunPhase::Committing, ..progress(1, &["a-1-0"]) };
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(committing), &started(), &one_agent());
+    assert!(!decision.actions.iter().any(|action| matches!(action, Action::Stop { .. })));
+    assert!(deleted(&decision).is_empty());
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(progress(1, &["a-1-0"])), &started(), &one_agent());
+    assert!(decision.actions.iter().any(|action| matches!(action, Action::Stop { .. })));
+}
+
+#[test]
+fn a_new_leader_takes_a_run_up_before_it_stops_it() {
+    let mut flow = flow(json!({}));
+    flow.cancel = Some("u-1".into());
+    let decision = look(&flow, &[], None, &Memory::default(), &one_agent());
+    assert!(matches!(decision.actions[0], Action::Start { new: false, .. }));
+    assert!(decision.status.current_run.unwrap().completion_time.is_none());
+}
+
+#[test]
+fn deciding_again_on_what_was_decided_changes_nothing() {
+    let mut flow = flow(json!({}));
+    let pods = [pod(0, PodPhase::Running)];
+    let work = || Some(progress(1, &["a-1-0"]));
+    flow.status = look(&flow, &pods, work(), &started(), &one_agent()).status;
+    let again = look(&flow, &pods, work(), &started(), &one_agent());
+    assert_eq!(again.status, flow.status);
+    assert!(again.actions.is_empty(), "{:?}", again.actions);
+}
+
+#[test]
+fn events_come_once_per_transition() {
+    let mut flow = flow(json!({}));
+    let before = flow.status.clone();
+    let decision = look(&flow, &[], Some(progress(1, &[])), &started(), &Surroundings::default());
+    let told = event::events(&before, &decision.status);
+    assert_eq!(told.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(), ["AgentsNotReady"]);
+    flow.status = decision.status;
+    let decision = look(&flow, &[], Some(progress(1, &[])), &started(), &Surroundings::default());
+    assert!(event::events(&flow.status, &decision.status).is_empty());
+}
+
+#[test]
+fn a_flow_whose_namespace_goes_away_makes_nothing() {
+    let flow = flow(json!({}));
+    let memory = Memory { terminating: true, ..started() };
+    assert!(created(&look(&flow, &[], Some(progress(3, &[])), &memory, &one_agent())).is_empty());
+}

@@ -1,0 +1,169 @@
+//! What only the leader does: makes the authority, keeps the agents, looks at flows.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use proto::Term;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::seam::Master;
+use super::{Process, now};
+use crate::authority::Authority;
+use crate::controller::{Again, Controller, Told};
+use crate::lead::Standing;
+use crate::master::api::Runs;
+use crate::server::{ApiError, Kind, Ref};
+use crate::view::text;
+use crate::{agents, events, naming};
+
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Waits for the lease, then leads until the process ends.
+pub(super) async fn lead(
+    process: Process,
+    master: Arc<dyn Master>,
+    mut standing: watch::Receiver<Option<Standing>>,
+    mut listed: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let won = |standing: &Option<Standing>| matches!(standing, Some(Standing::Leads(_)));
+    let term = match *standing.wait_for(won).await.context("the lease is not asked for any more")? {
+        Some(Standing::Leads(term)) => term,
+        _ => return Err(anyhow!("the lease is not held")),
+    };
+    tracing::info!(term = term.0, "this operator leads");
+    let authority = Arc::new(found(&process).await);
+    let operator = address(&process).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keep_agents(process.clone(), operator.clone()));
+    listed.wait_for(|listed| *listed).await.context("the watches ended")?;
+    let (tell, told) = mpsc::channel(events::WAITING);
+    tasks.spawn(events::tell(Arc::clone(&process.free), told, process.arguments.pod_name.clone()));
+    let runs = master.runs();
+    let controller = Arc::new(controller(&process, Arc::clone(&runs), authority, tell, (operator, term)));
+    tasks.spawn(follow_runs(process.clone(), runs));
+    for key in controller.cached(|cache| cache.keys()) {
+        process.queue.add(key, Duration::ZERO);
+    }
+    for _ in 0..process.arguments.concurrency.max(1) {
+        tasks.spawn(work(process.clone(), Arc::clone(&controller)));
+    }
+    match tasks.join_next().await {
+        Some(Err(error)) => Err(error).context("a part of the leader panicked"),
+        _ => Err(anyhow!("a part of the leader ended")),
+    }
+}
+
+fn controller(
+    process: &Process,
+    runs: Arc<dyn Runs>,
+    authority: Arc<Authority>,
+    tell: mpsc::Sender<Told>,
+    (operator, Term(term)): (String, Term),
+) -> Controller {
+    let trust = move |run: &proto::RunId, expires: i64| {
+        let token = authority.executor_token(run, u64::try_from(expires).unwrap_or(0));
+        Some((token, authority.certificate().to_owned()))
+    };
+    Controller {
+        server: Arc::clone(&process.server),
+        runs,
+        cache: Arc::clone(&process.cache),
+        trust: Box::new(trust),
+        clock: Box::new(|| jiff::Timestamp::now().as_millisecond()),
+        // Events are best effort: what cannot wait is dropped.
+        tell: Box::new(move |told| drop(tell.try_send(told))),
+        metrics: Arc::clone(&process.metrics),
+        image: process.config.executor.clone(),
+        namespace: process.arguments.namespace.clone(),
+        operator,
+        writer: format!("{}/{term}", process.arguments.pod_name),
+        flows: Mutex::default(),
+    }
+}
+
+/// Looks at one flow after the other.
+async fn work(process: Process, controller: Arc<Controller>) {
+    loop {
+        let key = process.queue.next().await;
+        let again = match controller.reconcile(&key).await {
+            Again::Now => Some(Duration::ZERO),
+            Again::After(after) => Some(after),
+            Again::WhenSomethingHappens => None,
+        };
+        process.queue.done(&key, again);
+        process.metrics.queued(process.queue.len());
+    }
+}
+
+/// Looks at a flow whenever its run has changed.
+async fn follow_runs(process: Process, runs: Arc<dyn Runs>) {
+    let mut changes = runs.changes();
+    loop {
+        let cache = || process.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match changes.recv().await {
+            Ok(run) => {
+                if let Some(key) = cache().of_uid(naming::run_uid(run.as_str())) {
+                    process.queue.add(key, Duration::ZERO);
+                }
+            }
+            // Some were missed: all are looked at.
+            Err(RecvError::Lagged(_)) => {
+                for key in cache().keys() {
+                    process.queue.add(key, Duration::ZERO);
+                }
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn found(process: &Process) -> Authority {
+    loop {
+        match Authority::found(process.server.as_ref(), &process.arguments.namespace, now()).await {
+            Ok(authority) => return authority,
+            Err(error) => tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the authority cannot be had"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Where executors and agents find the operator: the Service's address, which needs no names; else the Service's name.
+async fn address(process: &Process) -> String {
+    if let Some(address) = &process.arguments.address {
+        return address.clone();
+    }
+    let namespace = &process.arguments.namespace;
+    let port = process.arguments.port;
+    match process.server.get(&Ref::new(Kind::Service, namespace, naming::OPERATOR)).await {
+        Ok(service) => {
+            let address = text(&service, "/spec/clusterIP").filter(|address| !address.is_empty() && *address != "None");
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                return std::net::SocketAddr::new(address, port).to_string();
+            }
+        }
+        Err(error @ (ApiError::NotFound(_) | ApiError::Forbidden(_))) => {
+            tracing::warn!(%error, "the operator's Service cannot be read; its name is used instead of its address");
+        }
+        Err(error) => tracing::warn!(%error, "the operator's Service cannot be read; its name is used instead of its address"),
+    }
+    format!("{}.{namespace}.svc:{port}", naming::OPERATOR)
+}
+
+async fn keep_agents(process: Process, operator: String) {
+    loop {
+        let arguments = &process.arguments;
+        let applied =
+            agents::apply(process.server.as_ref(), &process.config.agent, &arguments.namespace, &arguments.pod_name, &operator);
+        let wait = match applied.await {
+            Ok(()) => agents::EVERY,
+            Err(error) => {
+                tracing::warn!(%error, "the agents' DaemonSet could not be applied");
+                RETRY
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}

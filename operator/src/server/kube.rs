@@ -1,0 +1,213 @@
+//! The real API server.
+
+use std::sync::Arc;
+
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::{ApiError, Kind, Ref, Server};
+use crate::lead::Lead;
+use crate::metrics::Metrics;
+use crate::naming::MANAGER;
+
+/// Pages of lists: bounds what is in memory at once.
+const PAGE: u32 = 200;
+
+/// A client that asks nothing in writing unless this process leads.
+#[derive(Clone)]
+pub struct KubeServer {
+    client: Client,
+    lead: Option<Arc<Lead>>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for KubeServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeServer").field("lead", &self.lead).finish_non_exhaustive()
+    }
+}
+
+/// The dynamic type of a kind.
+#[must_use]
+pub fn resource(kind: Kind) -> ApiResource {
+    let (group, version, name, plural) = kind.names();
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version(),
+        kind: name.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+impl KubeServer {
+    /// Writes only while `lead` holds; `None`: always (the lease itself, reviews).
+    #[must_use]
+    pub fn new(client: Client, lead: Option<Arc<Lead>>, metrics: Arc<Metrics>) -> KubeServer {
+        KubeServer { client, lead, metrics }
+    }
+
+    /// Objects of a kind in a namespace; empty: in all, or of no namespace.
+    #[must_use]
+    pub fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        let resource = resource(kind);
+        if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &resource)
+        }
+    }
+
+    fn may_write(&self) -> Result<(), ApiError> {
+        let leads = self.lead.as_ref().is_none_or(|lead| lead.holds());
+        if leads { Ok(()) } else { Err(ApiError::NotLeading) }
+    }
+
+    fn count(&self, verb: &'static str, kind: Kind) {
+        self.metrics.request(verb, kind.names().3);
+    }
+}
+
+#[tonic::async_trait]
+impl Server for KubeServer {
+    async fn get(&self, object: &Ref) -> Result<Value, ApiError> {
+        self.count("get", object.kind);
+        let got = self.api(object.kind, &object.namespace).get(&object.name).await;
+        got.map(plain).map_err(|error| read(&error))
+    }
+
+    async fn list(&self, kind: Kind, namespace: &str, labels: &str) -> Result<Vec<Value>, ApiError> {
+        let api = self.api(kind, namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        if !labels.is_empty() {
+            params = params.labels(labels);
+        }
+        let mut all = Vec::new();
+        loop {
+            self.count("list", kind);
+            let page = api.list(&params).await.map_err(|error| read(&error))?;
+            let more = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+            all.extend(page.items.into_iter().map(plain));
+            match more {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
+        self.may_write()?;
+        self.count("create", kind);
+        let object: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let made = self.api(kind, namespace).create(&params, &object).await;
+        made.map(plain).map_err(|error| read(&error))
+    }
+
+    async fn apply(&self, object: &Ref, status: bool, value: &Value) -> Result<Value, ApiError> {
+        self.may_write()?;
+        self.count("apply", object.kind);
+        let api = self.api(object.kind, &object.namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(value);
+        let applied = if status {
+            api.patch_status(&object.name, &params, &patch).await
+        } else {
+            api.patch(&object.name, &params, &patch).await
+        };
+        applied.map(plain).map_err(|error| read(&error))
+    }
+
+    async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError> {
+        self.may_write()?;
+        self.count("delete", object.kind);
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
+        let deleted = self.api(object.kind, &object.namespace).delete(&object.name, &params).await;
+        deleted.map(drop).map_err(|error| read(&error))
+    }
+
+    async fn delete_all(&self, kind: Kind, namespace: &str, labels: &str) -> Result<(), ApiError> {
+        // One by one: the verb deletecollection would be one more right to ask for.
+        for object in self.list(kind, namespace, labels).await? {
+            let Some(name) = crate::view::text(&object, "/metadata/name") else { continue };
+            match self.delete(&Ref::new(kind, namespace, name), crate::view::text(&object, "/metadata/uid")).await {
+                Ok(()) | Err(ApiError::NotFound(_) | ApiError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn published_keys(&self) -> Result<Value, ApiError> {
+        let request = axum::http::Request::get("/openid/v1/jwks").body(Vec::new());
+        let request = request.map_err(|error| ApiError::Invalid(error.to_string()))?;
+        self.client.request(request).await.map_err(|error| read(&error))
+    }
+
+    async fn access(&self, token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
+        ask_as(token, resource_attributes).await
+    }
+}
+
+/// Posts a review with the bearer's own token.
+async fn ask_as(token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
+    let unavailable = |error: &dyn std::error::Error| ApiError::Unavailable(chain(error));
+    let mut config = kube::Config::infer().await.map_err(|error| unavailable(&error))?;
+    config.auth_info = kube::config::AuthInfo { token: Some(token.trim().to_owned().into()), ..kube::config::AuthInfo::default() };
+    let client = Client::try_from(config).map_err(|error| unavailable(&error))?;
+    let kind = Kind::SelfSubjectAccessReview;
+    let review = serde_json::json!({
+        "apiVersion": kind.api_version(), "kind": kind.names().2, "metadata": {},
+        "spec": {"resourceAttributes": resource_attributes},
+    });
+    let review: DynamicObject = serde_json::from_value(review).map_err(|error| ApiError::Invalid(error.to_string()))?;
+    let api: Api<DynamicObject> = Api::all_with(client, &resource(kind));
+    api.create(&PostParams::default(), &review).await.map(plain).map_err(|error| read(&error))
+}
+
+fn plain(object: DynamicObject) -> Value {
+    serde_json::to_value(object).expect("an object from JSON is JSON")
+}
+
+/// What an error means for us.
+#[must_use]
+pub fn read(error: &kube::Error) -> ApiError {
+    match error {
+        kube::Error::Api(status) => refused(status),
+        other => ApiError::Unavailable(chain(other)),
+    }
+}
+
+fn refused(status: &Status) -> ApiError {
+    let message = status.message.clone();
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    match (status.code, status.reason.as_str()) {
+        (404, _) => ApiError::NotFound(message),
+        (409, "AlreadyExists") => ApiError::AlreadyExists(message),
+        (409, _) => ApiError::Conflict(message),
+        (403, _) if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") || message.contains("because it is being terminated") => {
+            ApiError::Terminating(message)
+        }
+        (403, _) if message.contains("exceeded quota") => ApiError::Quota(message),
+        (403, _) => ApiError::Forbidden(message),
+        (400 | 405 | 413 | 415 | 422, _) => ApiError::Invalid(message),
+        _ => ApiError::Unavailable(format!("{} {}: {message}", status.code, status.reason)),
+    }
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
