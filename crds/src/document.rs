@@ -7,8 +7,8 @@
 //! A YAML 1.1 reader (kubectl) and a 1.2 reader must see the same flow in the file; where they would not, that is a problem.
 
 mod check;
-mod plain;
 mod places;
+mod plain;
 mod problem;
 mod scalar;
 mod tree;

@@ -67,7 +67,7 @@ fn serve(mut socket: UnixStream, opening: Opening, voice: &Voice) -> anyhow::Res
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let wire = exchange::wire(runtime.handle(), &opening)?;
+    let wire = exchange::connect(runtime.handle(), &opening)?;
     let current = Arc::new(Current::default());
     let (orders, incoming) = crossbeam_channel::bounded(ORDERS);
     let (running, reaching, answering) = (Arc::clone(&current), Arc::clone(&wire), voice.clone());

@@ -1,8 +1,8 @@
 //! The process: watches, lease, trust, servers, and the loop that looks at flows. Standing by differs from leading only in what it writes.
 
 mod leader;
-pub mod seam;
 mod serve;
+mod trust;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::config::{Arguments, Config};
 use crate::http::{Health, serve};
 use crate::lead::{Candidate, Lead, RENEW, Standing};
+use crate::master::service::{Master, TlsConnect};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::server::Server;
@@ -64,8 +65,8 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
     let listed = process.watch(client, &mut tasks);
     let (standing, follows) = watch::channel(None);
     tasks.spawn(process.clone().keep_lease(standing));
-    let master = seam::master(&process);
-    tasks.spawn(serve::grpc(process.clone(), Arc::clone(&master), health, listed.clone()));
+    let master = Master::new(Arc::new(TlsConnect::default()));
+    tasks.spawn(serve::grpc(process.clone(), master.clone(), health, listed.clone()));
     tasks.spawn(leader::lead(process.clone(), master, follows, listed));
     let ended = tokio::select! {
         () = shutdown => Ok(()),

@@ -1,6 +1,8 @@
 //! Pieces on their way between a task and agents: batches become frames here, on the task's thread. How frames travel is
 //! behind [`Wire`].
 
+mod agents;
+
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -14,6 +16,8 @@ use proto::agent::Stored;
 
 use super::frame;
 use crate::log;
+
+pub(super) use agents::connect;
 
 /// An output up to this size is kept until it is stored, so that it can be sent again over a new connection.
 const KEPT_BYTES: usize = 4 << 20;
@@ -243,29 +247,6 @@ fn failure(attempt: String, trouble: Trouble) -> Error {
         Fault::Flow | Fault::Hopeless | Fault::Infrastructure | Fault::Stopped => Vec::new(),
     };
     Error::Exchange { attempt, lost, source: trouble.source }
-}
-
-/// The way to agents.
-///
-/// # Errors
-/// If the run's token or authority cannot be read.
-pub(super) fn wire(_: &tokio::runtime::Handle, _: &super::protocol::Opening) -> anyhow::Result<Arc<dyn Wire>> {
-    Ok(Arc::new(NoWire))
-}
-
-#[derive(Debug)]
-struct NoWire;
-
-impl Wire for NoWire {
-    fn put(&self, _: &str, _: Attempt) -> Result<Box<dyn Output>, Trouble> {
-        Err(Trouble { fault: Fault::Infrastructure, passing: false, source: "this build has no way to agents".into() })
-    }
-
-    fn fetch(&self, _: &[Held], _: &[String]) -> Result<Arriving, Trouble> {
-        Err(Trouble { fault: Fault::Infrastructure, passing: false, source: "this build has no way to agents".into() })
-    }
-
-    fn stop(&self) {}
 }
 
 #[cfg(test)]

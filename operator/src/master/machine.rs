@@ -99,7 +99,10 @@ enum Stage {
     /// Sinks are staged; what is left is to commit them.
     Committing,
     /// Failed or stopped: what was staged is being removed, until then at most.
-    Winding { outcome: RunPhase, until: Duration },
+    Winding {
+        outcome: RunPhase,
+        until: Duration,
+    },
     Over(RunPhase),
     /// Another leader has it.
     Abandoned,

@@ -1,5 +1,6 @@
 //! What only the leader does: makes the authority, keeps the agents, looks at flows.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::seam::Master;
 use super::{Process, now};
 use crate::authority::Authority;
+use crate::view::FlowKey;
 use crate::controller::{Again, Controller, Told};
 use crate::lead::Standing;
 use crate::master::api::Runs;
+use crate::master::service::Master;
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::text;
 use crate::{agents, events, naming};
@@ -24,16 +26,13 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Waits for the lease, then leads until the process ends.
 pub(super) async fn lead(
     process: Process,
-    master: Arc<dyn Master>,
+    master: Master,
     mut standing: watch::Receiver<Option<Standing>>,
     mut listed: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let won = |standing: &Option<Standing>| matches!(standing, Some(Standing::Leads(_)));
-    let term = match *standing.wait_for(won).await.context("the lease is not asked for any more")? {
-        Some(Standing::Leads(term)) => term,
-        _ => return Err(anyhow!("the lease is not held")),
-    };
+    let term = wait_for_lease(&master, &mut standing).await?;
     tracing::info!(term = term.0, "this operator leads");
+    master.lead(term);
     let authority = Arc::new(found(&process).await);
     let operator = address(&process).await;
     let mut tasks = JoinSet::new();
@@ -41,18 +40,64 @@ pub(super) async fn lead(
     listed.wait_for(|listed| *listed).await.context("the watches ended")?;
     let (tell, told) = mpsc::channel(events::WAITING);
     tasks.spawn(events::tell(Arc::clone(&process.free), told, process.arguments.pod_name.clone()));
-    let runs = master.runs();
+    let runs: Arc<dyn Runs> = Arc::new(master.clone());
     let controller = Arc::new(controller(&process, Arc::clone(&runs), authority, tell, (operator, term)));
     tasks.spawn(follow_runs(process.clone(), runs));
+    let begun = Arc::new(Begun { master, left: Mutex::new(Some(BTreeSet::new())) });
     for key in controller.cached(|cache| cache.keys()) {
+        begun.wait_for(key.clone());
         process.queue.add(key, Duration::ZERO);
     }
+    begun.look(&controller);
     for _ in 0..process.arguments.concurrency.max(1) {
-        tasks.spawn(work(process.clone(), Arc::clone(&controller)));
+        tasks.spawn(work(process.clone(), Arc::clone(&controller), Arc::clone(&begun)));
     }
     match tasks.join_next().await {
         Some(Err(error)) => Err(error).context("a part of the leader panicked"),
         _ => Err(anyhow!("a part of the leader ended")),
+    }
+}
+
+/// Waits until this process leads; until then, callers are told who does.
+async fn wait_for_lease(master: &Master, standing: &mut watch::Receiver<Option<Standing>>) -> anyhow::Result<Term> {
+    loop {
+        match standing.borrow_and_update().clone() {
+            Some(Standing::Leads(term)) => return Ok(term),
+            Some(Standing::Follows(leader)) => master.stand_by(leader),
+            None => {}
+        }
+        standing.changed().await.context("the lease is not asked for any more")?;
+    }
+}
+
+/// The flows whose runs a new leader has yet to take up: until all are, agents must not drop anything.
+struct Begun {
+    master: Master,
+    /// `None`: all are.
+    left: Mutex<Option<BTreeSet<FlowKey>>>,
+}
+
+impl Begun {
+    fn wait_for(&self, key: FlowKey) {
+        if let Some(left) = self.lock().as_mut() {
+            left.insert(key);
+        }
+    }
+
+    fn look(&self, controller: &Controller) {
+        let mut left = self.lock();
+        if let Some(keys) = left.as_mut() {
+            keys.retain(|key| !controller.has_taken_up(key));
+            if !keys.is_empty() {
+                return;
+            }
+            *left = None;
+            self.master.all_runs_started();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<FlowKey>>> {
+        self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -85,7 +130,7 @@ fn controller(
 }
 
 /// Looks at one flow after the other.
-async fn work(process: Process, controller: Arc<Controller>) {
+async fn work(process: Process, controller: Arc<Controller>, begun: Arc<Begun>) {
     loop {
         let key = process.queue.next().await;
         let again = match controller.reconcile(&key).await {
@@ -94,6 +139,7 @@ async fn work(process: Process, controller: Arc<Controller>) {
             Again::WhenSomethingHappens => None,
         };
         process.queue.done(&key, again);
+        begun.look(&controller);
         process.metrics.queued(process.queue.len());
     }
 }

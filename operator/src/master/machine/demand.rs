@@ -147,7 +147,9 @@ impl Machine {
     /// Whether all that feed a group are done; if not, sees to it.
     fn makers_done(&self, walk: &mut Walk, group: NodeId) -> bool {
         let Some(makers) = self.group_makers(group) else {
-            for input in self.flow().inputs(TaskSet::Reduces(group)).filter(|input| self.tasks_of(*input).is_none()).collect::<Vec<_>>() {
+            for input in
+                self.flow().inputs(TaskSet::Reduces(group)).filter(|input| self.tasks_of(*input).is_none()).collect::<Vec<_>>()
+            {
                 self.open(walk, input);
             }
             return false;
@@ -281,7 +283,9 @@ impl Machine {
             }
         };
         let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| done(*set)).collect();
-        let over = |set: &&TaskSet| whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader));
+        let over = |set: &&TaskSet| {
+            whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader))
+        };
         let over: BTreeSet<TaskSet> = flow.sets.iter().filter(over).copied().collect();
         let of = |task: TaskId| self.flow().set_of(task);
         let released: Vec<TaskId> = self
