@@ -28,14 +28,14 @@ pub struct Tracked {
     pub(super) memory: Memory,
     /// Our writes that the cache does not show yet, and since when.
     pub(super) expected: Vec<(Expected, i64)>,
-    checked: Option<Checked>,
+    pub(super) checked: Option<Checked>,
     /// When a status was last written, in milliseconds.
     pub(super) written: i64,
     pub(super) errors: u32,
     /// Pods that the API server refused, one after the other.
     pub(super) refusals: u32,
     /// Pods of the run that were seen alive, by uid.
-    seen: BTreeMap<String, String>,
+    pub(super) seen: BTreeMap<String, String>,
     /// Pods that the master knows to be gone, by name and why.
     pub(super) gone: BTreeMap<String, String>,
     /// Requests that the current run has taken.

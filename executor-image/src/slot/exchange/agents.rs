@@ -17,7 +17,7 @@ use crate::wire::{Agents, Sender, WireError};
 ///
 /// # Errors
 /// If the run's token or authority cannot be read.
-pub(super) fn connect(runtime: &Handle, opening: &Opening) -> anyhow::Result<Arc<dyn Wire>> {
+pub(in crate::slot) fn connect(runtime: &Handle, opening: &Opening) -> anyhow::Result<Arc<dyn Wire>> {
     let read = |name: &str| {
         let path = opening.credentials.join(name);
         fs::read_to_string(&path).with_context(|| format!("failed to read {path:?}"))
