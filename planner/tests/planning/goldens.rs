@@ -63,6 +63,10 @@ fn json_is_the_contract() {
     let text = "lines=read; words=fm words lines; pairs=pd pairs words; counts=reduceby counts pairs; write show counts";
     let mut json = plan::json::render(&planned(text, &Options::default()));
     let decisions = json.as_object_mut().unwrap().remove("decisions").unwrap();
+    let functions = json.as_object_mut().unwrap().remove("functions").unwrap();
+    let steps: Vec<_> = functions.as_array().unwrap().iter().map(|function| function["step"].clone()).collect();
+    assert_eq!(steps, ["words", "pairs", "counts"]);
+    assert_eq!(functions[2]["tier"], "perRow", "{functions:#}");
     assert_eq!(
         json,
         serde_json::json!({
@@ -84,6 +88,7 @@ fn json_names_passes_side_inputs_and_operates_by_step() {
     let text = "a=read; b=read; s=pd S b; x=pd X a | s; write W x; g=gbk G x; y=pd Y g; o=op O | y; z=pd Z o; write V z";
     let mut json = plan::json::render(&planned(text, &Options::default()));
     json.as_object_mut().unwrap().remove("decisions");
+    json.as_object_mut().unwrap().remove("functions");
     assert_eq!(
         json,
         serde_json::json!({
