@@ -1,11 +1,69 @@
 //! The way to the operator: through the API server's port-forward, with the caller's own token.
 
+use anyhow::anyhow;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams};
+use proto::MasterClient;
+use proto::chunk::MESSAGE_LIMIT;
+use proto::master::OutputRequest;
+use tonic::{Code, Request};
+
 use crate::cluster::{Cluster, system};
 use crate::failure::Failure;
-use crate::output;
+use crate::output as told;
+
+/// Where operators serve executors, agents and us.
+const PORT: u16 = 7400;
+/// What marks their pods.
+const OPERATORS: &str = "gleamflow.io/role=operator";
+const AUTHORITY: &str = "gleamflow-ca";
 
 /// Prints rows of `write.stdout` that only agents hold.
 pub(crate) async fn output(cluster: &Cluster, flow: &str, step: &str) -> Result<(), Failure> {
-    let _ = (cluster, flow, step, system::<anyhow::Error>, output::print::<&str>);
-    Err(Failure::System(anyhow::anyhow!("not built yet")))
+    let Some(token) = cluster.token.as_deref().and_then(proto::token::authorization) else {
+        let hint = "the kubeconfig has no token, by which the operator could know you (a client certificate is known to the API server alone)";
+        return Err(Failure::System(anyhow!(hint).context("failed to ask the operator")));
+    };
+    let request =
+        OutputRequest { namespace: cluster.namespace.clone(), flow: flow.to_owned(), step: Some(step.to_owned()), run: None };
+    let mut last = anyhow!("no pod has the label {OPERATORS}");
+    for pod in operators(cluster).await? {
+        let mut master = connect(cluster, &pod).await?;
+        let mut request = Request::new(request.clone());
+        request.metadata_mut().insert("authorization", token.clone());
+        match master.output(request).await {
+            Ok(answer) => {
+                let mut messages = answer.into_inner();
+                while let Some(message) = messages.message().await.map_err(|status| system(status, "read the rows"))? {
+                    message.chunks.iter().try_for_each(|chunk| told::print(&chunk.bytes))?;
+                }
+                return Ok(());
+            }
+            // A standby: another one leads.
+            Err(status) if status.code() == Code::Unavailable => last = status.into(),
+            Err(status) => return Err(Failure::System(anyhow!(status.message().to_owned()).context("failed to read the rows"))),
+        }
+    }
+    Err(Failure::System(last.context("failed to find the leading operator")))
+}
+
+async fn operators(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
+    let pods: Api<Pod> = Api::all(cluster.client.clone());
+    let found = pods.list(&ListParams::default().labels(OPERATORS)).await;
+    Ok(found.map_err(|error| cluster.told(error, "find the operator"))?.items)
+}
+
+async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::transport::Channel>, Failure> {
+    let (name, namespace) =
+        (pod.metadata.name.as_deref().unwrap_or_default(), pod.metadata.namespace.as_deref().unwrap_or_default());
+    let authorities: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let authority = authorities.get(AUTHORITY).await.map_err(|error| cluster.told(error, "read the operator's authority"))?;
+    let authority = authority.data.and_then(|mut data| data.remove("ca.crt"));
+    let authority = authority.ok_or_else(|| Failure::System(anyhow!("ConfigMap {AUTHORITY:?} has no ca.crt")))?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| cluster.told(error, "reach the operator"))?;
+    let stream = forward.take_stream(PORT).ok_or_else(|| Failure::System(anyhow!("the port-forward has no stream")))?;
+    let channel =
+        proto::transport::channel_through(stream, &authority).await.map_err(|error| system(error, "connect to the operator"))?;
+    Ok(MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT))
 }

@@ -25,8 +25,15 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// What tests may use beyond that: the naive interpreter is there for nothing else.
-const TEST_ARROWS: [(&str, &[&str]); 4] =
-    [("gleamflow", &["oracle"]), ("engine", &["crds", "oracle", "planner"]), ("planner", &["oracle"]), ("e2e", &["crds"])];
+const TEST_ARROWS: [(&str, &[&str]); 6] = [
+    ("gleamflow", &["oracle"]),
+    ("engine", &["crds", "oracle", "planner"]),
+    ("planner", &["oracle"]),
+    ("operator", &["oracle"]),
+    // The whole of a cluster but for the cluster: the master's machine against the engine's worker.
+    ("executor", &["crds", "operator", "oracle", "planner"]),
+    ("e2e", &["crds"]),
+];
 
 const LINES: usize = 500;
 

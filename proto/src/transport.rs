@@ -145,3 +145,20 @@ mod tests {
         assert_eq!(leader_of(&Status::unavailable("no route")), None);
     }
 }
+
+/// A channel through a connection that is there already (a port-forward), as `channel`.
+///
+/// # Errors
+/// If the authority is none, or the other side is not of it.
+pub async fn channel_through<S>(stream: S, authority: &str) -> Result<Channel, Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let mut stream = Some(hyper_util::rt::TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        // A connection that broke cannot be had again.
+        let stream = stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
+        std::future::ready(stream)
+    });
+    secured(SERVER_NAME, authority)?.connect_with_connector(connector).await
+}

@@ -2,6 +2,7 @@
 
 mod operator;
 mod pod;
+mod spread;
 
 use std::time::{Duration, Instant};
 

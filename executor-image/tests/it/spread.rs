@@ -224,8 +224,13 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
+        let term = self.term;
         for command in commands {
             self.carry_out_one(command);
+            if self.term != term {
+                // Another leads since: what the one before still wanted is not said any more.
+                break;
+            }
         }
     }
 
@@ -239,7 +244,11 @@ impl Cluster {
             }
             Command::Inventory { agent, incarnation } => {
                 let held = self.agents.held.lock().unwrap();
-                let found = |(attempt, output): (&Attempt, &Output)| Found { attempt: *attempt, named: output.named, done: output.done.clone() };
+                let found = |(attempt, output): (&Attempt, &Output)| Found {
+                    attempt: *attempt,
+                    named: output.named,
+                    done: output.done.clone(),
+                };
                 let whole = held.get(&agent).into_iter().flatten().filter(|(_, output)| output.done.is_some());
                 let outputs = whole.map(found).collect();
                 drop(held);
@@ -323,4 +332,3 @@ impl Cluster {
         }
     }
 }
-

@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 
 use super::{Process, now};
 use crate::authority::Authority;
-use crate::view::FlowKey;
 use crate::controller::{Again, Controller, Told};
 use crate::lead::Standing;
 use crate::master::api::Runs;
 use crate::master::service::Master;
 use crate::server::{ApiError, Kind, Ref};
+use crate::view::FlowKey;
 use crate::view::text;
 use crate::{agents, events, naming};
 

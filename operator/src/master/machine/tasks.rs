@@ -1,6 +1,6 @@
 //! Which tasks there are: numbered the same way by every leader, from the plan and the record alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::task::{MapTask, Piece, PieceName, TaskId};
 use plan::{CollectionId, MscrId, NodeId};
@@ -133,8 +133,10 @@ impl Machine {
         let from = flow.group(group).0;
         let maps = self.maps.get(&stage)?.iter().enumerate().filter(|(_, spec)| from.contains(&spec.from.channel));
         let mut makers: Vec<TaskId> = maps.map(|(at, _)| TaskId::Map { stage, at: number(at) }).collect();
-        for onward in flow.onward.iter().filter(|onward| flow.feeds(onward, group)) {
-            makers.extend(self.tasks_of(TaskSet::Reduces(onward.group))?);
+        // One group's reducers may feed another on several ways: a join of a step with itself.
+        let onward = flow.onward.iter().filter(|onward| flow.feeds(onward, group));
+        for fed_by in onward.map(|onward| onward.group).collect::<BTreeSet<_>>() {
+            makers.extend(self.tasks_of(TaskSet::Reduces(fed_by))?);
         }
         Some(makers)
     }
