@@ -38,7 +38,7 @@ pub enum AuthorityError {
     Certificate(#[from] rcgen::Error),
     #[error("could not make or read the key that signs tokens")]
     Signing(#[from] proto::token::BadKey),
-    #[error("the Secret {} lacks {0:?} or it is damaged", naming::AUTHORITY)]
+    #[error("the Secret gleamflow-authority lacks {0:?} or it is damaged")]
     Damaged(&'static str),
     #[error("could not keep or read the authority")]
     Api(#[from] ApiError),

@@ -15,32 +15,60 @@ use serde_json::Value;
 #[command(name = "gleamflow-operator", version)]
 pub struct Arguments {
     /// The configuration file.
-    #[arg(long, env = "GLEAMFLOW_CONFIG", default_value = "/etc/gleamflow/config.yaml")]
+    #[arg(long, default_value = "/etc/gleamflow/config.yaml")]
     pub config: PathBuf,
     /// This pod's name.
-    #[arg(long, env = "POD_NAME")]
+    #[arg(long)]
     pub pod_name: String,
     /// This pod's namespace.
-    #[arg(long, env = "POD_NAMESPACE")]
+    #[arg(long)]
     pub namespace: String,
     /// This pod's address.
-    #[arg(long, env = "POD_IP")]
+    #[arg(long)]
     pub pod_ip: IpAddr,
     /// What is logged, such as `info` or `operator=debug,kube=info`.
-    #[arg(long, env = "GLEAMFLOW_LOG", default_value = "info")]
+    #[arg(long, default_value = "info")]
     pub log: String,
     /// Flows that are looked at at the same time.
-    #[arg(long, env = "GLEAMFLOW_CONCURRENCY", default_value_t = 16)]
+    #[arg(long, default_value_t = 16)]
     pub concurrency: usize,
     /// Port of the gRPC server.
-    #[arg(long, env = "GLEAMFLOW_PORT", default_value_t = crate::manifest::OPERATOR_PORT)]
+    #[arg(long, default_value_t = crate::manifest::OPERATOR_PORT)]
     pub port: u16,
     /// Port of health and metrics.
-    #[arg(long, env = "GLEAMFLOW_METRICS_PORT", default_value_t = crate::manifest::METRICS_PORT)]
+    #[arg(long, default_value_t = crate::manifest::METRICS_PORT)]
     pub metrics_port: u16,
     /// Where executors and agents find the operator, `host:port`. Default: the address of the Service gleamflow-operator.
-    #[arg(long, env = "GLEAMFLOW_ADDRESS")]
+    #[arg(long)]
     pub address: Option<String>,
+}
+
+/// Variables of the environment that stand for flags which are not given.
+const ENVIRONMENT: [(&str, &str); 9] = [
+    ("GLEAMFLOW_CONFIG", "--config"),
+    ("POD_NAME", "--pod-name"),
+    ("POD_NAMESPACE", "--namespace"),
+    ("POD_IP", "--pod-ip"),
+    ("GLEAMFLOW_LOG", "--log"),
+    ("GLEAMFLOW_CONCURRENCY", "--concurrency"),
+    ("GLEAMFLOW_PORT", "--port"),
+    ("GLEAMFLOW_METRICS_PORT", "--metrics-port"),
+    ("GLEAMFLOW_ADDRESS", "--address"),
+];
+
+impl Arguments {
+    /// From a command line, and the environment for what it leaves out; ends the process where they are wrong.
+    #[must_use]
+    pub fn read(line: impl IntoIterator<Item = String>, environment: impl Fn(&str) -> Option<String>) -> Arguments {
+        let mut line: Vec<String> = line.into_iter().collect();
+        for (variable, flag) in ENVIRONMENT {
+            let given = line.iter().any(|word| word == flag || word.starts_with(&format!("{flag}=")));
+            if let Some(value) = environment(variable).filter(|value| !given && !value.is_empty()) {
+                line.push(format!("{flag}={value}"));
+            }
+        }
+        Arguments::parse_from(line)
+    }
 }
 
 /// The configuration file.

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use operator::config::{Arguments, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(std::env::args(), |variable| std::env::var(variable).ok());
     let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
     tracing_subscriber::fmt().with_env_filter(filter).event_format(operator::logging::JsonLines).init();
     let config = match Config::read(&arguments.config) {

@@ -1,7 +1,7 @@
 //! Where a flow's paths are on a cluster: relative ones need a volume, and what is written must be seen from every node.
 
 use crds::GleamFlowSpec;
-use plan::{Graph, Op, Paths, Sink, Source};
+use plan::{Do, Graph, Op, Paths, Sink, Source};
 
 use super::Refusal;
 
@@ -24,7 +24,7 @@ pub(super) fn refusal(spec: &GleamFlowSpec, graph: &Graph) -> Option<Refusal> {
         Op::Read(Source::Files { paths: Paths::Listed(paths), .. }) => {
             paths.iter().find_map(|path| reads(&node.step, path, kind))
         }
-        Op::Write(Sink::Files { path, .. }) => writes(&node.step, path, kind),
+        Op::ParallelDo(Do::Write(Sink::Files { path, .. })) => writes(&node.step, path, kind),
         _ => None,
     })
 }

@@ -3,4 +3,5 @@
 mod fake_master;
 mod fake_server;
 mod flows;
+mod records;
 mod simulation;

@@ -66,7 +66,7 @@ impl Draft<'_> {
     /// Deletes pods that ended, but for the newest that failed.
     fn clean(&mut self, pods: &[&PodView]) {
         let ended = pods.iter().filter(|pod| pod.finished() && !pod.deleting);
-        let (mut failed, done): (Vec<_>, Vec<_>) = ended.partition(|pod| pod.phase == PodPhase::Failed);
+        let (mut failed, done): (Vec<&PodView>, Vec<&PodView>) = ended.copied().partition(|pod| pod.phase == PodPhase::Failed);
         failed.sort_by_key(|pod| std::cmp::Reverse((pod.finished_at, pod.name.clone())));
         for pod in done.into_iter().chain(failed.into_iter().skip(KEPT_FAILED)) {
             self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() });

@@ -1,0 +1,88 @@
+//! The record of a run, kept in the simulated API server.
+
+use std::sync::Arc;
+
+use proto::RunId;
+use serde_json::json;
+
+use super::fake_server::FakeServer;
+use crate::master::api::{Cut, Entry, RecordError, Recorder};
+use crate::record::{Place, RunRecorder, read_record};
+use crate::server::{Kind, Server};
+use crate::view::FlowView;
+
+fn run<T>(story: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story)
+}
+
+fn id() -> RunId {
+    RunId::try_from("u-1".to_owned()).unwrap()
+}
+
+fn recorder(server: &FakeServer, writer: &str) -> RunRecorder {
+    let flow = json!({"metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"}, "spec": {}});
+    let place = Place { flow: FlowView::read(&flow).unwrap(), run: id(), base: "a-1".into() };
+    RunRecorder::new(Arc::new(server.clone()), place, writer.to_owned())
+}
+
+fn cut(number: u32) -> Entry {
+    Entry::Cut { group: serde_json::from_value(json!(1)).unwrap(), cut: Cut::Buckets(vec![(0, number)]) }
+}
+
+#[test]
+fn entries_come_back_in_order_however_many_and_however_large() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        // Noise, so that compression does not make it small.
+        let mut state = 1_u64;
+        let noise = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as u8
+        };
+        let plan: Vec<u8> = (0..2_000_000).map(noise).collect();
+        let mut entries = vec![Entry::Planned { plan, partitions: None, slots: 3 }];
+        entries.extend((0..12).map(cut));
+        for (at, entry) in entries.iter().enumerate() {
+            recorder.append(&id(), at, entry).await.unwrap();
+        }
+        assert!(server.store().objects.len() > entries.len(), "the first takes several objects");
+        assert_eq!(read_record(&server, "n", &id()).await.unwrap(), entries);
+    });
+}
+
+#[test]
+fn two_leaders_cannot_write_the_same_place_but_one_may_ask_twice() {
+    run(async {
+        let server = FakeServer::new();
+        let old = recorder(&server, "x/1");
+        let new = recorder(&server, "y/2");
+        old.append(&id(), 0, &cut(1)).await.unwrap();
+        old.append(&id(), 0, &cut(1)).await.unwrap();
+        assert!(matches!(new.append(&id(), 0, &cut(1)).await, Err(RecordError::Superseded)));
+        assert!(matches!(old.append(&id(), 0, &cut(2)).await, Err(RecordError::Superseded)));
+    });
+}
+
+#[test]
+fn a_record_with_a_hole_is_not_taken_for_a_shorter_one() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        recorder.append(&id(), 1, &cut(1)).await.unwrap();
+        assert!(read_record(&server, "n", &id()).await.is_err());
+    });
+}
+
+#[test]
+fn the_rows_of_the_leader_that_commits_are_kept() {
+    run(async {
+        let server = FakeServer::new();
+        let rows = |text: &str| [("out".to_owned(), text.as_bytes().to_vec())].into();
+        recorder(&server, "x/1").keep_output(&id(), &rows("old")).await.unwrap();
+        recorder(&server, "y/2").keep_output(&id(), &rows("new")).await.unwrap();
+        let kept = server.list(Kind::Secret, "n", "gleamflow.io/run=u-1").await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0]["data"]["out"], "bmV3");
+    });
+}
