@@ -133,7 +133,7 @@ impl Controller {
         let view = FlowView::read(&object).map_err(|error| ApiError::Invalid(format!("{key}: {error}")))?;
         if tracked.uid != view.uid {
             self.vanished(tracked);
-            *tracked = Tracked { uid: view.uid.clone(), ..Tracked::default() };
+            *tracked = Tracked::of(&view.uid);
         }
         tracked.live = true;
         if let Some(again) = self.behind(key, tracked, now).await? {

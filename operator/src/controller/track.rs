@@ -51,6 +51,10 @@ struct Checked {
 }
 
 impl Tracked {
+    pub(super) fn of(uid: &str) -> Tracked {
+        Tracked { uid: uid.to_owned(), ..Tracked::default() }
+    }
+
     /// The outcome of the check, which comes before every decision.
     pub(super) fn acceptance(&self) -> Arc<Acceptance> {
         let checked = self.checked.as_ref().map(|checked| Arc::clone(&checked.acceptance));
