@@ -130,7 +130,7 @@ impl Cluster {
 
     /// Runs helm; its standard output.
     pub fn helm(&self, arguments: &[&str]) -> Result<String> {
-        let home = workspace::kept().join("helm");
+        let home = workspace::kept().join("helm-home");
         let mut helm = Command::new(&self.prepared.helm);
         for (variable, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
             helm.env(variable, home.join(folder));

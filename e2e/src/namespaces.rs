@@ -143,14 +143,15 @@ fn remove_remains() -> Result<()> {
 
 /// Makes the inside a place of its own: nothing that programs write to fixed places reaches the host.
 pub(crate) fn furnish(name: &str) -> Result<()> {
-    for folder in ["/run", "/var/log", "/var/lib/cni"] {
-        fs::create_dir_all(folder).with_context(|| format!("failed to make {folder}"))?;
+    for folder in ["/run", "/var/log", "/var/lib"] {
         mount(&["-t", "tmpfs", "-o", "mode=0755", "tmpfs", folder])?;
     }
-    for folder in [HOME, "/run/netns"] {
+    for folder in [HOME, "/run/netns", "/var/lib/cni", "/var/lib/kubelet"] {
         fs::create_dir_all(folder).with_context(|| format!("failed to make {folder}"))?;
     }
     mount(&["--bind", &runs().join(name).to_string_lossy(), HOME])?;
+    // What a kubelet mounts for a pod, in its own mounts, its containerd has to see.
+    mount(&["--make-shared", HOME])?;
     // `ip netns` wants a mount point that it may share.
     mount(&["--bind", "/run/netns", "/run/netns"])?;
     mount(&["--make-shared", "/run/netns"])

@@ -112,9 +112,12 @@ impl Node {
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     }
 
+    /// The kubelet; its sockets for device plugins are at one fixed place, which each gets to itself.
     fn kubelet(&self) -> Command {
-        let mut kubelet = network::in_network(&self.name, &kube_path());
-        kubelet.arg("kubelet").arg("--config").arg(self.folder().join("kubelet.yaml"));
+        let mut kubelet = network::in_network(&self.name, "unshare");
+        kubelet.args(["--mount", "--propagation", "unchanged", "sh", "-c"]);
+        kubelet.args(["mount -t tmpfs tmpfs /var/lib/kubelet && exec \"$@\"", "sh", &kube_path(), "kubelet"]);
+        kubelet.arg("--config").arg(self.folder().join("kubelet.yaml"));
         kubelet.arg("--kubeconfig").arg(certificate(&format!("{}.kubeconfig", self.name)));
         kubelet.arg("--root-dir").arg(self.folder().join("kubelet")).arg("--cert-dir").arg(self.folder().join("kubelet/pki"));
         kubelet.args(["--hostname-override", &self.name, "--node-ip", &self.address]);
