@@ -49,7 +49,8 @@ fn main() -> Result<(), Failure> {
     }
     let mut report = String::new();
     for (name, bare, ours) in [("put  ", &spent[0], &spent[1]), ("fetch", &spent[2], &spent[3])] {
-        report += &format!("{name} wall {}, processor {}\n", ratio(bare.wall(), ours.wall()), ratio(bare.processor, ours.processor));
+        report +=
+            &format!("{name} wall {}, processor {}\n", ratio(bare.wall(), ours.wall()), ratio(bare.processor, ours.processor));
     }
     std::io::Write::write_all(&mut std::io::stdout(), report.as_bytes())?;
     Ok(())
