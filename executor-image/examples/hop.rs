@@ -1,5 +1,6 @@
 //! One hop of a shuffle against a bare tonic stream of `Bytes`, under the same TLS, over loopback, in one process:
-//! `cargo run --release -p executor --example hop` (more rounds: `-- 20`). Prints bytes per second of each, and the ratios.
+//! `cargo run --release -p executor --example hop` (more rounds: `-- 20`). Prints bytes per second of each, and the ratios;
+//! the same by processor time (of both ends), which neighbours on the machine do not change much.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -36,29 +37,60 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let rounds = std::env::args().nth(1).map_or(Ok(8), |text| text.parse())?;
     let bench = Bench::new()?;
-    let mut seconds: [Vec<f64>; 4] = Default::default();
+    let mut spent: [Spent; 4] = Default::default();
     for round in 0..rounds {
         let attempt = Attempt { task: TaskId::Stage, number: round + 1 };
-        seconds[0].push(timed(|| bench.bare("/bare.Bare/In"))?);
-        seconds[1].push(timed(|| bench.put(attempt))?);
-        seconds[2].push(timed(|| bench.bare("/bare.Bare/Out"))?);
+        spent[0].add(|| bench.bare("/bare.Bare/In"))?;
+        spent[1].add(|| bench.put(attempt))?;
+        spent[2].add(|| bench.bare("/bare.Bare/Out"))?;
         bench.service.intake.store.name(&bench.run, &[attempt], &[]);
-        seconds[3].push(timed(|| bench.fetch(attempt))?);
+        spent[3].add(|| bench.fetch(attempt))?;
         bench.service.intake.store.release(&bench.run, Some(&[attempt]));
     }
-    let rates = seconds.map(|seconds| BYTES as f64 / seconds.iter().copied().fold(f64::INFINITY, f64::min) / 1e9);
     let mut report = String::new();
-    for (name, bare, ours) in [("put  ", rates[0], rates[1]), ("fetch", rates[2], rates[3])] {
-        report += &format!("{name} {ours:.2} GB/s, bare {bare:.2} GB/s, ratio {:.2}\n", ours / bare);
+    for (name, bare, ours) in [("put  ", &spent[0], &spent[1]), ("fetch", &spent[2], &spent[3])] {
+        report +=
+            &format!("{name} wall {}, processor {}\n", ratio(bare.wall(), ours.wall()), ratio(bare.processor, ours.processor));
     }
     std::io::Write::write_all(&mut std::io::stdout(), report.as_bytes())?;
     Ok(())
 }
 
-fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
-    let begin = Instant::now();
-    work()?;
-    Ok(begin.elapsed().as_secs_f64())
+/// Of rates, in GB/s.
+fn ratio(bare: (f64, u32), ours: (f64, u32)) -> String {
+    let rate = |(seconds, rounds): (f64, u32)| f64::from(rounds) * BYTES as f64 / seconds / 1e9;
+    format!("{:.2} GB/s of bare {:.2}: {:.2}", rate(ours), rate(bare), rate(ours) / rate(bare))
+}
+
+/// Seconds of one kind of hop.
+#[derive(Default)]
+struct Spent {
+    walls: Vec<f64>,
+    /// Sum, and over how many rounds.
+    processor: (f64, u32),
+}
+
+impl Spent {
+    fn add(&mut self, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        let (begin, processor) = (Instant::now(), processor_seconds()?);
+        work()?;
+        self.walls.push(begin.elapsed().as_secs_f64());
+        self.processor = (self.processor.0 + processor_seconds()? - processor, self.processor.1 + 1);
+        Ok(())
+    }
+
+    /// The best round.
+    fn wall(&self) -> (f64, u32) {
+        (self.walls.iter().copied().fold(f64::INFINITY, f64::min), 1)
+    }
+}
+
+/// Of this process: user and system ticks, 100 a second on Linux.
+fn processor_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(ticks as f64 / 100.0)
 }
 
 struct Bench {

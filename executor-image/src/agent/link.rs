@@ -66,8 +66,8 @@ pub enum LinkError {
     NoWay(#[from] NoWay),
     #[error("the operator did not answer within {} s", PATIENCE.as_secs())]
     Silent,
-    #[error("the operator refused")]
-    Refused(#[source] Box<Status>),
+    #[error("the call to the operator failed: {}", .0.message())]
+    Refused(Box<Status>),
 }
 
 impl Link {
