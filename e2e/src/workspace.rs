@@ -19,11 +19,13 @@ pub(crate) fn kept() -> PathBuf {
     root().join("target/e2e")
 }
 
-/// Builds a program of the workspace and says where it is; none if no package has one of that name.
+/// Builds a program, as part of the workspace so that dependencies are those of all other builds, and says where it is; none if no package has one of that name.
 pub(crate) fn program(name: &str) -> Result<Option<PathBuf>> {
-    let Some(package) = package_of(name)? else { return Ok(None) };
+    if package_of(name)?.is_none() {
+        return Ok(None);
+    }
     let mut cargo = Command::new(cargo());
-    cargo.args(["build", "--release", "--package", &package, "--bin", name, "--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--release", "--workspace", "--bin", name, "--message-format", "json-render-diagnostics"]);
     let messages = run_cargo(cargo.stderr(std::process::Stdio::inherit()))?;
     let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let executable = built.filter(|message| message["target"]["name"] == name).find_map(|message| {
