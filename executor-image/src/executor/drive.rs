@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto::Term;
 use proto::master::{FromSlot, ToSlot};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::child::{Child, Happening, Living, Program};
 use super::death::{Death, How};
@@ -17,6 +18,8 @@ use crate::slot::protocol::Opening;
 
 /// Things that happened and wait to be looked at.
 const QUEUE: usize = 64;
+/// How long an ended slot waits for what it sent last to be out.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What all slots of an executor share.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ struct Driver<'s> {
     session: Session,
     seat: Seat,
     link: Option<Link>,
+    /// The last link that was let go of.
+    closing: Option<JoinHandle<()>>,
     child: Option<Child>,
     numbers: u64,
     to_heard: mpsc::Sender<(u64, Heard)>,
@@ -83,6 +88,10 @@ impl Driver<'_> {
             }
             if let Some(ended) = self.ended.take() {
                 self.wait_to_be_gone(&mut happened).await;
+                if let Some(closing) = self.closing.take() {
+                    // Its last words are best effort: the pod's end says the same.
+                    let _ = tokio::time::timeout(LAST_WORDS, closing).await;
+                }
                 return ended;
             }
             let wake_at = self.session.wake_at();
@@ -148,7 +157,7 @@ impl Driver<'_> {
                 self.numbers += 1;
                 self.link = Some(Link::open(self.numbers, &self.shared.dialer, leader, hello, self.to_heard.clone()));
             }
-            Action::Disconnect => self.link = None,
+            Action::Disconnect => self.closing = self.link.take().map(Link::close).or(self.closing.take()),
             Action::Send(message) => {
                 if self.link.as_ref().is_some_and(|link| !link.send(message)) {
                     self.link = None;

@@ -1,12 +1,14 @@
 //! The `Work` stream to the operator: opened with the run's token, told apart by numbers, ended without losing what was sent.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proto::MasterClient;
 use proto::master::{FromSlot, ToSlot};
 use proto::transport;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
@@ -16,6 +18,10 @@ use crate::log;
 const OUTGOING: usize = 64;
 /// The largest message of the operator: a task names every piece that it reads.
 const MESSAGE_LIMIT: usize = 64 << 20;
+
+/// How long the other side may take to end a stream that we ended, and how often it is looked whether we did.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why there is no link.
 #[derive(Debug, Error)]
@@ -53,11 +59,12 @@ pub(super) struct Dialer {
     pub(super) credentials: PathBuf,
 }
 
-/// An open link. Dropped: what was sent still goes out, then it ends.
+/// An open link. Closed or dropped: what was sent still goes out, then it ends.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) number: u64,
     outgoing: mpsc::Sender<FromSlot>,
+    task: JoinHandle<()>,
 }
 
 impl Link {
@@ -72,16 +79,25 @@ impl Link {
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(hello).expect("a new channel has room");
         let dialer = dialer.clone();
-        // Ends with the stream, which ends with `outgoing` or the other side.
-        tokio::spawn(async move {
-            let why = match talk(number, &dialer, leader, messages, &to).await {
-                Ok(()) => "it ended".to_owned(),
-                Err(error) => log::chain(&error),
+        let open = outgoing.downgrade();
+        // Ends with the stream, or a while after `outgoing`.
+        let task = tokio::spawn(async move {
+            let why = tokio::select! {
+                talked = talk(number, &dialer, leader, messages, &to) => match talked {
+                    Ok(()) => "it ended".to_owned(),
+                    Err(error) => log::chain(&error),
+                },
+                () = long_closed(&open) => return,
             };
             // Nobody listens any more when the slot is over.
             let _ = to.send((number, Heard::Down(why))).await;
         });
-        Link { number, outgoing }
+        Link { number, outgoing, task }
+    }
+
+    /// Lets go of it; done when all that was sent is out, or it takes too long.
+    pub(super) fn close(self) -> JoinHandle<()> {
+        self.task
     }
 
     /// Sends a message; false: the link does not take it, and so is none.
@@ -93,6 +109,14 @@ impl Link {
             Err(_) => progress,
         }
     }
+}
+
+/// Done a while after a link was let go of: the other side may keep its half open for ever.
+async fn long_closed(open: &mpsc::WeakSender<FromSlot>) {
+    while open.strong_count() > 0 {
+        tokio::time::sleep(CLOSE_INTERVAL).await;
+    }
+    tokio::time::sleep(CLOSE_PATIENCE).await;
 }
 
 async fn talk(
