@@ -9,6 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{command, workspace};
 
+/// How programs are linked: without tables for debuggers, and with the version that Kubernetes' own builds write into theirs, which
+/// charts and clients ask a server for. It goes with `e2e/cluster/go.mod`.
+const LINK: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 \
+    -X k8s.io/component-base/version.gitMinor=34";
+
 /// A program and the Go package that it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tool {
@@ -39,7 +44,7 @@ impl Tool {
         }
         eprintln!("e2e: building {} from Go modules; the first time takes some minutes", self.name);
         let mut go = Command::new("go");
-        go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(&path).arg(self.package);
+        go.args(["build", "-trimpath", "-ldflags", LINK, "-o"]).arg(&path).arg(self.package);
         command::run_aloud(go.current_dir(self.module()).env("CGO_ENABLED", "0"))?;
         fs::write(&stamp, wanted).with_context(|| format!("failed to write {}", stamp.display()))?;
         Ok(path)
@@ -52,6 +57,7 @@ impl Tool {
     /// A digest of all that decides what is built: the module's files and Go's version.
     fn sources(self) -> Result<String> {
         let mut digest = Sha256::new();
+        digest.update(LINK);
         digest.update(command::run(Command::new("go").arg("version").current_dir(self.module()))?);
         let own = self.package.starts_with('.').then(|| self.module().join(self.package));
         for folder in [Some(self.module()), own].into_iter().flatten() {
