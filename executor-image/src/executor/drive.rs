@@ -53,7 +53,8 @@ pub(super) async fn drive(shared: &Shared, seat: Seat) -> Result<(), String> {
     let (to_heard, heard) = mpsc::channel(QUEUE);
     let (to_happened, happened) = mpsc::channel(QUEUE);
     let session = Session::new(seat.identity.clone(), Instant::now());
-    let mut driver = Driver { shared, session, seat, link: None, child: None, numbers: 0, to_heard, to_happened, ended: None };
+    let mut driver =
+        Driver { shared, session, seat, link: None, closing: None, child: None, numbers: 0, to_heard, to_happened, ended: None };
     let result = driver.run(heard, happened).await;
     driver.seat.welcome.store(false, Ordering::Relaxed);
     result
