@@ -44,8 +44,9 @@ impl Machine {
         for group in std::mem::take(&mut walk.cuts) {
             self.decide_cut(group);
         }
-        self.agenda = self.in_order(walk.ready);
-        self.release_read();
+        self.agenda = self.in_order(std::mem::take(&mut walk.ready));
+        let making: BTreeSet<TaskSet> = walk.seen.keys().map(|task| self.flow().set_of(*task)).collect();
+        self.release_read(&making);
         ready
     }
 
@@ -112,7 +113,7 @@ impl Machine {
                 walk.doubt.insert(task);
             }
         }
-        if !state.is_some_and(|state| state.is_busy()) && self.inputs_ready(walk, task) {
+        if !self.is_answered(task) && !state.is_some_and(|state| state.is_busy()) && self.inputs_ready(walk, task) {
             walk.ready.push(task);
         }
         false
@@ -269,8 +270,8 @@ impl Machine {
         true
     }
 
-    /// Lets go of outputs whose readers are all done.
-    fn release_read(&mut self) {
+    /// Lets go of outputs whose readers are all done, and need not be done again.
+    fn release_read(&mut self, making: &BTreeSet<TaskSet>) {
         let flow = self.flow();
         let done = |set: TaskSet| {
             let tasks = self.tasks_of(set);
@@ -280,7 +281,7 @@ impl Machine {
                 _ => tasks.is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task))),
             }
         };
-        let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| done(*set)).collect();
+        let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| !making.contains(set) && done(*set)).collect();
         let over = |set: &&TaskSet| whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader));
         let over: BTreeSet<TaskSet> = flow.sets.iter().filter(over).copied().collect();
         let of = |task: TaskId| self.flow().set_of(task);

@@ -64,7 +64,6 @@ impl Machine {
             slot: Some(id),
             pod: hello.pod.clone(),
             number: hello.number,
-            incarnation: hello.incarnation,
             until: Duration::MAX,
         };
         let state = self.ledger.entry(attempt.task);

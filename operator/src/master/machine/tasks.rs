@@ -28,6 +28,14 @@ pub(super) enum MapFrom {
 }
 
 impl Machine {
+    /// Works out all map tasks again, from a record that has changed.
+    pub(super) fn number_anew(&mut self) {
+        self.maps.clear();
+        if self.flow.is_some() {
+            self.number_maps();
+        }
+    }
+
     /// Works out the map tasks of all stages whose inputs are known.
     pub(super) fn number_maps(&mut self) {
         let stages: Vec<MscrId> = self.flow().plan.mscrs.iter().map(|stage| stage.id).collect();
@@ -129,6 +137,9 @@ impl Machine {
         for onward in flow.onward.iter().filter(|onward| flow.feeds(onward, group)) {
             makers.extend(self.tasks_of(TaskSet::Reduces(onward.group))?);
         }
+        // One task may feed a group through several channels.
+        makers.sort_unstable();
+        makers.dedup();
         Some(makers)
     }
 

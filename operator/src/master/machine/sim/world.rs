@@ -121,6 +121,7 @@ pub(super) struct World {
     flow_faults: BTreeMap<TaskId, u32>,
     next_id: u64,
     quiet_since: Duration,
+    pub(super) trace: bool,
 }
 
 impl World {
@@ -144,6 +145,7 @@ impl World {
             flow_faults: BTreeMap::new(),
             next_id: 1,
             quiet_since: Duration::ZERO,
+            trace: false,
         };
         world.lead();
         for pod in 0..PODS {
@@ -226,6 +228,9 @@ impl World {
         if !state.alive {
             return;
         }
+        if self.trace && !matches!(event, Event::Tick | Event::Beat(_)) {
+            println!("{:?} -> L{leader} {}", self.now, format!("{event:?}").chars().take(3000).collect::<String>());
+        }
         let commands = state.machine.handle(event, self.now);
         self.obey(leader, commands);
     }
@@ -238,6 +243,9 @@ impl World {
                 assert!(harmless, "{command:?} after the end");
             }
             self.quiet_since = self.now;
+            if self.trace {
+                println!("{:?} L{leader} {}", self.now, format!("{command:?}").chars().take(3000).collect::<String>());
+            }
             match command {
                 Command::Send { slot, message } => self.send(leader, slot, message),
                 Command::GiveUp { agent } => *self.leaders[leader].epochs.entry(agent).or_default() += 1,
@@ -549,7 +557,7 @@ impl World {
                 }
             }
             Command::Record { at, entry } => {
-                let result = if loses { Err(Unrecorded::Unavailable("lost".to_owned())) } else { self.append(at, entry) };
+                let result = if loses { Err(Unrecorded::Unavailable("lost".to_owned())) } else { self.append(leader, at, entry) };
                 let result = if answer_lost { Err(Unrecorded::Unavailable("answer lost".to_owned())) } else { result };
                 self.soon(Item::Tell { leader, event: Event::Recorded { at, result } });
             }
@@ -601,7 +609,11 @@ impl World {
         }
     }
 
-    fn append(&mut self, at: usize, entry: Entry) -> Result<(), Unrecorded> {
+    fn append(&mut self, leader: usize, at: usize, entry: Entry) -> Result<(), Unrecorded> {
+        // Whoever takes a record over writes its term into it: the one before cannot write any more.
+        if leader < self.current() {
+            return Err(Unrecorded::Superseded);
+        }
         if let Some(before) = self.record.get(at) {
             return if *before == entry { Ok(()) } else { Err(Unrecorded::Superseded) };
         }
@@ -720,6 +732,12 @@ impl World {
             self.tell(leader, event);
         }
         assert_eq!(self.leaders[leader].machine.progress().phase, RunPhase::Succeeded);
+    }
+
+    pub(super) fn show(&self) {
+        let plan = self.plan.as_ref().unwrap();
+        println!("{}", plan::text::render(&plan.graph, plan));
+        println!("{:?}", self.begun.iter().filter(|(_, n)| **n > 1).collect::<Vec<_>>());
     }
 
     /// How often tasks were begun, and how many tasks there were.
