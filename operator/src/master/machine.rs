@@ -99,7 +99,10 @@ enum Stage {
     /// Sinks are staged; what is left is to commit them.
     Committing,
     /// Failed or stopped: what was staged is being removed, until then at most.
-    Winding { outcome: RunPhase, until: Duration },
+    Winding {
+        outcome: RunPhase,
+        until: Duration,
+    },
     Over(RunPhase),
     /// Another leader has it.
     Abandoned,
@@ -187,6 +190,10 @@ impl Machine {
 
     /// Looks what is to be done where something changed, and has it done.
     fn run_tasks(&mut self) {
+        // Until it is known what is void, nothing can be decided.
+        if self.is_recording(|entry| matches!(entry, Entry::Redo { .. })) {
+            return;
+        }
         // While every slot is busy nothing could start: now and then is often enough.
         let due = self.slots.values().any(Slot::is_idle) || self.now >= self.looked + LOOK;
         if self.stale && due {

@@ -219,8 +219,7 @@ impl Runs for Master {
         state.started += 1;
         let order = state.started;
         state.runs.insert(id.clone(), Run { order, events, progress: Arc::clone(&progress), _end: end });
-        let known: Vec<Event> =
-            state.agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, &id))).collect();
+        let known: Vec<Event> = state.agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, &id))).collect();
         drop(state);
         let actor = actor::Actor::new(Arc::clone(&self.inner), (id, term), recorder, progress);
         self.inner.runtime.spawn(actor.run(run, known, told, ended));

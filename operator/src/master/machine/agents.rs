@@ -35,13 +35,15 @@ pub(super) struct Agent {
 
 impl Machine {
     pub(super) fn beat(&mut self, beat: AgentBeat) {
-        let moved = |(address, agent): (&String, &Agent)| (agent.node == beat.node && *address != beat.address).then(|| address.clone());
+        let moved =
+            |(address, agent): (&String, &Agent)| (agent.node == beat.node && *address != beat.address).then(|| address.clone());
         let moved: Vec<String> = self.agents.iter().filter_map(moved).collect();
         for address in moved {
             self.lose_agent(&address);
             self.agents.remove(&address);
         }
-        let restarted = self.agents.get(&beat.address).is_some_and(|agent| agent.incarnation.is_some_and(|it| it != beat.incarnation));
+        let restarted =
+            self.agents.get(&beat.address).is_some_and(|agent| agent.incarnation.is_some_and(|it| it != beat.incarnation));
         if restarted {
             // What it held in memory is gone; what is still there it tells.
             self.lose_agent(&beat.address);
@@ -107,7 +109,8 @@ impl Machine {
     }
 
     pub(super) fn agents_silent(&mut self) {
-        let silent = |(address, agent): (&String, &Agent)| (!agent.gone && agent.seen + SILENT <= self.now).then(|| address.clone());
+        let silent =
+            |(address, agent): (&String, &Agent)| (!agent.gone && agent.seen + SILENT <= self.now).then(|| address.clone());
         let silent: Vec<String> = self.agents.iter().filter_map(silent).collect();
         silent.iter().for_each(|address| self.lose_agent(address));
     }
@@ -173,7 +176,8 @@ impl Machine {
         if self.ready_agents().next().is_none() {
             return Some(("AgentsNotReady", "no agent is ready to take what tasks make".to_owned()));
         }
-        let waiting: Vec<&str> = self.ready_agents().filter(|(_, agent)| agent.waiting).map(|(_, agent)| agent.node.as_str()).collect();
+        let waiting: Vec<&str> =
+            self.ready_agents().filter(|(_, agent)| agent.waiting).map(|(_, agent)| agent.node.as_str()).collect();
         let why = || format!("agents have no room for shuffles: {}", waiting.join(", "));
         (!waiting.is_empty()).then(|| ("ShuffleSpace", why()))
     }

@@ -81,7 +81,9 @@ impl Machine {
                 made.sides = self.sides(self.flow().sides_of(&[node]), &mut pieces);
                 made.work = Work::Operate { node };
             }
-            TaskId::Stage => made.work = Work::Stage { sinks: self.written(|sink| matches!(sink, Sink::Files { .. }), &mut pieces) },
+            TaskId::Stage => {
+                made.work = Work::Stage { sinks: self.written(|sink| matches!(sink, Sink::Files { .. }), &mut pieces) }
+            }
             TaskId::Commit => made.work = Work::Commit { manifest: self.recorded.manifest.clone()? },
             TaskId::Discard => made.work = Work::Discard { manifest: self.ending.manifest() },
         }
@@ -105,7 +107,9 @@ impl Machine {
                 let split = self.recorded.splits.get(&stage)?.get(node)?.get(*at)?.clone();
                 MapInput::Split { node: *node, split }
             }
-            MapFrom::Stored { part, maker } => MapInput::Stored { pieces: pieces.whole(self, *maker, |name| is_part(name, *part)) },
+            MapFrom::Stored { part, maker } => {
+                MapInput::Stored { pieces: pieces.whole(self, *maker, |name| is_part(name, *part)) }
+            }
         };
         made.place = (at, number(maps.len()));
         made.work = Work::Map { stage, from: spec.from, collection: spec.collection, input };
@@ -185,7 +189,11 @@ impl Machine {
         if widest.is_empty() { BTreeMap::new() } else { BTreeMap::from([(group, widest)]) }
     }
 
-    fn sides(&self, collections: impl IntoIterator<Item = CollectionId>, pieces: &mut Pieces) -> BTreeMap<CollectionId, Vec<Held>> {
+    fn sides(
+        &self,
+        collections: impl IntoIterator<Item = CollectionId>,
+        pieces: &mut Pieces,
+    ) -> BTreeMap<CollectionId, Vec<Held>> {
         collections.into_iter().map(|collection| (collection, self.rows(collection, pieces))).collect()
     }
 
@@ -214,8 +222,10 @@ impl Machine {
             });
             steps.insert(step, held.collect());
         }
-        let sets = self.flow().sinks().filter(|(_, sink)| of(sink)).filter_map(|(node, _)| self.flow().writers.get(&node.id)).flatten();
-        let whole = |set: &TaskSet| self.tasks_of(*set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
+        let sets =
+            self.flow().sinks().filter(|(_, sink)| of(sink)).filter_map(|(node, _)| self.flow().writers.get(&node.id)).flatten();
+        let whole =
+            |set: &TaskSet| self.tasks_of(*set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
         pieces.missing |= !sets.into_iter().all(whole);
         steps
     }

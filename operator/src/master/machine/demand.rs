@@ -148,7 +148,9 @@ impl Machine {
     /// Whether all that feed a group are done; if not, sees to it.
     fn makers_done(&self, walk: &mut Walk, group: NodeId) -> bool {
         let Some(makers) = self.group_makers(group) else {
-            for input in self.flow().inputs(TaskSet::Reduces(group)).filter(|input| self.tasks_of(*input).is_none()).collect::<Vec<_>>() {
+            for input in
+                self.flow().inputs(TaskSet::Reduces(group)).filter(|input| self.tasks_of(*input).is_none()).collect::<Vec<_>>()
+            {
                 self.open(walk, input);
             }
             return false;
@@ -222,7 +224,7 @@ impl Machine {
             Some(missing) => missing.clone(),
             None => {
                 let there = |maker: &TaskId| self.ledger.winner(*maker).is_some_and(|winner| winner.standing == Standing::Held);
-                let makers = self.group_makers(group).unwrap_or_default();
+                let Some(makers) = self.group_makers(group) else { return self.makers_done(walk, group) };
                 let missing: Vec<TaskId> = makers.into_iter().filter(|maker| !there(maker)).collect();
                 walk.missing.insert(group, missing.clone());
                 missing
@@ -282,7 +284,9 @@ impl Machine {
             }
         };
         let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| !making.contains(set) && done(*set)).collect();
-        let over = |set: &&TaskSet| whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader));
+        let over = |set: &&TaskSet| {
+            whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader))
+        };
         let over: BTreeSet<TaskSet> = flow.sets.iter().filter(over).copied().collect();
         let of = |task: TaskId| self.flow().set_of(task);
         let released: Vec<TaskId> = self

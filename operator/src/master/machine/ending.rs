@@ -85,7 +85,9 @@ impl Machine {
             (TaskId::Stage, Some(Answer::Staged(manifest))) => self.ending.manifest = Some(manifest),
             (TaskId::Commit, _) => self.over(RunPhase::Succeeded),
             (TaskId::Discard, _) => self.wound(),
-            (task, _) => self.fail("Invalid", format!("an executor answered task {task} with something else: it is of another version")),
+            (task, _) => {
+                self.fail("Invalid", format!("an executor answered task {task} with something else: it is of another version"))
+            }
         }
     }
 
@@ -271,6 +273,10 @@ impl Machine {
 /// The first lines, as text.
 fn preview(text: &[u8]) -> String {
     let cut = &text[..text.len().min(PREVIEW)];
-    let end = if cut.len() < text.len() { cut.iter().rposition(|byte| *byte == b'\n').map_or(cut.len(), |at| at + 1) } else { cut.len() };
+    let end = if cut.len() < text.len() {
+        cut.iter().rposition(|byte| *byte == b'\n').map_or(cut.len(), |at| at + 1)
+    } else {
+        cut.len()
+    };
     String::from_utf8_lossy(&cut[..end]).into_owned()
 }

@@ -49,23 +49,64 @@ pub struct Found {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    SlotJoined { slot: SlotId, hello: SlotHello },
-    SlotLeft { slot: SlotId },
-    Progress { slot: SlotId, attempt: Attempt, rows: u64, bytes: u64 },
-    Done { slot: SlotId, attempt: Attempt, agent: String, done: Box<Done> },
-    Failed { slot: SlotId, attempt: Attempt, failed: Box<Failed> },
-    Draining { slot: SlotId },
-    PodGone { pod: String, why: String },
+    SlotJoined {
+        slot: SlotId,
+        hello: SlotHello,
+    },
+    SlotLeft {
+        slot: SlotId,
+    },
+    Progress {
+        slot: SlotId,
+        attempt: Attempt,
+        rows: u64,
+        bytes: u64,
+    },
+    Done {
+        slot: SlotId,
+        attempt: Attempt,
+        agent: String,
+        done: Box<Done>,
+    },
+    Failed {
+        slot: SlotId,
+        attempt: Attempt,
+        failed: Box<Failed>,
+    },
+    Draining {
+        slot: SlotId,
+    },
+    PodGone {
+        pod: String,
+        why: String,
+    },
     Beat(AgentBeat),
-    Recorded { at: usize, result: Result<(), Unrecorded> },
+    Recorded {
+        at: usize,
+        result: Result<(), Unrecorded>,
+    },
     /// An agent answered: these are named now, but for those that it does not hold.
-    Named { agent: String, winners: Vec<Attempt>, missing: Vec<Attempt> },
-    Inventory { agent: String, incarnation: u64, outputs: Vec<Found> },
-    OutputFetched { result: Result<BTreeMap<String, Vec<u8>>, Unfetched> },
-    OutputKept { result: Result<(), Unrecorded> },
+    Named {
+        agent: String,
+        winners: Vec<Attempt>,
+        missing: Vec<Attempt>,
+    },
+    Inventory {
+        agent: String,
+        incarnation: u64,
+        outputs: Vec<Found>,
+    },
+    OutputFetched {
+        result: Result<BTreeMap<String, Vec<u8>>, Unfetched>,
+    },
+    OutputKept {
+        result: Result<(), Unrecorded>,
+    },
     /// Time went on.
     Tick,
-    Stop { why: String },
+    Stop {
+        why: String,
+    },
 }
 
 /// Why an entry is not in the record. Comparable, so that events are.
@@ -106,18 +147,38 @@ pub struct OutputRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Nothing is sent to a slot that left.
-    Send { slot: SlotId, message: ToSlot },
+    Send {
+        slot: SlotId,
+        message: ToSlot,
+    },
     /// To be tried until the agent answers or is given up ([`Command::GiveUp`]).
-    Name { agent: String, winners: Vec<Attempt>, fenced: Vec<Attempt> },
+    Name {
+        agent: String,
+        winners: Vec<Attempt>,
+        fenced: Vec<Attempt>,
+    },
     /// Best effort.
-    Release { agent: String, attempts: Vec<Attempt> },
+    Release {
+        agent: String,
+        attempts: Vec<Attempt>,
+    },
     /// As for `Name`.
-    Inventory { agent: String, incarnation: u64 },
+    Inventory {
+        agent: String,
+        incarnation: u64,
+    },
     /// Nothing more is wanted of this agent, whose process is gone or silent.
-    GiveUp { agent: String },
-    Record { at: usize, entry: Entry },
+    GiveUp {
+        agent: String,
+    },
+    Record {
+        at: usize,
+        entry: Entry,
+    },
     FetchOutput(OutputRequest),
-    KeepOutput { output: BTreeMap<String, Vec<u8>> },
+    KeepOutput {
+        output: BTreeMap<String, Vec<u8>>,
+    },
     /// The run is over: its progress says how. Nothing follows.
     Finished,
     /// Another leader has the run. Nothing follows, and nothing is to be said to anybody.

@@ -12,9 +12,15 @@ use crate::master::api::TaskSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// In the map tasks of a channel.
-    Channel { stage: MscrId, channel: usize },
+    Channel {
+        stage: MscrId,
+        channel: usize,
+    },
     /// In the reduce tasks of a group; as read `read` of channel `channel` of a later stage, where rows flow straight on.
-    Group { group: NodeId, onward: Option<(usize, usize)> },
+    Group {
+        group: NodeId,
+        onward: Option<(usize, usize)>,
+    },
     Operate(NodeId),
 }
 
@@ -129,7 +135,8 @@ impl Flow {
     }
 
     fn mark_sets(&mut self) {
-        let nodes = self.places.iter().flat_map(|(node, places)| places.iter().map(|place| (self.plan.graph.node(*node), *place)));
+        let nodes =
+            self.places.iter().flat_map(|(node, places)| places.iter().map(|place| (self.plan.graph.node(*node), *place)));
         for (node, place) in nodes.collect::<Vec<_>>() {
             let set = place.set();
             if !node.deterministic {
@@ -286,7 +293,10 @@ impl Flow {
 
     /// The sets that make a collection.
     pub(super) fn makers(&self, collection: CollectionId) -> BTreeSet<TaskSet> {
-        self.leaves(collection).into_iter().flat_map(|leaf| self.made(leaf).iter().map(|place| place.set()).collect::<Vec<_>>()).collect()
+        self.leaves(collection)
+            .into_iter()
+            .flat_map(|leaf| self.made(leaf).iter().map(|place| place.set()).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Whether a stage runs the source of a read collection, instead of reading what another stage stored of it.

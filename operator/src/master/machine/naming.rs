@@ -69,7 +69,8 @@ impl Machine {
         winner.standing = Standing::Held;
         state.doubtful = None;
         let shuffled = |name: &PieceName| matches!(name, PieceName::Bucket { .. } | PieceName::Run { .. });
-        self.bytes_shuffled += winner.done.pieces.iter().filter(|piece| shuffled(&piece.name)).map(|piece| piece.bytes).sum::<u64>();
+        self.bytes_shuffled +=
+            winner.done.pieces.iter().filter(|piece| shuffled(&piece.name)).map(|piece| piece.bytes).sum::<u64>();
         self.ledger.note_done(attempt.task);
         self.stalled = self.stalled.map(|_| self.now);
         let others: BTreeSet<Attempt> = self.ledger.entry(attempt.task).running.iter().map(|running| running.attempt).collect();

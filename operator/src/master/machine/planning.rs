@@ -41,7 +41,8 @@ impl Machine {
 
     /// Plans with what the sources are.
     pub(super) fn plan_with(&mut self, facts: &BTreeMap<String, Facts>) {
-        let known = |(step, facts): (&String, &Facts)| (step.clone(), SourceFacts { fields: facts.fields.clone(), bytes: facts.bytes });
+        let known =
+            |(step, facts): (&String, &Facts)| (step.clone(), SourceFacts { fields: facts.fields.clone(), bytes: facts.bytes });
         let facts = facts.iter().map(known).collect();
         let checked = match planner::check_with(&self.object(), &facts, &ParamValues::new(), &CheckOptions::default()) {
             Ok(checked) => checked,

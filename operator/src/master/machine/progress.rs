@@ -40,9 +40,10 @@ impl Machine {
     /// Tasks that are done, and tasks that there are, of sets whose tasks are known.
     fn counts(&self) -> (u32, u32) {
         let tasks = self.flow.iter().flat_map(|flow| &flow.sets).filter(|set| !matches!(set, TaskSet::Split(_)));
-        tasks.filter_map(|set| self.tasks_of(*set)).flatten().fold((0, 0), |(done, known), task| {
-            (done + u32::from(self.ledger.is_done(task)), known + 1)
-        })
+        tasks
+            .filter_map(|set| self.tasks_of(*set))
+            .flatten()
+            .fold((0, 0), |(done, known), task| (done + u32::from(self.ledger.is_done(task)), known + 1))
     }
 
     fn stage_status(&self, stage: &Mscr) -> StageStatus {

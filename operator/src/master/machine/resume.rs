@@ -108,7 +108,8 @@ impl Machine {
         let Some(winner) = &mut self.ledger.entry(attempt.task).winner else { return };
         if winner.standing == Standing::Lost && winner.agent == agent {
             winner.standing = Standing::Held;
-            let others: BTreeSet<Attempt> = self.ledger.entry(attempt.task).running.iter().map(|running| running.attempt).collect();
+            let others: BTreeSet<Attempt> =
+                self.ledger.entry(attempt.task).running.iter().map(|running| running.attempt).collect();
             self.cancel(&others);
         }
     }

@@ -100,18 +100,3 @@ fn results_are_exact_when_leaders_come_and_go() {
 fn results_are_exact_when_everything_happens_at_once() {
     seeds(5000, 500, Faults { kills: 3, restarts: 2, leaders: 3, cuts: 3, flow: 3, calls: 10 });
 }
-
-#[test]
-#[ignore = "debugging"]
-fn one() {
-    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
-    let f: Vec<u32> = std::env::var("FAULTS").unwrap().split(',').map(|n| n.parse().unwrap()).collect();
-    let faults = Faults { kills: f[0], restarts: f[1], leaders: f[2], cuts: f[3], flow: f[4], calls: f[5] as usize };
-    let flow = seed % 97;
-    let mut world = World::new(run_spec(flow), headers(flow), seed, faults);
-    world.trace = true;
-    let outcome = world.run();
-    println!("{outcome:?}");
-    world.show();
-    world.check_result();
-}

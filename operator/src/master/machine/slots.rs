@@ -35,7 +35,8 @@ impl Slot {
 impl Machine {
     pub(super) fn slot_joined(&mut self, id: SlotId, hello: SlotHello) {
         let same = |slot: &Slot| slot.hello.pod == hello.pod && slot.hello.number == hello.number;
-        let before: Vec<SlotId> = self.slots.iter().filter(|(other, slot)| **other != id && same(slot)).map(|(id, _)| *id).collect();
+        let before: Vec<SlotId> =
+            self.slots.iter().filter(|(other, slot)| **other != id && same(slot)).map(|(id, _)| *id).collect();
         before.into_iter().for_each(|id| self.slot_left(id));
         self.send(id, ToSlot::Welcome { term: self.term, settings: self.settings() });
         let busy = hello.busy;
@@ -49,7 +50,8 @@ impl Machine {
             self.take_up(id, attempt, &hello);
         }
         // Whatever else we thought that it does, it does not.
-        let lost = self.running_on(|running| running.pod == hello.pod && running.number == hello.number && Some(running.attempt) != busy);
+        let lost = self
+            .running_on(|running| running.pod == hello.pod && running.number == hello.number && Some(running.attempt) != busy);
         self.lose(&lost, "the slot came back without it");
     }
 
@@ -59,13 +61,7 @@ impl Machine {
             self.send(id, ToSlot::Cancel { attempt });
             return;
         }
-        let running = Running {
-            attempt,
-            slot: Some(id),
-            pod: hello.pod.clone(),
-            number: hello.number,
-            until: Duration::MAX,
-        };
+        let running = Running { attempt, slot: Some(id), pod: hello.pod.clone(), number: hello.number, until: Duration::MAX };
         let state = self.ledger.entry(attempt.task);
         state.running.retain(|other| other.attempt != attempt);
         state.running.push(running);

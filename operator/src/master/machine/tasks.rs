@@ -21,9 +21,15 @@ pub(super) struct MapSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MapFrom {
     /// The `at`-th split of a read node.
-    Split { node: NodeId, at: usize },
+    Split {
+        node: NodeId,
+        at: usize,
+    },
     /// What a task stored of a collection.
-    Stored { part: CollectionId, maker: TaskId },
+    Stored {
+        part: CollectionId,
+        maker: TaskId,
+    },
     Nothing,
 }
 
@@ -74,7 +80,8 @@ impl Machine {
                     } else {
                         self.parts(leaf)?.into_iter().map(|maker| MapFrom::Stored { part: leaf, maker }).collect()
                     };
-                    let spec = |(split, input)| MapSpec { from: MapTask { channel, read, split }, collection: *collection, input };
+                    let spec =
+                        |(split, input)| MapSpec { from: MapTask { channel, read, split }, collection: *collection, input };
                     maps.extend(inputs.into_iter().enumerate().map(spec));
                     read += 1;
                 }
@@ -152,7 +159,9 @@ impl Machine {
             TaskId::Split { stage } => flow.plan.mscrs.iter().any(|mscr| mscr.id == stage),
             TaskId::Map { stage, at } => within(self.maps.get(&stage).map(Vec::len), at),
             TaskId::Reduce { stage, group, at } => {
-                flow.is_group(group) && flow.stage_of(group) == stage && within(self.recorded.cuts.get(&group).map(cut::tasks), at)
+                flow.is_group(group)
+                    && flow.stage_of(group) == stage
+                    && within(self.recorded.cuts.get(&group).map(cut::tasks), at)
             }
             TaskId::Operate { node } => flow.plan.operates.iter().any(|operate| operate.node == node),
         }

@@ -24,9 +24,15 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) enum Told {
     Event(Event),
     /// A slot has come, and hears what is sent here.
-    Slot { slot: SlotId, answers: mpsc::Sender<ToSlot>, joined: Event },
+    Slot {
+        slot: SlotId,
+        answers: mpsc::Sender<ToSlot>,
+        joined: Event,
+    },
     /// Where the run's standard output is, now.
-    Output { answer: tokio::sync::oneshot::Sender<Option<OutputRequest>> },
+    Output {
+        answer: tokio::sync::oneshot::Sender<Option<OutputRequest>>,
+    },
 }
 
 #[derive(Debug)]
@@ -46,7 +52,12 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(inner: Arc<Inner>, (id, term): (RunId, Term), recorder: Arc<dyn Recorder>, progress: Arc<Mutex<Progress>>) -> Actor {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        (id, term): (RunId, Term),
+        recorder: Arc<dyn Recorder>,
+        progress: Arc<Mutex<Progress>>,
+    ) -> Actor {
         let caller = Caller { inner: Arc::clone(&inner), run: id.clone(), term };
         Actor {
             inner,
@@ -63,7 +74,13 @@ impl Actor {
     }
 
     /// Runs until the run is forgotten, or another leader has it.
-    pub(super) async fn run(mut self, spec: RunSpec, known: Vec<Event>, mut told: mpsc::Receiver<Told>, mut ended: watch::Receiver<()>) {
+    pub(super) async fn run(
+        mut self,
+        spec: RunSpec,
+        known: Vec<Event>,
+        mut told: mpsc::Receiver<Told>,
+        mut ended: watch::Receiver<()>,
+    ) {
         let (mut machine, commands) = Machine::new(spec, self.caller.term, self.inner.now());
         self.obey(commands);
         for event in known {

@@ -69,7 +69,9 @@ impl Inner {
             Lead::Leader(term) => *term,
             Lead::Standby { leader } => return Some(Orders::NotLeader { leader: leader.clone() }),
         };
-        state.agents.retain(|_, agent| agent.heard.elapsed() < FORGOTTEN && (agent.beat.node != beat.node || agent.beat.address == beat.address));
+        state.agents.retain(|_, agent| {
+            agent.heard.elapsed() < FORGOTTEN && (agent.beat.node != beat.node || agent.beat.address == beat.address)
+        });
         state.agents.insert(beat.address.clone(), KnownAgent { beat: beat.clone(), heard: Instant::now() });
         for (run, told) in &state.runs {
             // Where an actor is behind, the next beat will do.
@@ -93,7 +95,8 @@ impl master_server::Master for Master {
         let role = self.inner.caller(request.metadata())?;
         let Role::Executor { run: allowed } = role else { return Err(self.inner.refuse("only executors work")) };
         let mut said = request.into_inner();
-        let hello = tokio::time::timeout(HELLO, said.message()).await.map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let hello =
+            tokio::time::timeout(HELLO, said.message()).await.map_err(|_| Status::deadline_exceeded("no hello came"))??;
         let Some(FromSlot::Hello { run, pod, node, slot, incarnation, busy }) = hello else {
             return Err(Status::invalid_argument("a slot's first word is Hello"));
         };
@@ -116,7 +119,8 @@ impl master_server::Master for Master {
     async fn enroll(&self, request: Request<Enroll>) -> Result<Response<Enrolled>, Status> {
         let trust = self.inner.trust()?;
         let token = bearer(request.metadata()).map_err(|refused| Status::unauthenticated(refused.to_string()))?.to_owned();
-        let enrolled = trust.enroll(&token, request.into_inner()).await.inspect_err(|_| Counters::count(&self.inner.counters.calls_refused));
+        let enrolled =
+            trust.enroll(&token, request.into_inner()).await.inspect_err(|_| Counters::count(&self.inner.counters.calls_refused));
         Ok(Response::new(enrolled?))
     }
 
@@ -171,7 +175,8 @@ impl Inner {
 
     /// Where the standard output of a run is that is still held by agents.
     async fn pieces(&self, run: &RunId) -> Result<(Pieces, Term), Status> {
-        let gone = || Status::not_found(format!("the output was kept on agents ({NODE_LOCAL}), and where it is is not known any more"));
+        let gone =
+            || Status::not_found(format!("the output was kept on agents ({NODE_LOCAL}), and where it is is not known any more"));
         let term = match &self.state().lead {
             Lead::Leader(term) => *term,
             Lead::Standby { leader } => {
@@ -230,7 +235,9 @@ async fn stream_output(caller: Caller, pieces: Pieces, step: String, messages: m
                 Ok(text) => text,
                 Err(why) => {
                     let status = match why {
-                        Unfetched::Lost(_) => Status::data_loss("a part of the output is lost: the agent that held it has restarted"),
+                        Unfetched::Lost(_) => {
+                            Status::data_loss("a part of the output is lost: the agent that held it has restarted")
+                        }
                         Unfetched::Unavailable(why) => Status::unavailable(why),
                     };
                     let _ = messages.send(Err(status)).await;

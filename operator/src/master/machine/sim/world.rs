@@ -121,7 +121,6 @@ pub(super) struct World {
     flow_faults: BTreeMap<TaskId, u32>,
     next_id: u64,
     quiet_since: Duration,
-    pub(super) trace: bool,
 }
 
 impl World {
@@ -145,7 +144,6 @@ impl World {
             flow_faults: BTreeMap::new(),
             next_id: 1,
             quiet_since: Duration::ZERO,
-            trace: false,
         };
         world.lead();
         for pod in 0..PODS {
@@ -228,9 +226,6 @@ impl World {
         if !state.alive {
             return;
         }
-        if self.trace && !matches!(event, Event::Tick | Event::Beat(_)) {
-            println!("{:?} -> L{leader} {}", self.now, format!("{event:?}").chars().take(3000).collect::<String>());
-        }
         let commands = state.machine.handle(event, self.now);
         self.obey(leader, commands);
     }
@@ -238,14 +233,13 @@ impl World {
     fn obey(&mut self, leader: usize, commands: Vec<Command>) {
         for command in commands {
             if self.leaders[leader].finished {
-                let harmless = matches!(&command, Command::Send { message: ToSlot::Welcome { .. } | ToSlot::Leave { .. } | ToSlot::Cancel { .. }, .. })
-                    || matches!(&command, Command::GiveUp { .. } | Command::Name { .. });
+                let harmless = matches!(
+                    &command,
+                    Command::Send { message: ToSlot::Welcome { .. } | ToSlot::Leave { .. } | ToSlot::Cancel { .. }, .. }
+                ) || matches!(&command, Command::GiveUp { .. } | Command::Name { .. });
                 assert!(harmless, "{command:?} after the end");
             }
             self.quiet_since = self.now;
-            if self.trace {
-                println!("{:?} L{leader} {}", self.now, format!("{command:?}").chars().take(3000).collect::<String>());
-            }
             match command {
                 Command::Send { slot, message } => self.send(leader, slot, message),
                 Command::GiveUp { agent } => *self.leaders[leader].epochs.entry(agent).or_default() += 1,
@@ -436,25 +430,34 @@ impl World {
             return Err(Fault::Flow);
         }
         let node = self.slots[slot].node;
-        let cut = |world: &World, at: usize| at != node && (world.agents[at].cut_until > world.now || world.agents[node].cut_until > world.now);
+        let cut = |world: &World, at: usize| {
+            at != node && (world.agents[at].cut_until > world.now || world.agents[node].cut_until > world.now)
+        };
         let (mut lost, mut rows) = (Vec::new(), Vec::new());
         let (input, range) = inputs(&task.work);
         let mut fetch = |held: &[Held], rows: &mut Vec<Token>| {
             for held in held {
                 let at = self.agent(&task.agents[held.agent as usize]);
-                let found = if cut(self, at) { None } else { self.agents[at].held.get(&held.attempt).filter(|(named, ..)| *named) };
+                let found =
+                    if cut(self, at) { None } else { self.agents[at].held.get(&held.attempt).filter(|(named, ..)| *named) };
                 match found {
-                    Some((_, _, pieces)) => rows.extend(pieces[held.piece as usize].frames[held.first as usize..held.end as usize].concat()),
+                    Some((_, _, pieces)) => {
+                        rows.extend(pieces[held.piece as usize].frames[held.first as usize..held.end as usize].concat())
+                    }
                     None => lost.push(held.attempt),
                 }
             }
         };
         fetch(&input, &mut rows);
-        let sides: Vec<_> = task.sides.iter().map(|(collection, held)| {
-            let mut rows = Vec::new();
-            fetch(held, &mut rows);
-            (*collection, rows)
-        }).collect();
+        let sides: Vec<_> = task
+            .sides
+            .iter()
+            .map(|(collection, held)| {
+                let mut rows = Vec::new();
+                fetch(held, &mut rows);
+                (*collection, rows)
+            })
+            .collect();
         if !lost.is_empty() {
             return Err(Fault::Lost(lost));
         }
@@ -538,7 +541,8 @@ impl World {
             return;
         }
         let troubled = self.now < TROUBLE;
-        let (loses, answer_lost) = (troubled && self.random.chance(self.faults.calls), troubled && self.random.chance(self.faults.calls));
+        let (loses, answer_lost) =
+            (troubled && self.random.chance(self.faults.calls), troubled && self.random.chance(self.faults.calls));
         match command {
             Command::Name { ref agent, .. } | Command::Release { ref agent, .. } | Command::Inventory { ref agent, .. } => {
                 let at = self.agent(agent);
@@ -589,7 +593,8 @@ impl World {
                         Some((named, ..)) => *named = true,
                         None => missing.push(*winner),
                     }
-                    let losers: Vec<Attempt> = state.held.keys().filter(|held| held.task == winner.task && **held != *winner).copied().collect();
+                    let losers: Vec<Attempt> =
+                        state.held.keys().filter(|held| held.task == winner.task && **held != *winner).copied().collect();
                     for loser in losers.into_iter().filter(|_| !missing.contains(winner)) {
                         state.held.remove(&loser);
                         state.fenced.insert(loser);
@@ -602,7 +607,11 @@ impl World {
                 None
             }
             Command::Inventory { agent, .. } => {
-                let found = state.held.iter().map(|(attempt, (named, done, _))| Found { attempt: *attempt, named: *named, done: Some(done.clone()) });
+                let found = state.held.iter().map(|(attempt, (named, done, _))| Found {
+                    attempt: *attempt,
+                    named: *named,
+                    done: Some(done.clone()),
+                });
                 Some(Event::Inventory { agent: agent.clone(), incarnation: state.incarnation, outputs: found.collect() })
             }
             _ => None,
@@ -670,7 +679,8 @@ impl World {
     }
 
     fn kill(&mut self, pod: usize) {
-        let slots: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].pod == pod && self.slots[*slot].alive).collect();
+        let slots: Vec<usize> =
+            (0..self.slots.len()).filter(|slot| self.slots[*slot].pod == pod && self.slots[*slot].alive).collect();
         let Some(first) = slots.first() else { return };
         let (name, node) = (self.slots[*first].pod_name.clone(), self.slots[*first].node);
         for slot in slots {
@@ -689,7 +699,8 @@ impl World {
     fn change_leader(&mut self) {
         let old = self.current();
         self.lead();
-        if self.random.chance(50) {
+        let overlap = self.faults.calls > 0 && self.random.chance(50);
+        if overlap {
             let when = self.now + ms(self.random.next() % 10_000);
             self.at(when, Item::Trouble(Trouble::Depose(old)));
             // Some slots have noticed, others not.
@@ -702,7 +713,8 @@ impl World {
     }
 
     fn leave(&mut self, leader: usize) {
-        let there: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].connection.is_some_and(|(at, _)| at == leader)).collect();
+        let there: Vec<usize> =
+            (0..self.slots.len()).filter(|slot| self.slots[*slot].connection.is_some_and(|(at, _)| at == leader)).collect();
         there.into_iter().for_each(|slot| self.disconnect(slot));
     }
 
@@ -728,21 +740,21 @@ impl World {
     /// What is over stays over.
     pub(super) fn check_over(&mut self) {
         let leader = self.current();
-        for event in [Event::Tick, Event::Stop { why: "late".to_owned() }, Event::PodGone { pod: "sim-1-0".to_owned(), why: String::new() }] {
+        for event in [
+            Event::Tick,
+            Event::Stop { why: "late".to_owned() },
+            Event::PodGone { pod: "sim-1-0".to_owned(), why: String::new() },
+        ] {
             self.tell(leader, event);
         }
         assert_eq!(self.leaders[leader].machine.progress().phase, RunPhase::Succeeded);
     }
 
-    pub(super) fn show(&self) {
-        let plan = self.plan.as_ref().unwrap();
-        println!("{}", plan::text::render(&plan.graph, plan));
-        println!("{:?}", self.begun.iter().filter(|(_, n)| **n > 1).collect::<Vec<_>>());
-    }
-
-    /// How often tasks were begun, and how many tasks there were.
+    /// How often tasks that make pieces were begun, and how many such tasks there were.
     pub(super) fn work(&self) -> (usize, usize) {
-        (self.begun.values().sum(), self.begun.len())
+        let makes = |task: &&TaskId| matches!(task, TaskId::Map { .. } | TaskId::Reduce { .. } | TaskId::Operate { .. });
+        let begun = self.begun.iter().filter(|(task, _)| makes(task));
+        (begun.clone().map(|(_, times)| times).sum(), begun.count())
     }
 }
 
@@ -760,7 +772,9 @@ fn inputs(work: &Work) -> (Vec<Held>, Option<Range>) {
     match work {
         Work::Map { input: MapInput::Stored { pieces }, .. } => (pieces.clone(), None),
         Work::Reduce { input: ReduceInput::Buckets { pieces }, .. } => (pieces.clone(), None),
-        Work::Reduce { input: ReduceInput::Range { runs, lower, upper }, .. } => (runs.clone(), Some((lower.clone(), upper.clone()))),
+        Work::Reduce { input: ReduceInput::Range { runs, lower, upper }, .. } => {
+            (runs.clone(), Some((lower.clone(), upper.clone())))
+        }
         Work::Stage { sinks } => (sinks.values().flatten().cloned().collect(), None),
         Work::Split { paths, .. } => (paths.values().flatten().cloned().collect(), None),
         _ => (Vec::new(), None),
