@@ -23,8 +23,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// What tests may use beyond that: the naive interpreter is there for nothing else.
-const TEST_ARROWS: [(&str, &[&str]); 3] =
-    [("gleamflow", &["oracle"]), ("engine", &["crds", "oracle", "planner"]), ("planner", &["oracle"])];
+const TEST_ARROWS: [(&str, &[&str]); 4] =
+    [("gleamflow", &["oracle"]), ("engine", &["crds", "oracle", "planner"]), ("operator", &["oracle"]), ("planner", &["oracle"])];
 
 const LINES: usize = 500;
 

@@ -27,8 +27,6 @@ mod slots;
 mod tasks;
 
 #[cfg(test)]
-mod sim;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

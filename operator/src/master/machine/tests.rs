@@ -1,5 +1,7 @@
 //! Single courses of a run, told event by event.
 
+mod sim;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
