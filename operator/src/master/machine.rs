@@ -27,8 +27,6 @@ mod slots;
 mod tasks;
 
 #[cfg(test)]
-mod sim;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -190,6 +188,10 @@ impl Machine {
 
     /// Looks what is to be done where something changed, and has it done.
     fn run_tasks(&mut self) {
+        // Until it is known what is void, nothing can be decided.
+        if self.is_recording(|entry| matches!(entry, Entry::Redo { .. })) {
+            return;
+        }
         // While every slot is busy nothing could start: now and then is often enough.
         let due = self.slots.values().any(Slot::is_idle) || self.now >= self.looked + LOOK;
         if self.stale && due {

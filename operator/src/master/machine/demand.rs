@@ -44,8 +44,9 @@ impl Machine {
         for group in std::mem::take(&mut walk.cuts) {
             self.decide_cut(group);
         }
-        self.agenda = self.in_order(walk.ready);
-        self.release_read();
+        self.agenda = self.in_order(std::mem::take(&mut walk.ready));
+        let making: BTreeSet<TaskSet> = walk.seen.keys().map(|task| self.flow().set_of(*task)).collect();
+        self.release_read(&making);
         ready
     }
 
@@ -112,7 +113,7 @@ impl Machine {
                 walk.doubt.insert(task);
             }
         }
-        if !state.is_some_and(|state| state.is_busy()) && self.inputs_ready(walk, task) {
+        if !self.is_answered(task) && !state.is_some_and(|state| state.is_busy()) && self.inputs_ready(walk, task) {
             walk.ready.push(task);
         }
         false
@@ -223,7 +224,7 @@ impl Machine {
             Some(missing) => missing.clone(),
             None => {
                 let there = |maker: &TaskId| self.ledger.winner(*maker).is_some_and(|winner| winner.standing == Standing::Held);
-                let makers = self.group_makers(group).unwrap_or_default();
+                let Some(makers) = self.group_makers(group) else { return self.makers_done(walk, group) };
                 let missing: Vec<TaskId> = makers.into_iter().filter(|maker| !there(maker)).collect();
                 walk.missing.insert(group, missing.clone());
                 missing
@@ -271,8 +272,8 @@ impl Machine {
         true
     }
 
-    /// Lets go of outputs whose readers are all done.
-    fn release_read(&mut self) {
+    /// Lets go of outputs whose readers are all done, and need not be done again.
+    fn release_read(&mut self, making: &BTreeSet<TaskSet>) {
         let flow = self.flow();
         let done = |set: TaskSet| {
             let tasks = self.tasks_of(set);
@@ -282,7 +283,7 @@ impl Machine {
                 _ => tasks.is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task))),
             }
         };
-        let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| done(*set)).collect();
+        let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| !making.contains(set) && done(*set)).collect();
         let over = |set: &&TaskSet| {
             whole.contains(set) && !flow.lasting.contains(set) && flow.read_by(**set).all(|reader| whole.contains(&reader))
         };

@@ -130,11 +130,11 @@ impl Machine {
             Entry::Planned { plan, partitions, slots } => self.planned(plan, partitions, slots),
             Entry::Split { stage, splits } => {
                 self.recorded.splits.insert(stage, splits);
-                self.maps.clear();
+                self.number_anew();
             }
             Entry::Cut { group, cut } => {
                 self.recorded.cuts.insert(group, cut);
-                self.maps.clear();
+                self.number_anew();
             }
             Entry::Redo { sets, above, except } => self.redo(sets, above, except),
             Entry::Committing { manifest } => {
@@ -154,7 +154,7 @@ impl Machine {
         }
         self.ledger.skip_to(above);
         self.recorded.voids.push(Void { sets, above, except });
-        self.maps.clear();
+        self.number_anew();
         self.drop_void();
     }
 

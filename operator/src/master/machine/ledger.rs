@@ -72,9 +72,8 @@ pub(super) struct Running {
     /// `None`: its slot's connection broke.
     pub(super) slot: Option<SlotId>,
     pub(super) pod: String,
-    /// Its slot's number in the pod and the slot's process.
+    /// Its slot's number in the pod.
     pub(super) number: u32,
-    pub(super) incarnation: u64,
     /// When it is given up without a slot.
     pub(super) until: Duration,
 }

@@ -51,8 +51,8 @@ impl Machine {
         let mut made = assembled.task;
         made.attempt = attempt;
         let hello = &self.slots[&slot].hello;
-        let (pod, number, incarnation) = (hello.pod.clone(), hello.number, hello.incarnation);
-        let running = Running { attempt, slot: Some(slot), pod, number, incarnation, until: Duration::MAX };
+        let (pod, number) = (hello.pod.clone(), hello.number);
+        let running = Running { attempt, slot: Some(slot), pod, number, until: Duration::MAX };
         self.ledger.entry(task).running.push(running);
         if !self.encoded_plan.is_empty() && !self.slots[&slot].planned {
             let plan = self.encoded_plan.clone();

@@ -61,14 +61,7 @@ impl Machine {
             self.send(id, ToSlot::Cancel { attempt });
             return;
         }
-        let running = Running {
-            attempt,
-            slot: Some(id),
-            pod: hello.pod.clone(),
-            number: hello.number,
-            incarnation: hello.incarnation,
-            until: Duration::MAX,
-        };
+        let running = Running { attempt, slot: Some(id), pod: hello.pod.clone(), number: hello.number, until: Duration::MAX };
         let state = self.ledger.entry(attempt.task);
         state.running.retain(|other| other.attempt != attempt);
         state.running.push(running);

@@ -34,6 +34,14 @@ pub(super) enum MapFrom {
 }
 
 impl Machine {
+    /// Works out all map tasks again, from a record that has changed.
+    pub(super) fn number_anew(&mut self) {
+        self.maps.clear();
+        if self.flow.is_some() {
+            self.number_maps();
+        }
+    }
+
     /// Works out the map tasks of all stages whose inputs are known.
     pub(super) fn number_maps(&mut self) {
         let stages: Vec<MscrId> = self.flow().plan.mscrs.iter().map(|stage| stage.id).collect();
@@ -138,6 +146,9 @@ impl Machine {
         for fed_by in onward.map(|onward| onward.group).collect::<BTreeSet<_>>() {
             makers.extend(self.tasks_of(TaskSet::Reduces(fed_by))?);
         }
+        // One task may feed a group through several channels.
+        makers.sort_unstable();
+        makers.dedup();
         Some(makers)
     }
 

@@ -561,7 +561,7 @@ impl World {
                 }
             }
             Command::Record { at, entry } => {
-                let result = if loses { Err(Unrecorded::Unavailable("lost".to_owned())) } else { self.append(at, entry) };
+                let result = if loses { Err(Unrecorded::Unavailable("lost".to_owned())) } else { self.append(leader, at, entry) };
                 let result = if answer_lost { Err(Unrecorded::Unavailable("answer lost".to_owned())) } else { result };
                 self.soon(Item::Tell { leader, event: Event::Recorded { at, result } });
             }
@@ -618,7 +618,11 @@ impl World {
         }
     }
 
-    fn append(&mut self, at: usize, entry: Entry) -> Result<(), Unrecorded> {
+    fn append(&mut self, leader: usize, at: usize, entry: Entry) -> Result<(), Unrecorded> {
+        // Whoever takes a record over writes its term into it: the one before cannot write any more.
+        if leader < self.current() {
+            return Err(Unrecorded::Superseded);
+        }
         if let Some(before) = self.record.get(at) {
             return if *before == entry { Ok(()) } else { Err(Unrecorded::Superseded) };
         }
@@ -695,7 +699,8 @@ impl World {
     fn change_leader(&mut self) {
         let old = self.current();
         self.lead();
-        if self.random.chance(50) {
+        let overlap = self.faults.calls > 0 && self.random.chance(50);
+        if overlap {
             let when = self.now + ms(self.random.next() % 10_000);
             self.at(when, Item::Trouble(Trouble::Depose(old)));
             // Some slots have noticed, others not.
@@ -745,9 +750,11 @@ impl World {
         assert_eq!(self.leaders[leader].machine.progress().phase, RunPhase::Succeeded);
     }
 
-    /// How often tasks were begun, and how many tasks there were.
+    /// How often tasks that make pieces were begun, and how many such tasks there were.
     pub(super) fn work(&self) -> (usize, usize) {
-        (self.begun.values().sum(), self.begun.len())
+        let makes = |task: &&TaskId| matches!(task, TaskId::Map { .. } | TaskId::Reduce { .. } | TaskId::Operate { .. });
+        let begun = self.begun.iter().filter(|(task, _)| makes(task));
+        (begun.clone().map(|(_, times)| times).sum(), begun.count())
     }
 }
 
