@@ -1,10 +1,6 @@
-{{/* The name of everything that the chart makes. */}}
+{{/* The name of everything that the chart makes. Always the same: executors and agents look for it; a namespace has one operator. */}}
 {{- define "gleamflow.name" -}}
-{{- if contains "gleamflow" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-gleamflow" .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- end -}}
+gleamflow-operator
 {{- end -}}
 
 {{- define "gleamflow.selector" -}}
@@ -80,6 +76,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+# Its own address, for executors and agents
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get]
 # Agents are owned by the operator's Deployment, so that they go with it.
 - apiGroups: [apps]
   resources: [deployments]

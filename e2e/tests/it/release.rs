@@ -79,7 +79,7 @@ fn chart() -> String {
 
 /// What the operator may do, and what it may not.
 fn check_rights(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
-    let operator = format!("--as=system:serviceaccount:{home}:gleamflow");
+    let operator = format!("--as=system:serviceaccount:{home}:gleamflow-operator");
     let cases = [
         ("list", "nodes", "--all-namespaces", cluster_scoped),
         ("create", "tokenreviews", "--all-namespaces", cluster_scoped),
