@@ -1,8 +1,8 @@
 //! What the controller of objects and the master say to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use plan::task::Manifest;
+use plan::task::{Attempt, Manifest, TaskId};
 use proto::RunId;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,25 @@ pub enum Entry {
     Split { stage: plan::MscrId, splits: BTreeMap<plan::NodeId, Vec<plan::task::Split>> },
     /// How the reduce tasks of a group were cut: per task a range of buckets, or the places between ranges of a sort.
     Cut { group: plan::NodeId, cut: Cut },
+    /// Rows that an indeterminate step made are gone, and others have been read: attempts of these tasks up to number `above`
+    /// are void for ever, but for those in `except`. Voids the splits and cuts of the tasks that are void, too.
+    Redo { sets: BTreeSet<TaskSet>, above: u32, except: BTreeSet<Attempt> },
     /// All sinks are staged: from here on the run only rolls forward.
     Committing { manifest: Manifest },
+}
+
+/// Tasks that stand and fall together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TaskSet {
+    /// The listing of a stage's sources.
+    Split(plan::MscrId),
+    /// All map tasks of a stage.
+    Maps(plan::MscrId),
+    /// All reduce tasks of a group.
+    Reduces(plan::NodeId),
+    Operate(plan::NodeId),
+    /// A single task.
+    One(TaskId),
 }
 
 /// How a shuffle is shared by its reduce tasks.
@@ -53,7 +70,7 @@ pub enum Cut {
 #[tonic::async_trait]
 pub trait Recorder: Send + Sync + std::fmt::Debug {
     /// Appends an entry; done when it is stored. `at` is the number of entries before it: a second writer of the same place
-    /// is refused.
+    /// is refused, unless it writes the very same entry (a write whose answer was lost is tried again).
     async fn append(&self, run: &RunId, at: usize, entry: &Entry) -> Result<(), RecordError>;
     /// Keeps the rows of `write.stdout` (at most 1 MiB in all) where they survive any node.
     async fn keep_output(&self, run: &RunId, output: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError>;
@@ -95,6 +112,14 @@ pub struct Progress {
     /// Why nothing moves, where nothing does: a condition's reason and message (no agents, no room for shuffles, ...).
     pub waiting: Option<(String, String)>,
 }
+
+/// [`crds::status::Output::location`] of standard output that [`Recorder::keep_output`] keeps; the controller puts the Secret's name
+/// in its place.
+pub const KEPT: &str = "Secret";
+/// The same, of standard output that is too large for that and stays on the agents.
+pub const NODE_LOCAL: &str = "NodeLocal";
+/// So much standard output of a run is kept in all, in bytes.
+pub const OUTPUT_LIMIT: u64 = 1 << 20;
 
 /// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,179 @@
+//! The run's record: what it says, and writing it entry by entry, each before it is acted on.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use plan::task::{Attempt, Manifest, Split};
+use plan::{MscrId, NodeId};
+
+use super::event::{Command, Unrecorded};
+use super::{Machine, Stage};
+use crate::master::api::{Cut, Entry, TaskSet};
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What the record says.
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    pub(super) partitions: Option<u32>,
+    pub(super) slots: u32,
+    pub(super) splits: BTreeMap<MscrId, BTreeMap<NodeId, Vec<Split>>>,
+    pub(super) cuts: BTreeMap<NodeId, Cut>,
+    pub(super) manifest: Option<Manifest>,
+    voids: Vec<Void>,
+}
+
+#[derive(Debug)]
+struct Void {
+    sets: BTreeSet<TaskSet>,
+    above: u32,
+    except: BTreeSet<Attempt>,
+}
+
+impl Recorded {
+    /// Whether an attempt of a task of this set must not count.
+    pub(super) fn is_void(&self, set: TaskSet, attempt: Attempt) -> bool {
+        self.voids.iter().any(|void| {
+            let meant = void.sets.contains(&set) || void.sets.contains(&TaskSet::One(attempt.task));
+            meant && attempt.number <= void.above && !void.except.contains(&attempt)
+        })
+    }
+}
+
+/// Entries on their way into the record.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    /// Entries that are stored.
+    stored: usize,
+    waiting: VecDeque<Entry>,
+    in_flight: bool,
+    retry_at: Duration,
+    wait: Duration,
+    /// Why the last try failed.
+    pub(super) trouble: Option<String>,
+}
+
+impl Journal {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl Machine {
+    /// Takes over what an earlier leader recorded.
+    pub(super) fn replay(&mut self, entry: Entry) {
+        self.journal.stored += 1;
+        self.apply(entry);
+    }
+
+    /// Has an entry recorded; it is acted on when it is stored.
+    pub(super) fn record(&mut self, entry: Entry) {
+        self.journal.waiting.push_back(entry);
+    }
+
+    /// Whether an entry like this is on its way.
+    pub(super) fn is_recording(&self, like: impl Fn(&Entry) -> bool) -> bool {
+        self.journal.waiting.iter().any(like)
+    }
+
+    pub(super) fn journal_write(&mut self) {
+        let journal = &mut self.journal;
+        if journal.in_flight || journal.retry_at > self.now || matches!(self.stage, Stage::Over(_) | Stage::Abandoned) {
+            return;
+        }
+        if let Some(entry) = journal.waiting.front() {
+            journal.in_flight = true;
+            self.out.push(Command::Record { at: journal.stored, entry: entry.clone() });
+        }
+    }
+
+    pub(super) fn entry_recorded(&mut self, at: usize, result: Result<(), Unrecorded>) {
+        if at != self.journal.stored || !self.journal.in_flight {
+            return;
+        }
+        self.journal.in_flight = false;
+        match result {
+            Ok(()) => self.stored(),
+            Err(Unrecorded::Superseded) => {
+                self.stage = Stage::Abandoned;
+                self.out.push(Command::Abandon);
+            }
+            Err(Unrecorded::Unavailable(why)) => {
+                let journal = &mut self.journal;
+                journal.wait = (journal.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+                journal.retry_at = self.now + journal.wait;
+                journal.trouble = Some(why);
+            }
+            Err(Unrecorded::Impossible(why)) => {
+                self.journal.waiting.clear();
+                self.fail("RecordRefused", format!("the run record cannot be kept: {why}"));
+            }
+        }
+    }
+
+    fn stored(&mut self) {
+        let journal = &mut self.journal;
+        (journal.wait, journal.retry_at, journal.trouble) = (Duration::ZERO, Duration::ZERO, None);
+        journal.stored += 1;
+        if let Some(entry) = journal.waiting.pop_front() {
+            // Where the run has ended meanwhile, no entry counts. (It does not end while `Committing` is on its way.)
+            if !matches!(self.stage, Stage::Winding { .. } | Stage::Over(_)) {
+                self.apply(entry);
+            }
+        }
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        self.stale = true;
+        match entry {
+            Entry::Planned { plan, partitions, slots } => self.planned(plan, partitions, slots),
+            Entry::Split { stage, splits } => {
+                self.recorded.splits.insert(stage, splits);
+                self.number_anew();
+            }
+            Entry::Cut { group, cut } => {
+                self.recorded.cuts.insert(group, cut);
+                self.number_anew();
+            }
+            Entry::Redo { sets, above, except } => self.redo(sets, above, except),
+            Entry::Committing { manifest } => {
+                self.recorded.manifest = Some(manifest);
+                self.begin_commit();
+            }
+        }
+    }
+
+    fn redo(&mut self, sets: BTreeSet<TaskSet>, above: u32, except: BTreeSet<Attempt>) {
+        for set in &sets {
+            match set {
+                TaskSet::Split(stage) => drop(self.recorded.splits.remove(stage)),
+                TaskSet::Reduces(group) => drop(self.recorded.cuts.remove(group)),
+                TaskSet::Maps(_) | TaskSet::Operate(_) | TaskSet::One(_) => {}
+            }
+        }
+        self.ledger.skip_to(above);
+        self.recorded.voids.push(Void { sets, above, except });
+        self.number_anew();
+        self.drop_void();
+    }
+
+    /// Lets go of all that has become void.
+    fn drop_void(&mut self) {
+        let (recorded, Some(flow)) = (&self.recorded, &self.flow) else { return };
+        let mut running = BTreeSet::new();
+        let mut fenced: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
+        for (task, state) in self.ledger.iter_mut() {
+            let is_void = |attempt: Attempt| recorded.is_void(flow.set_of(*task), attempt);
+            running.extend(state.running.iter().map(|running| running.attempt).filter(|attempt| is_void(*attempt)));
+            if let Some(winner) = state.winner.take_if(|winner| is_void(winner.attempt)) {
+                fenced.entry(winner.agent).or_default().push(winner.attempt);
+            }
+            state.doubtful.take_if(|number| is_void(Attempt { task: *task, number: *number }));
+        }
+        self.cancel(&running);
+        for (agent, fenced) in fenced {
+            self.out.push(Command::Name { agent, winners: Vec::new(), fenced });
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How a run stands, for its status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::status::{Output, StageStatus};
+use plan::{Mscr, Sink};
+
+use super::ledger::Standing;
+use super::{Machine, Stage};
+use crate::master::api::{KEPT, NODE_LOCAL, Progress, RunPhase, TaskSet};
+
+impl Machine {
+    pub(super) fn make_progress(&self) -> Progress {
+        let (done, known) = self.counts();
+        Progress {
+            phase: self.phase(),
+            done,
+            known,
+            stages: self.flow.iter().flat_map(|flow| &flow.plan.mscrs).map(|stage| self.stage_status(stage)).collect(),
+            useful_slots: self.useful_slots(),
+            slots: u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+            pods: self.slots.values().map(|slot| slot.hello.pod.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
+            bytes_shuffled: self.bytes_shuffled,
+            failures: self.failures.iter().cloned().collect(),
+            outputs: if self.flow.is_some() { self.outputs() } else { Vec::new() },
+            set_aside: self.set_aside(),
+            waiting: self.waiting(),
+        }
+    }
+
+    fn phase(&self) -> RunPhase {
+        match &self.stage {
+            Stage::Inspecting | Stage::Planning => RunPhase::Planning,
+            Stage::Resuming(_) | Stage::Running | Stage::Winding { .. } | Stage::Abandoned => RunPhase::Running,
+            Stage::Committing => RunPhase::Committing,
+            Stage::Over(outcome) => outcome.clone(),
+        }
+    }
+
+    /// Tasks that are done, and tasks that there are, of sets whose tasks are known.
+    fn counts(&self) -> (u32, u32) {
+        let tasks = self.flow.iter().flat_map(|flow| &flow.sets).filter(|set| !matches!(set, TaskSet::Split(_)));
+        tasks.filter_map(|set| self.tasks_of(*set)).flatten().fold((0, 0), |(done, known), task| {
+            (done + u32::from(self.ledger.is_done(task)), known + 1)
+        })
+    }
+
+    fn stage_status(&self, stage: &Mscr) -> StageStatus {
+        let mut status = StageStatus { name: stage.id.to_string(), ..StageStatus::default() };
+        let flow = self.flow();
+        let reduces = flow.sets.iter().filter(|set| matches!(set, TaskSet::Reduces(group) if flow.stage_of(*group) == stage.id));
+        let sets: Vec<TaskSet> = [TaskSet::Maps(stage.id)].into_iter().chain(reduces.copied()).collect();
+        let last = sets.last().copied();
+        for set in sets {
+            let tasks = self.tasks_of(set).unwrap_or_default();
+            let done: Vec<bool> = tasks.iter().map(|task| self.ledger.is_done(*task)).collect();
+            status.desired += super::tasks::number(tasks.len());
+            status.succeeded += super::tasks::number(done.iter().filter(|done| **done).count());
+            for state in tasks.iter().filter_map(|task| self.ledger.get(*task)) {
+                status.active += u32::from(state.is_busy());
+                status.failed += state.failed;
+                status.retried += state.retried;
+            }
+            if Some(set) == last {
+                status.completed_partitions = intervals(&done);
+            }
+        }
+        status
+    }
+
+    /// How many slots could work now.
+    fn useful_slots(&self) -> u32 {
+        let busy = self.ledger.iter().map(|(_, state)| state.running.len()).sum::<usize>();
+        let most = match &self.flow {
+            Some(_) => self.recorded.slots.max(1),
+            None => 1,
+        };
+        match self.stage {
+            Stage::Over(_) | Stage::Abandoned => 0,
+            Stage::Running => super::tasks::number(busy + self.agenda.len()).clamp(1, most),
+            Stage::Resuming(_) | Stage::Inspecting | Stage::Planning | Stage::Committing | Stage::Winding { .. } => 1,
+        }
+    }
+
+    fn set_aside(&self) -> BTreeMap<String, u64> {
+        let mut found: BTreeMap<String, u64> = BTreeMap::new();
+        let winners = self.ledger.iter().filter_map(|(_, state)| state.winner.as_ref());
+        for (step, count) in winners.filter(|winner| winner.standing != Standing::Naming).flat_map(|winner| &winner.done.steps) {
+            if count.set_aside > 0 {
+                *found.entry(step.clone()).or_default() += count.set_aside;
+            }
+        }
+        found
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        if let Some(manifest) = &self.recorded.manifest {
+            outputs.extend(manifest.sinks.iter().map(|(step, sink)| Output {
+                step: step.clone(),
+                location: sink.location.clone(),
+                rows: i64::try_from(sink.rows).ok(),
+                bytes: i64::try_from(sink.bytes).ok(),
+                preview: None,
+            }));
+        }
+        if self.ending.output_kept() {
+            let location = if self.ending.node_local { NODE_LOCAL } else { KEPT };
+            for (step, pieces) in self.written_pieces(|sink| matches!(sink, Sink::Stdout { .. })) {
+                let rows: u64 = pieces.iter().map(|(_, _, piece)| piece.rows).sum();
+                let bytes: u64 = pieces.iter().map(|(_, _, piece)| piece.bytes).sum();
+                let preview = self.ending.previews.get(&step).filter(|_| self.wants_preview(&step)).cloned();
+                let (rows, bytes) = (i64::try_from(rows).ok(), i64::try_from(bytes).ok());
+                outputs.push(Output { step, location: location.to_owned(), rows, bytes, preview });
+            }
+        }
+        outputs
+    }
+
+    fn wants_preview(&self, step: &str) -> bool {
+        let steps = self.spec.spec.steps.iter().filter(|this| this.name == step);
+        steps.filter_map(|step| step.write.as_ref()?.stdout.as_ref()).all(|stdout| stdout.preview)
+    }
+
+    /// Why nothing moves.
+    fn waiting(&self) -> Option<(String, String)> {
+        let told = |(reason, message): (&str, String)| Some((reason.to_owned(), message));
+        if self.is_over() {
+            return None;
+        }
+        if matches!(self.stage, Stage::Resuming(_)) {
+            return told(("Resuming", "a new leader finds out what agents and executors have".to_owned()));
+        }
+        if let Some(why) = &self.journal.trouble {
+            return told(("RecordUnavailable", format!("the run record could not be written: {why}")));
+        }
+        if let Some(stall) = self.stall() {
+            return told(stall);
+        }
+        if let Some(why) = &self.ending.trouble {
+            let reason = if matches!(self.stage, Stage::Committing) { "CommitRetried" } else { "OutputRetried" };
+            return told((reason, why.clone()));
+        }
+        if matches!(self.stage, Stage::Winding { .. }) {
+            return told(("Discarding", "what was staged is being removed".to_owned()));
+        }
+        let backing_off = self.ledger.iter().any(|(_, state)| state.not_before > self.now && !state.is_done());
+        let busy = self.ledger.iter().any(|(_, state)| state.is_busy());
+        if backing_off && !busy {
+            let why = self.failures.front().map_or_else(String::new, |failure| failure.message.clone());
+            return told(("Backoff", format!("a task waits before it is tried again: {why}")));
+        }
+        None
+    }
+}
+
+/// Which partitions are done, such as `0-6,9`.
+pub(super) fn intervals(done: &[bool]) -> String {
+    let mut text: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < done.len() {
+        if done[at] {
+            let end = done[at..].iter().position(|done| !done).map_or(done.len(), |length| at + length);
+            text.push(if end == at + 1 { at.to_string() } else { format!("{at}-{}", end - 1) });
+            at = end;
+        } else {
+            at += 1;
+        }
+    }
+    text.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_that_are_done_show_as_intervals() {
+        fn check(done: &str, expected: &str) {
+            let done: Vec<bool> = done.bytes().map(|byte| byte == b'x').collect();
+            assert_eq!(intervals(&done), expected);
+        }
+        check("", "");
+        check("...", "");
+        check("xxx", "0-2");
+        check("xxxxxxx..x", "0-6,9");
+        check(".x.xx", "1,3-4");
+    }
+}

@@ -1,0 +1,241 @@
+//! Single courses of a run, told event by event.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plan::task::{Attempt, Done, Failed, Fault, Piece, PieceName, Task, TaskId, Work};
+use proto::Term;
+use proto::master::ToSlot;
+
+use super::Machine;
+use super::event::{AgentBeat, Command, Event, SlotHello, SlotId};
+use crate::master::api::{Entry, RunPhase, RunSpec};
+
+const FLOW: &str = r#"
+apiVersion: gleamflow.io/v1alpha1
+kind: GleamFlow
+metadata: {name: small}
+spec:
+  steps:
+    - name: numbers
+      read: {range: {from: 0, to: 10}}
+    - name: shown
+      write: {text: {path: out}}
+"#;
+
+/// A machine with one slot on each of some nodes, an agent on each of `a` and `b`; what it wants is done at once.
+struct Course {
+    machine: Machine,
+    now: Duration,
+    given: Vec<(SlotId, Task, String)>,
+    commands: Vec<Command>,
+    entries: Vec<Entry>,
+}
+
+impl Course {
+    fn new(record: Vec<Entry>) -> Course {
+        let document = crds::Document::parse(FLOW, "flow.yaml").unwrap();
+        let spec = RunSpec {
+            id: "small-1".to_owned().try_into().unwrap(),
+            namespace: "default".to_owned(),
+            flow: "small".to_owned(),
+            spec: document.flow.spec,
+            seed: 1,
+            slot_memory: 1 << 30,
+            record: record.clone(),
+        };
+        let (machine, commands) = Machine::new(spec, Term(1), Duration::ZERO);
+        let mut course = Course { machine, now: Duration::ZERO, given: Vec::new(), commands: Vec::new(), entries: record };
+        course.obey(commands);
+        for node in ["a", "b"] {
+            course.beat(node, false);
+        }
+        course
+    }
+
+    fn beat(&mut self, node: &str, waiting: bool) {
+        let (address, node) = (format!("{node}:7401"), node.to_owned());
+        let beat = AgentBeat { address, node, incarnation: 1, holds: false, waiting, used: 0, limit: 100 };
+        self.tell(Event::Beat(beat));
+    }
+
+    fn slot(&mut self, id: u64, node: &str) {
+        let hello = SlotHello { pod: format!("pod-{id}"), node: node.to_owned(), number: 0, incarnation: id, busy: None };
+        self.tell(Event::SlotJoined { slot: SlotId(id), hello });
+    }
+
+    fn tell(&mut self, event: Event) {
+        let commands = self.machine.handle(event, self.now);
+        self.obey(commands);
+    }
+
+    fn obey(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command.clone() {
+                Command::Record { at, entry } => {
+                    self.entries.push(entry);
+                    self.tell(Event::Recorded { at, result: Ok(()) });
+                }
+                Command::Name { agent, winners, .. } => self.tell(Event::Named { agent, winners, missing: Vec::new() }),
+                Command::Send { slot, message: ToSlot::Run { task, output } } => self.given.push((slot, *task, output)),
+                _ => self.commands.push(command),
+            }
+        }
+    }
+
+    /// Ends the attempt that was given out last.
+    fn done(&mut self, done: Done) -> Task {
+        let (slot, task, agent) = self.given.pop().expect("something was given out");
+        self.tell(Event::Done { slot, attempt: task.attempt, agent, done: Box::new(done) });
+        task
+    }
+
+    fn failed(&mut self, fault: Fault) -> Attempt {
+        let (slot, task, _) = self.given.pop().expect("something was given out");
+        let failed = Box::new(Failed { step: Some("shown".to_owned()), message: "it broke".to_owned(), fault });
+        self.tell(Event::Failed { slot, attempt: task.attempt, failed });
+        task.attempt
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            self.beat("a", false);
+            self.beat("b", false);
+            self.tell(Event::Tick);
+        }
+    }
+
+    fn phase(&self) -> RunPhase {
+        self.machine.progress().phase
+    }
+
+    /// Up to the task that stages.
+    fn to_stage(&mut self) {
+        self.slot(1, "b");
+        let task = self.done(splits());
+        assert!(matches!(task.work, Work::Split { .. }));
+        let task = self.done(written());
+        assert!(matches!(task.work, Work::Map { .. }));
+    }
+}
+
+fn splits() -> Done {
+    let answer = plan::task::Answer::Splits(BTreeMap::new());
+    Done { answer: Some(answer), ..Done::default() }
+}
+
+fn written() -> Done {
+    // The write is the flow's second node.
+    let name = PieceName::Write { node: plan::NodeId(1), number: 0 };
+    Done { pieces: vec![Piece { name, rows: 10, bytes: 100, frames: 1 }], ..Done::default() }
+}
+
+fn staged() -> Done {
+    Done { answer: Some(plan::task::Answer::Staged(plan::task::Manifest::default())), ..Done::default() }
+}
+
+#[test]
+fn a_run_lists_maps_stages_records_and_commits() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    assert_eq!(course.given[0].2, "b:7401", "the output goes to the agent of the slot's node");
+    let task = course.done(staged());
+    assert!(matches!(&task.work, Work::Stage { sinks } if sinks["shown"].len() == 1), "{task:?}");
+    assert!(matches!(course.entries.last(), Some(Entry::Committing { .. })));
+    assert_eq!(course.phase(), RunPhase::Committing);
+    assert_eq!(course.done(Done::default()).attempt.task, TaskId::Commit);
+    assert_eq!(course.phase(), RunPhase::Succeeded);
+    assert!(course.commands.iter().any(|command| matches!(command, Command::Send { message: ToSlot::Leave { .. }, .. })));
+    course.tell(Event::Stop { why: "late".to_owned() });
+    assert_eq!(course.phase(), RunPhase::Succeeded, "what is over stays over");
+}
+
+#[test]
+fn a_run_that_commits_is_not_stopped_and_does_not_fail() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    course.done(staged());
+    course.tell(Event::Stop { why: "cancelled".to_owned() });
+    for fault in [Fault::Hopeless, Fault::Flow, Fault::Flow, Fault::Flow, Fault::Flow, Fault::Infrastructure] {
+        assert_eq!(course.failed(fault).task, TaskId::Commit);
+        assert_eq!(course.phase(), RunPhase::Committing);
+        assert_eq!(course.machine.progress().waiting.unwrap().0, "CommitRetried");
+        course.wait(70);
+    }
+    course.done(Done::default());
+    assert_eq!(course.phase(), RunPhase::Succeeded);
+}
+
+#[test]
+fn a_function_that_always_fails_does_so_after_its_retries_with_its_message_and_pod() {
+    let mut course = Course::new(Vec::new());
+    course.slot(1, "a");
+    course.done(splits());
+    for _ in 0..4 {
+        course.failed(Fault::Flow);
+        course.wait(10);
+    }
+    let RunPhase::Failed { reason, message } = course.phase() else { panic!("{:?}", course.phase()) };
+    assert_eq!((reason.as_str(), message.as_str()), ("UdfError", "step \"shown\": it broke"));
+    let failure = &course.machine.progress().failures[0];
+    assert_eq!((failure.attempt, failure.pod.as_deref(), failure.stage.as_str()), (4, Some("pod-1"), "m1"));
+    assert!(course.given.is_empty(), "nothing was staged, nothing is left to remove");
+}
+
+#[test]
+fn what_was_staged_goes_when_the_run_is_stopped() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    course.tell(Event::Stop { why: "cancelled".to_owned() });
+    let (slot, task, _) = course.given.pop().unwrap();
+    assert!(course.commands.iter().any(|command| matches!(command, Command::Send { message: ToSlot::Cancel { .. }, .. })));
+    let stopped = Box::new(Failed { fault: Fault::Stopped, ..Failed::default() });
+    course.tell(Event::Failed { slot, attempt: task.attempt, failed: stopped });
+    assert_eq!(course.done(Done::default()).attempt.task, TaskId::Discard);
+    assert_eq!(course.phase(), RunPhase::Failed { reason: "Stopped".to_owned(), message: "cancelled".to_owned() });
+}
+
+#[test]
+fn shuffles_without_room_are_told_of_and_fail_the_run_in_the_end() {
+    let mut course = Course::new(Vec::new());
+    course.slot(1, "a");
+    for _ in 0..599 {
+        course.now += Duration::from_secs(1);
+        course.beat("a", true);
+        course.tell(Event::Tick);
+    }
+    assert_eq!(course.machine.progress().waiting.unwrap().0, "ShuffleSpace");
+    assert_eq!(course.phase(), RunPhase::Running);
+    for _ in 0..5 {
+        course.now += Duration::from_secs(1);
+        course.beat("a", true);
+        course.tell(Event::Tick);
+    }
+    assert!(matches!(course.phase(), RunPhase::Failed { reason, .. } if reason == "Stalled"));
+}
+
+#[test]
+fn without_agents_a_run_waits_and_says_so() {
+    let mut course = Course::new(Vec::new());
+    for _ in 0..30 {
+        course.now += Duration::from_secs(1);
+        course.tell(Event::Tick);
+    }
+    course.slot(1, "a");
+    assert!(course.given.is_empty());
+    assert_eq!(course.machine.progress().waiting.unwrap().0, "AgentsNotReady");
+}
+
+#[test]
+fn a_task_goes_to_the_node_that_holds_what_it_reads() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    // The staging slot fails; of the others the one beside the data gets it, though it came later.
+    let before = course.given.len();
+    course.slot(2, "a");
+    course.slot(3, "b");
+    assert_eq!(course.given.len(), before);
+    course.failed(Fault::Infrastructure);
+    assert_eq!(course.given.last().unwrap().0, SlotId(3), "not where it failed, but beside the data");
+}
