@@ -1,8 +1,8 @@
 //! The process: watches, lease, trust, servers, and the loop that looks at flows. Standing by differs from leading only in what it writes.
 
 mod leader;
-pub mod seam;
 mod serve;
+mod trusted;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::config::{Arguments, Config};
 use crate::http::{Health, serve};
 use crate::lead::{Candidate, Lead, RENEW, Standing};
+use crate::master::service::{Master, TlsConnect};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::server::Server;
@@ -63,10 +64,11 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
     });
     let listed = process.watch(client, &mut tasks);
     let (standing, follows) = watch::channel(None);
-    tasks.spawn(process.clone().keep_lease(standing));
-    let master = seam::master(&process);
-    tasks.spawn(serve::grpc(process.clone(), Arc::clone(&master), health, listed.clone()));
-    tasks.spawn(leader::lead(process.clone(), master, follows, listed));
+    let master = Master::new(Arc::new(TlsConnect::default()));
+    tasks.spawn(process.clone().keep_lease(standing, master.clone()));
+    let (trust, trusted) = watch::channel(false);
+    tasks.spawn(serve::grpc(process.clone(), master.clone(), (health, trust), listed.clone()));
+    tasks.spawn(leader::lead(process.clone(), master, follows, (listed, trusted)));
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         Some(ended) = tasks.join_next() => ended.context("a part of the operator panicked").and_then(|ended| ended),
@@ -134,7 +136,7 @@ impl Process {
     }
 
     /// Takes the lease, or waits for it; ends when it was held and is lost.
-    async fn keep_lease(self, standing: watch::Sender<Option<Standing>>) -> anyhow::Result<()> {
+    async fn keep_lease(self, standing: watch::Sender<Option<Standing>>, master: Master) -> anyhow::Result<()> {
         let mut led = false;
         loop {
             let candidate = self.candidate();
@@ -142,6 +144,9 @@ impl Process {
             match tokio::time::timeout(ATTEMPT, attempt).await {
                 Ok(Ok(now)) => {
                     led |= matches!(now, Standing::Leads(_));
+                    if let (false, Standing::Follows(leader)) = (led, &now) {
+                        master.stand_by(leader.clone());
+                    }
                     standing.send_if_modified(|before| {
                         let changed = before.as_ref() != Some(&now);
                         *before = Some(now);
