@@ -104,17 +104,6 @@ impl Controller {
         again
     }
 
-    /// Whether a flow has no run that goes on, or that run has been started here.
-    pub fn has_taken_up(&self, key: &FlowKey) -> bool {
-        let Some(flow) = self.cached(|cache| cache.flow(key)) else { return true };
-        let run = flow.pointer("/status/currentRun/id").and_then(serde_json::Value::as_str);
-        let over = flow.pointer("/status/currentRun/completionTime").is_some();
-        match run.map(|run| proto::RunId::try_from(run.to_owned())) {
-            Some(Ok(run)) if !over => self.runs.progress(&run).is_some(),
-            _ => true,
-        }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FlowKey, Tracked>> {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 mod leader;
 mod serve;
-mod trust;
+mod trusted;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -64,10 +64,11 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
     });
     let listed = process.watch(client, &mut tasks);
     let (standing, follows) = watch::channel(None);
-    tasks.spawn(process.clone().keep_lease(standing));
     let master = Master::new(Arc::new(TlsConnect::default()));
-    tasks.spawn(serve::grpc(process.clone(), master.clone(), health, listed.clone()));
-    tasks.spawn(leader::lead(process.clone(), master, follows, listed));
+    tasks.spawn(process.clone().keep_lease(standing, master.clone()));
+    let (trust, trusted) = watch::channel(false);
+    tasks.spawn(serve::grpc(process.clone(), master.clone(), (health, trust), listed.clone()));
+    tasks.spawn(leader::lead(process.clone(), master, follows, (listed, trusted)));
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         Some(ended) = tasks.join_next() => ended.context("a part of the operator panicked").and_then(|ended| ended),
@@ -135,7 +136,7 @@ impl Process {
     }
 
     /// Takes the lease, or waits for it; ends when it was held and is lost.
-    async fn keep_lease(self, standing: watch::Sender<Option<Standing>>) -> anyhow::Result<()> {
+    async fn keep_lease(self, standing: watch::Sender<Option<Standing>>, master: Master) -> anyhow::Result<()> {
         let mut led = false;
         loop {
             let candidate = self.candidate();
@@ -143,6 +144,9 @@ impl Process {
             match tokio::time::timeout(ATTEMPT, attempt).await {
                 Ok(Ok(now)) => {
                     led |= matches!(now, Standing::Leads(_));
+                    if let (false, Standing::Follows(leader)) = (led, &now) {
+                        master.stand_by(leader.clone());
+                    }
                     standing.send_if_modified(|before| {
                         let changed = before.as_ref() != Some(&now);
                         *before = Some(now);

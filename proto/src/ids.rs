@@ -29,7 +29,8 @@ impl TryFrom<String> for RunId {
 
     fn try_from(given: String) -> Result<RunId, BadId> {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let sound = (1..=63).contains(&given.len()) && given.bytes().all(fits) && !given.starts_with('-') && !given.ends_with('-');
+        let sound =
+            (1..=63).contains(&given.len()) && given.bytes().all(fits) && !given.starts_with('-') && !given.ends_with('-');
         if sound { Ok(RunId(given)) } else { Err(BadId { given: given.chars().take(80).collect() }) }
     }
 }

@@ -21,10 +21,21 @@ pub enum FromSlot {
         busy: Option<Attempt>,
     },
     /// At most once a second while a task runs.
-    Progress { attempt: Attempt, rows: u64, bytes: u64 },
+    Progress {
+        attempt: Attempt,
+        rows: u64,
+        bytes: u64,
+    },
     /// The attempt's output is whole at `agent` (an address), and invisible until it is named.
-    Done { attempt: Attempt, agent: String, done: Box<Done> },
-    Failed { attempt: Attempt, failed: Box<Failed> },
+    Done {
+        attempt: Attempt,
+        agent: String,
+        done: Box<Done>,
+    },
+    Failed {
+        attempt: Attempt,
+        failed: Box<Failed>,
+    },
     /// The pod is being taken down: no more tasks; what runs is handed back by `Failed` with [`plan::task::Fault::Stopped`].
     Draining,
 }
@@ -113,7 +124,9 @@ pub enum Orders {
         runs: Option<Vec<RunId>>,
         keys: Vec<crate::token::PublicKey>,
     },
-    NotLeader { leader: Option<String> },
+    NotLeader {
+        leader: Option<String>,
+    },
 }
 
 /// The command line asks for rows of `write.stdout`. The caller's Kubernetes token is in the metadata.

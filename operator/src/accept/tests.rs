@@ -7,7 +7,7 @@ fn spec(value: Value) -> Result<GleamFlowSpec, String> {
 }
 
 fn lines(write: Value) -> Value {
-    json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "out", "write": write}]})
+    json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": write}]})
 }
 
 fn check(value: Value, reason: &str) {
@@ -26,7 +26,7 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     check(good.clone(), "accepted");
     check(json!({"steps": [{"name": "in", "from": ["nobody"], "write": {"stdout": {}}}]}), "UnknownInput");
     check(
-        json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}),
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}),
         "UdfCompileError",
     );
     check(with(good.clone(), "managedBy", json!("kueue.x-k8s.io/multikueue")), "Unsupported");

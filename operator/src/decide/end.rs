@@ -24,7 +24,7 @@ impl Draft<'_> {
 
     fn asked_to_end(&self, run: &Run) -> Option<Ending> {
         let stopped = self.world.memory.here == super::Here::Stopped(run.id.clone());
-        if stopped { self.ending(run) } else { None }
+        stopped.then(|| self.ending(run).unwrap_or_else(Ending::paused))
     }
 
     /// The run is to stop: the master first, then its pods, then the record of it.

@@ -32,7 +32,7 @@ impl Draft<'_> {
         }
         match self.wanted(last.as_ref()) {
             false => self.rest(last.as_ref()),
-            true if spec.suspend => self.stand(&Stand::Suspended),
+            true if spec.suspend => self.suspended(),
             true => self.next(last.as_ref()),
         }
     }
@@ -61,6 +61,20 @@ impl Draft<'_> {
         let (reason, message) = failed.unwrap_or_else(|| (run.result.clone().unwrap_or_else(|| "Failed".into()), String::new()));
         self.terminal("Failed", run, &reason, &message);
         self.stand(&Stand::Failed { reason: &reason, message: &message });
+    }
+
+    /// Suspended is a flow none of whose pods is at work any more.
+    fn suspended(&mut self) {
+        let working: Vec<_> = self.world.pods.iter().filter(|pod| !pod.finished() && !self.is_lost(pod)).cloned().collect();
+        if working.is_empty() {
+            return self.stand(&Stand::Suspended);
+        }
+        for pod in working.iter().filter(|pod| !pod.deleting) {
+            self.delete(&pod.name, &pod.uid);
+        }
+        self.again(5);
+        let message = format!("waits until {} pods are gone", working.len());
+        self.stand(&Stand::Busy { phase: Phase::Suspending, reason: "Suspended", message: &message });
     }
 
     /// Begins the next run, once nothing of an earlier one is at work.

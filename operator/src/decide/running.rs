@@ -20,7 +20,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    fn paused() -> Ending {
+    pub(super) fn paused() -> Ending {
         Ending { reason: "Suspended", message: "the run was stopped and begins again".to_owned(), fails: false }
     }
 }

@@ -13,7 +13,7 @@ fn acceptance() -> Acceptance {
 /// A flow with a run that began ten seconds ago.
 fn flow(spec: Value) -> FlowView {
     let mut all =
-        json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "out", "write": {"stdout": {}}}]});
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let start = jiff::Timestamp::from_second(NOW - 10).unwrap().to_string();
     FlowView::read(&json!({

@@ -16,7 +16,7 @@ fn flow(spec: Value) -> FlowView {
 
 fn with(fields: Value) -> FlowView {
     let mut spec =
-        json!({"steps": [{"name": "in", "read": {"inline": {"rows": ["a"]}}}, {"name": "out", "write": {"stdout": {}}}]});
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     flow(spec)
 }

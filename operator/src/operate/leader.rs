@@ -1,11 +1,10 @@
 //! What only the leader does: makes the authority, keeps the agents, looks at flows.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use proto::Term;
+use proto::{RunId, Term};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -17,88 +16,75 @@ use crate::lead::Standing;
 use crate::master::api::Runs;
 use crate::master::service::Master;
 use crate::server::{ApiError, Kind, Ref};
-use crate::view::FlowKey;
-use crate::view::text;
+use crate::view::{FlowKey, FlowView, text};
 use crate::{agents, events, naming};
 
 const RETRY: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Waits for the lease, then leads until the process ends.
 pub(super) async fn lead(
     process: Process,
     master: Master,
     mut standing: watch::Receiver<Option<Standing>>,
-    mut listed: watch::Receiver<bool>,
+    (mut listed, mut trusted): (watch::Receiver<bool>, watch::Receiver<bool>),
 ) -> anyhow::Result<()> {
-    let term = wait_for_lease(&master, &mut standing).await?;
+    let won = |standing: &Option<Standing>| matches!(standing, Some(Standing::Leads(_)));
+    let term = match *standing.wait_for(won).await.context("the lease is not asked for any more")? {
+        Some(Standing::Leads(term)) => term,
+        _ => return Err(anyhow!("the lease is not held")),
+    };
     tracing::info!(term = term.0, "this operator leads");
-    master.lead(term);
     let authority = Arc::new(found(&process).await);
     let operator = address(&process).await;
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_agents(process.clone(), operator.clone()));
     listed.wait_for(|listed| *listed).await.context("the watches ended")?;
     let (tell, told) = mpsc::channel(events::WAITING);
-    tasks.spawn(events::tell(Arc::clone(&process.free), told, process.arguments.pod_name.clone()));
+    let teller = events::tell(Arc::clone(&process.free), told, process.arguments.pod_name.clone());
+    tasks.spawn(async move {
+        teller.await;
+        false
+    });
+    trusted.wait_for(|trusted| *trusted).await.context("the gRPC server ended")?;
+    master.lead(term);
     let runs: Arc<dyn Runs> = Arc::new(master.clone());
     let controller = Arc::new(controller(&process, Arc::clone(&runs), authority, tell, (operator, term)));
     tasks.spawn(follow_runs(process.clone(), runs));
-    let begun = Arc::new(Begun { master, left: Mutex::new(Some(BTreeSet::new())) });
     for key in controller.cached(|cache| cache.keys()) {
-        begun.wait_for(key.clone());
         process.queue.add(key, Duration::ZERO);
     }
-    begun.look(&controller);
+    tasks.spawn(all_started(process.clone(), Arc::clone(&controller), master));
     for _ in 0..process.arguments.concurrency.max(1) {
-        tasks.spawn(work(process.clone(), Arc::clone(&controller), Arc::clone(&begun)));
+        tasks.spawn(work(process.clone(), Arc::clone(&controller)));
     }
-    match tasks.join_next().await {
-        Some(Err(error)) => Err(error).context("a part of the leader panicked"),
-        _ => Err(anyhow!("a part of the leader ended")),
-    }
-}
-
-/// Waits until this process leads; until then, callers are told who does.
-async fn wait_for_lease(master: &Master, standing: &mut watch::Receiver<Option<Standing>>) -> anyhow::Result<Term> {
     loop {
-        match standing.borrow_and_update().clone() {
-            Some(Standing::Leads(term)) => return Ok(term),
-            Some(Standing::Follows(leader)) => master.stand_by(leader),
-            None => {}
+        match tasks.join_next().await {
+            Some(Err(error)) => return Err(error).context("a part of the leader panicked"),
+            Some(Ok(false)) => return Err(anyhow!("a part of the leader ended")),
+            // What had an end has reached it.
+            Some(Ok(true)) => {}
+            None => return Err(anyhow!("all parts of the leader ended")),
         }
-        standing.changed().await.context("the lease is not asked for any more")?;
     }
 }
 
-/// The flows whose runs a new leader has yet to take up: until all are, agents must not drop anything.
-struct Begun {
-    master: Master,
-    /// `None`: all are.
-    left: Mutex<Option<BTreeSet<FlowKey>>>,
-}
-
-impl Begun {
-    fn wait_for(&self, key: FlowKey) {
-        if let Some(left) = self.lock().as_mut() {
-            left.insert(key);
-        }
+/// Tells the master once every run that went on when this leader began is taken up or over: only then may agents drop what nobody
+/// asks for.
+async fn all_started(process: Process, controller: Arc<Controller>, master: Master) -> bool {
+    let active = |key: &FlowKey| {
+        let flow = controller.cached(|cache| cache.flow(key)).and_then(|object| FlowView::read(&object).ok())?;
+        let run = flow.status.current_run.filter(|run| run.completion_time.is_none() && !flow.deleting)?;
+        RunId::try_from(run.id).ok()
+    };
+    let mut waiting = controller.cached(|cache| cache.keys());
+    while !waiting.is_empty() {
+        waiting.retain(|key| active(key).is_some_and(|run| master.progress(&run).is_none()));
+        tokio::time::sleep(LOOK).await;
     }
-
-    fn look(&self, controller: &Controller) {
-        let mut left = self.lock();
-        if let Some(keys) = left.as_mut() {
-            keys.retain(|key| !controller.has_taken_up(key));
-            if !keys.is_empty() {
-                return;
-            }
-            *left = None;
-            self.master.all_runs_started();
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<FlowKey>>> {
-        self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+    tracing::info!(flows = process.cache.lock().map(|cache| cache.keys().len()).unwrap_or(0), "every run is taken up");
+    master.all_runs_started();
+    true
 }
 
 fn controller(
@@ -108,7 +94,7 @@ fn controller(
     tell: mpsc::Sender<Told>,
     (operator, Term(term)): (String, Term),
 ) -> Controller {
-    let trust = move |run: &proto::RunId, expires: i64| {
+    let trust = move |run: &RunId, expires: i64| {
         let token = authority.executor_token(run, u64::try_from(expires).unwrap_or(0));
         Some((token, authority.certificate().to_owned()))
     };
@@ -130,7 +116,7 @@ fn controller(
 }
 
 /// Looks at one flow after the other.
-async fn work(process: Process, controller: Arc<Controller>, begun: Arc<Begun>) {
+async fn work(process: Process, controller: Arc<Controller>) -> bool {
     loop {
         let key = process.queue.next().await;
         let again = match controller.reconcile(&key).await {
@@ -139,13 +125,12 @@ async fn work(process: Process, controller: Arc<Controller>, begun: Arc<Begun>) 
             Again::WhenSomethingHappens => None,
         };
         process.queue.done(&key, again);
-        begun.look(&controller);
         process.metrics.queued(process.queue.len());
     }
 }
 
 /// Looks at a flow whenever its run has changed.
-async fn follow_runs(process: Process, runs: Arc<dyn Runs>) {
+async fn follow_runs(process: Process, runs: Arc<dyn Runs>) -> bool {
     let mut changes = runs.changes();
     loop {
         let cache = || process.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -161,7 +146,7 @@ async fn follow_runs(process: Process, runs: Arc<dyn Runs>) {
                     process.queue.add(key, Duration::ZERO);
                 }
             }
-            Err(RecvError::Closed) => return,
+            Err(RecvError::Closed) => return false,
         }
     }
 }
@@ -198,7 +183,7 @@ async fn address(process: &Process) -> String {
     format!("{}.{namespace}.svc:{port}", naming::OPERATOR)
 }
 
-async fn keep_agents(process: Process, operator: String) {
+async fn keep_agents(process: Process, operator: String) -> bool {
     loop {
         let arguments = &process.arguments;
         let applied =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use tokio::sync::watch;
 
-use super::trust::Trusted;
+use super::trusted::Trusted;
 use super::{Process, now, set_ready};
 use crate::authority::{Authority, SERVER_LIFE};
 use crate::http::Health;
@@ -21,15 +21,16 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn grpc(
     process: Process,
     master: Master,
-    health: Arc<Health>,
+    (health, trusted): (Arc<Health>, watch::Sender<bool>),
     mut listed: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let authority = Arc::new(authority(&process).await?);
     let issued = authority.server(process.arguments.pod_ip, now()).context("could not make the server's certificate")?;
-    let server = proto::transport::server(Some((&issued.certificate, &issued.key))).context("could not set the server up")?;
-    let reviewer = Arc::new(Reviewer::new(Arc::clone(&process.free), process.arguments.namespace.clone()));
+    let mut server = proto::transport::server(Some((&issued.certificate, &issued.key))).context("could not set the server up")?;
+    let reviewer = Reviewer::new(Arc::clone(&process.free), process.arguments.namespace.clone());
     master.set_trust(Arc::new(Trusted { authority, reviewer, server: Arc::clone(&process.free) }));
-    let mut server = server;
+    // Nobody listens on a standby yet; the value is what counts.
+    trusted.send_replace(true);
     let router = server.add_service(master.service());
     let address = SocketAddr::new([0, 0, 0, 0].into(), process.arguments.port);
     listed.wait_for(|listed| *listed).await.context("the watches ended")?;
