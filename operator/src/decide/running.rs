@@ -5,7 +5,8 @@ use crds::status::{GleamFlowStatus, Phase, Run};
 
 use super::report::Stand;
 use super::{Action, Draft, Here, condition, id};
-use crate::master::api::{Progress, RunPhase};
+use crate::master::api::{KEPT, Progress, RunPhase};
+use crate::naming;
 
 /// How long after a leader took a run up its counters may lag behind what the status says already.
 pub(super) const TAKING_UP: i64 = 10;
@@ -161,7 +162,7 @@ impl Draft<'_> {
         let Some(progress) = &self.world.progress else { return };
         let catching_up = self.world.now - self.world.memory.taken_up < TAKING_UP && progress.done < told(&self.status);
         if !catching_up {
-            copy(&mut self.status, progress);
+            copy(&mut self.status, progress, &self.world.flow.key.name);
         }
     }
 }
@@ -176,13 +177,18 @@ fn told(status: &GleamFlowStatus) -> u32 {
 const STAGES: usize = 1024;
 const OUTPUTS: usize = 256;
 
-fn copy(status: &mut GleamFlowStatus, progress: &Progress) {
+fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     if progress.known > 0 {
         status.progress = Some(format!("{}/{}", progress.done, progress.known));
     }
     status.stages = progress.stages.iter().take(STAGES).cloned().collect();
     status.failures = progress.failures.iter().take(10).cloned().collect();
     status.outputs = progress.outputs.iter().take(OUTPUTS).cloned().collect();
+    let run = status.current_run.as_ref().and_then(|run| naming::run_number(&run.id)).unwrap_or(0);
+    let secret = naming::output(&naming::run_base(flow, run));
+    for output in status.outputs.iter_mut().filter(|output| output.location == KEPT) {
+        output.location = format!("{KEPT}/{secret}");
+    }
     let shuffled = i64::try_from(progress.bytes_shuffled).unwrap_or(i64::MAX);
     // Bytes only grow; a new leader counts anew.
     status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
