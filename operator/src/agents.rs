@@ -38,8 +38,10 @@ async fn controlled_by(server: &dyn Server, object: &Ref, kind: &str) -> Result<
         Err(ApiError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let is_it = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true) && text(owner, "/kind") == Some(kind);
-    Ok(list(&object, "/metadata/ownerReferences").iter().find(is_it).and_then(|owner| {
-        Some(Owner { name: text(owner, "/name")?.to_owned(), uid: text(owner, "/uid")?.to_owned() })
-    }))
+    let is_it =
+        |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true) && text(owner, "/kind") == Some(kind);
+    Ok(list(&object, "/metadata/ownerReferences")
+        .iter()
+        .find(is_it)
+        .and_then(|owner| Some(Owner { name: text(owner, "/name")?.to_owned(), uid: text(owner, "/uid")?.to_owned() })))
 }

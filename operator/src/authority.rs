@@ -147,7 +147,8 @@ impl Authority {
     /// # Errors
     /// If the request is none.
     pub fn agent(&self, request: &str, node: &str, address: IpAddr, now: u64) -> Result<Issued, AuthorityError> {
-        let asked = CertificateSigningRequestParams::from_pem(request).map_err(|error| AuthorityError::Request(error.to_string()))?;
+        let asked =
+            CertificateSigningRequestParams::from_pem(request).map_err(|error| AuthorityError::Request(error.to_string()))?;
         let params = leaf(&format!("{}:{node}", naming::AGENT), &[address], now, AGENT_LIFE)?;
         let certificate = CertificateSigningRequestParams { params, public_key: asked.public_key }.signed_by(&self.issuer)?;
         Ok(Issued { certificate: certificate.pem(), key: String::new(), expires: now + AGENT_LIFE })

@@ -26,10 +26,17 @@ pub struct Cache {
 /// What a write of ours must show as before the cache can be believed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    Flow { version: u64 },
-    Pod { version: u64 },
+    Flow {
+        version: u64,
+    },
+    Pod {
+        version: u64,
+    },
     /// Deleted, or on its way.
-    Leaving { name: String, uid: String },
+    Leaving {
+        name: String,
+        uid: String,
+    },
 }
 
 impl Cache {

@@ -149,7 +149,11 @@ struct FlatAgent {
 #[derive(Debug, thiserror::Error)]
 pub enum BadConfig {
     #[error("could not read {path:?}")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Syntax(String),
     #[error("{path:?} is not understood: {message}")]
@@ -201,7 +205,12 @@ fn secret_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec
         Object { name: String },
     }
     let names = Vec::<Name>::deserialize(deserializer)?;
-    Ok(names.into_iter().map(|name| match name { Name::Plain(name) | Name::Object { name } => name }).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| match name {
+            Name::Plain(name) | Name::Object { name } => name,
+        })
+        .collect())
 }
 
 fn yes() -> bool {

@@ -144,7 +144,15 @@ impl Controller {
         let progress = tracked.run.as_ref().and_then(|run| self.runs.progress(run));
         let cluster = self.surroundings(view, &pods);
         let acceptance = tracked.acceptance();
-        decide(&World { now, flow: view, acceptance: &acceptance, pods: &pods, progress, memory: &tracked.memory, cluster: &cluster })
+        decide(&World {
+            now,
+            flow: view,
+            acceptance: &acceptance,
+            pods: &pods,
+            progress,
+            memory: &tracked.memory,
+            cluster: &cluster,
+        })
     }
 
     fn surroundings(&self, view: &FlowView, pods: &[Arc<crate::view::PodView>]) -> Surroundings {

@@ -110,18 +110,41 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Makes what the run needs (or reads what it has) and lets the master run it. `new`: this very decision begins it.
-    Start { run: RunId, new: bool },
-    CreatePod { run: RunId, index: u32 },
+    Start {
+        run: RunId,
+        new: bool,
+    },
+    CreatePod {
+        run: RunId,
+        index: u32,
+    },
     /// Deletes that very pod, not a later one of its name.
-    DeletePod { name: String, uid: String },
+    DeletePod {
+        name: String,
+        uid: String,
+    },
     /// A pod will never work again.
-    PodGone { run: RunId, pod: String, why: String },
-    Stop { run: RunId, why: String },
-    Forget { run: RunId, keep_output: bool },
+    PodGone {
+        run: RunId,
+        pod: String,
+        why: String,
+    },
+    Stop {
+        run: RunId,
+        why: String,
+    },
+    Forget {
+        run: RunId,
+        keep_output: bool,
+    },
     /// Removes what the run left: its Secret, NetworkPolicy, record, output.
-    Tidy { run: RunId },
+    Tidy {
+        run: RunId,
+    },
     /// Starts to count, or stops to count, how long there are too many executors.
-    Surplus { since: Option<i64> },
+    Surplus {
+        since: Option<i64>,
+    },
 }
 
 /// Decides.

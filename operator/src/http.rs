@@ -24,7 +24,11 @@ pub struct Health {
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    health: Arc<Health>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))

@@ -114,9 +114,11 @@ impl Recorder for RunRecorder {
 fn trouble(error: ApiError) -> RecordError {
     match error {
         ApiError::NotLeading => RecordError::Superseded,
-        ApiError::Unavailable(_) | ApiError::Conflict(_) | ApiError::NotFound(_) | ApiError::Quota(_) | ApiError::AlreadyExists(_) => {
-            RecordError::Unavailable(error.to_string())
-        }
+        ApiError::Unavailable(_)
+        | ApiError::Conflict(_)
+        | ApiError::NotFound(_)
+        | ApiError::Quota(_)
+        | ApiError::AlreadyExists(_) => RecordError::Unavailable(error.to_string()),
         ApiError::Terminating(_) | ApiError::Forbidden(_) | ApiError::Invalid(_) => RecordError::Impossible(error.to_string()),
     }
 }

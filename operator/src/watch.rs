@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use kube::core::DynamicObject;
-use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event};
 use serde_json::Value;
 use tokio::sync::watch;
 

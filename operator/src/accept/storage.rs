@@ -9,8 +9,7 @@ use super::Refusal;
 pub(crate) const MOUNT: &str = "/data";
 
 /// Volumes of which every node has its own, or that nobody can write.
-const UNSHARED: [&str; 8] =
-    ["emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "ephemeral", "image"];
+const UNSHARED: [&str; 8] = ["emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "ephemeral", "image"];
 
 /// The first thing that is wrong with where the flow reads and writes.
 pub(super) fn refusal(spec: &GleamFlowSpec, graph: &Graph) -> Option<Refusal> {
@@ -37,12 +36,16 @@ fn writes(step: &str, path: &str, volume: Option<&str>) -> Option<Refusal> {
     match (place(path), volume) {
         (Place::Store, _) => None,
         (Place::Elsewhere, _) => {
-            let message = format!("step {step:?} writes to {path:?}, which is inside an executor's pod and goes with it; write below {MOUNT} or to an object store");
+            let message = format!(
+                "step {step:?} writes to {path:?}, which is inside an executor's pod and goes with it; write below {MOUNT} or to an object store"
+            );
             Some(Refusal { reason: "NoStorage", message })
         }
         (Place::Volume, None) => Some(no_storage(step, "writes to", path)),
         (Place::Volume, Some(kind)) if UNSHARED.contains(&kind) => {
-            let message = format!("step {step:?} writes to {path:?}, but storage.volume is a {kind}, which other nodes cannot share or nobody can write; use a persistentVolumeClaim that many nodes can mount, nfs, or an object store");
+            let message = format!(
+                "step {step:?} writes to {path:?}, but storage.volume is a {kind}, which other nodes cannot share or nobody can write; use a persistentVolumeClaim that many nodes can mount, nfs, or an object store"
+            );
             Some(Refusal { reason: "NoStorage", message })
         }
         (Place::Volume, Some(_)) => None,

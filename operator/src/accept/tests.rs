@@ -25,7 +25,10 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     let good = lines(json!({"stdout": {}}));
     check(good.clone(), "accepted");
     check(json!({"steps": [{"name": "in", "from": ["nobody"], "write": {"stdout": {}}}]}), "UnknownInput");
-    check(json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}), "UdfCompileError");
+    check(
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}),
+        "UdfCompileError",
+    );
     check(with(good.clone(), "managedBy", json!("kueue.x-k8s.io/multikueue")), "Unsupported");
     check(with(good.clone(), "scheduling", json!({"queueName": "q"})), "Unsupported");
     check(with(good.clone(), "cache", json!({"enabled": true})), "Unsupported");
@@ -47,7 +50,8 @@ fn paths_need_a_volume_that_every_node_sees() {
     check(on(json!({})), "Invalid");
     check(lines(json!({"text": {"path": "/tmp/out"}})), "NoStorage");
     check(lines(json!({"text": {"path": "s3://bucket/out"}})), "accepted");
-    let read = json!({"steps": [{"name": "in", "read": {"text": {"paths": ["a.txt"]}}}, {"name": "out", "write": {"stdout": {}}}]});
+    let read =
+        json!({"steps": [{"name": "in", "read": {"text": {"paths": ["a.txt"]}}}, {"name": "out", "write": {"stdout": {}}}]});
     check(read.clone(), "NoStorage");
     check(with(read, "storage", json!({"volume": {"configMap": {"name": "c"}}})), "accepted");
 }
@@ -56,7 +60,12 @@ fn paths_need_a_volume_that_every_node_sees() {
 fn only_what_defines_the_rows_is_in_the_hash() {
     let flow = lines(json!({"stdout": {}}));
     let hash = |flow: Value| accept(&spec(flow), &Prelude::NotAsked).hash;
-    let same = [("suspend", json!(true)), ("retention", json!({"podsSeconds": 7})), ("executors", json!({"maxReplicas": 3})), ("rerunNonce", json!("x"))];
+    let same = [
+        ("suspend", json!(true)),
+        ("retention", json!({"podsSeconds": 7})),
+        ("executors", json!({"maxReplicas": 3})),
+        ("rerunNonce", json!("x")),
+    ];
     for (field, value) in same {
         assert_eq!(hash(with(flow.clone(), field, value)), hash(flow.clone()), "{field}");
     }

@@ -25,12 +25,7 @@ pub(super) enum After {
 }
 
 impl Controller {
-    pub(super) async fn carry_out(
-        &self,
-        view: &FlowView,
-        tracked: &mut Tracked,
-        decision: Decision,
-    ) -> Result<Again, ApiError> {
+    pub(super) async fn carry_out(&self, view: &FlowView, tracked: &mut Tracked, decision: Decision) -> Result<Again, ApiError> {
         let later = self.report(view, tracked, &decision.status).await?;
         let mut again = decision.again.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
         if let Some(later) = later.map(|millis| Duration::from_millis(millis.unsigned_abs())) {
@@ -87,7 +82,8 @@ impl Controller {
             return Err(ApiError::Unavailable(format!("run {run} has not been taken up")));
         };
         let base = naming::run_base(&view.key.name, naming::run_number(run.as_str()).unwrap_or(0));
-        let shape = Shape { flow: view, spec: &file.spec, run: run.as_str(), base: &base, image: &self.image, operator: &self.operator };
+        let shape =
+            Shape { flow: view, spec: &file.spec, run: run.as_str(), base: &base, image: &self.image, operator: &self.operator };
         let object = pod::pod(&shape, index);
         tracked.requests += 1;
         let made = self.server.create(Kind::Pod, &view.key.namespace, &object).await;
@@ -126,7 +122,9 @@ impl Controller {
     pub(super) fn refused(&self, tracked: &mut Tracked, error: ApiError, now: i64) -> Result<After, ApiError> {
         match error {
             ApiError::Quota(message) => Ok(self.refuse(tracked, "QuotaExceeded", message, now)),
-            ApiError::Forbidden(message) | ApiError::Invalid(message) => Ok(self.refuse(tracked, "AdmissionDenied", message, now)),
+            ApiError::Forbidden(message) | ApiError::Invalid(message) => {
+                Ok(self.refuse(tracked, "AdmissionDenied", message, now))
+            }
             ApiError::Terminating(_) => {
                 tracked.memory.terminating = true;
                 Ok(After::LookAgain)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proto::RunId;
 
+use super::Controller;
 use super::act::{After, is_ours};
 use super::track::Tracked;
-use super::Controller;
 use crate::accept::resolved;
 use crate::decide::Here;
 use crate::manifest::pod::{budget, slot_memory};
@@ -104,7 +104,8 @@ impl Controller {
         let now = (self.clock)() / 1000;
         let spec = resolved(spec, &tracked.prelude());
         let good_for = spec.active_deadline_seconds.map_or(TOKEN_SECONDS, |limit| i64::from(limit) + TOKEN_SPARE);
-        let trust = (self.trust)(run, now + good_for).ok_or_else(|| ApiError::Unavailable("the authority is not ready".into()))?;
+        let trust =
+            (self.trust)(run, now + good_for).ok_or_else(|| ApiError::Unavailable("the authority is not ready".into()))?;
         let file = RunFile { seed: naming::seed(run.as_str()), slot_memory: slot_memory(&spec.executors), spec };
         let object = secret(view, run.as_str(), base, &file, (&trust.0, &trust.1));
         tracked.requests += 2;

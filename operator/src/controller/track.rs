@@ -67,11 +67,8 @@ impl Tracked {
 
     /// Tells the master of pods that were there and are not any more.
     pub(super) fn notice(&mut self, pods: &[Arc<PodView>], run: &str, gone: impl Fn(&RunId, &str)) {
-        let now: BTreeMap<String, String> = pods
-            .iter()
-            .filter(|pod| pod.run == run && !pod.finished())
-            .map(|pod| (pod.uid.clone(), pod.name.clone()))
-            .collect();
+        let now: BTreeMap<String, String> =
+            pods.iter().filter(|pod| pod.run == run && !pod.finished()).map(|pod| (pod.uid.clone(), pod.name.clone())).collect();
         if let Some(run) = &self.run {
             for (uid, name) in &self.seen {
                 let finished = pods.iter().any(|pod| pod.uid == *uid);
@@ -119,13 +116,16 @@ impl Controller {
                 let object = Ref::new(Kind::ConfigMap, &view.key.namespace, &reference.name);
                 tracked.requests += 1;
                 match self.server.get(&object).await {
-                    Ok(object) => match object.get("data").and_then(|data| data.get(&reference.key)).and_then(|text| text.as_str()) {
-                        Some(text) => Prelude::Found(text.to_owned()),
-                        None => Prelude::Missing(format!("ConfigMap {:?} has no key {:?}", reference.name, reference.key)),
-                    },
-                    Err(ApiError::NotFound(_)) => {
-                        Prelude::Missing(format!("ConfigMap {:?} (luaFrom) is not in namespace {:?}", reference.name, view.key.namespace))
+                    Ok(object) => {
+                        match object.get("data").and_then(|data| data.get(&reference.key)).and_then(|text| text.as_str()) {
+                            Some(text) => Prelude::Found(text.to_owned()),
+                            None => Prelude::Missing(format!("ConfigMap {:?} has no key {:?}", reference.name, reference.key)),
+                        }
                     }
+                    Err(ApiError::NotFound(_)) => Prelude::Missing(format!(
+                        "ConfigMap {:?} (luaFrom) is not in namespace {:?}",
+                        reference.name, view.key.namespace
+                    )),
                     Err(error) => return Err(error),
                 }
             }

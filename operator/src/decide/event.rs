@@ -29,7 +29,8 @@ fn note(warning: bool, reason: &str, message: impl Into<String>) -> Event {
 
 fn refused(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
     let Some(accepted) = find(after, "Accepted").filter(|accepted| accepted.status == "False") else { return };
-    let same = find(before, "Accepted").is_some_and(|it| it.status == "False" && it.reason == accepted.reason && it.message == accepted.message);
+    let same = find(before, "Accepted")
+        .is_some_and(|it| it.status == "False" && it.reason == accepted.reason && it.message == accepted.message);
     if !same {
         events.push(note(true, &accepted.reason, accepted.message.clone()));
     }

@@ -103,7 +103,8 @@ impl Draft<'_> {
             let message = format!("the object's uid {:?} cannot be part of a run's id", flow.uid);
             return self.stand(&Stand::Failed { reason: "Invalid", message: &message });
         };
-        let resumes = last.filter(|run| run.result.as_deref() == Some("Suspended") && run.spec_hash == self.world.acceptance.hash);
+        let resumes =
+            last.filter(|run| run.result.as_deref() == Some("Suspended") && run.spec_hash == self.world.acceptance.hash);
         let run = Run {
             id: run_id.to_string(),
             spec_hash: self.world.acceptance.hash.clone(),

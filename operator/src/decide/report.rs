@@ -10,10 +10,17 @@ use super::condition::{Say, remove, set};
 /// Where a flow stands.
 pub(super) enum Stand<'a> {
     /// Something is still to do; the phase says how far it is.
-    Busy { phase: Phase, reason: &'a str, message: &'a str },
+    Busy {
+        phase: Phase,
+        reason: &'a str,
+        message: &'a str,
+    },
     Suspended,
     Succeeded,
-    Failed { reason: &'a str, message: &'a str },
+    Failed {
+        reason: &'a str,
+        message: &'a str,
+    },
     /// The spec cannot be run.
     Refused,
 }
@@ -46,7 +53,9 @@ impl Draft<'_> {
             Stand::Suspended => (Phase::Suspended, "SuspendedByUser", "spec.suspend is true"),
             Stand::Succeeded => (Phase::Succeeded, "Succeeded", "the run succeeded"),
             Stand::Failed { reason, message } => (Phase::Failed, reason, message),
-            Stand::Refused => refused.map_or((Phase::Failed, "Invalid", ""), |it| (Phase::Failed, it.reason, it.message.as_str())),
+            Stand::Refused => {
+                refused.map_or((Phase::Failed, "Invalid", ""), |it| (Phase::Failed, it.reason, it.message.as_str()))
+            }
         };
         self.status.phase = Some(phase);
         self.status.reason = Some(reason.to_owned());

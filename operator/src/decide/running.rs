@@ -1,7 +1,7 @@
 //! A run that is not over: taken up, given executors, watched, ended.
 
-use crds::status::{GleamFlowStatus, Phase, Run};
 use crds::cluster::OnSpecChange;
+use crds::status::{GleamFlowStatus, Phase, Run};
 
 use super::report::Stand;
 use super::{Action, Draft, Here, condition, id};
@@ -94,7 +94,11 @@ impl Draft<'_> {
         let flow = self.world.flow;
         let start = run.start_time.as_ref().map_or(self.world.now, |time| time.0.as_second());
         if flow.cancel.as_deref() == Some(run.id.as_str()) {
-            return Some(Ending { reason: "Cancelled", message: "cancelled by the annotation gleamflow.io/cancel".into(), fails: true });
+            return Some(Ending {
+                reason: "Cancelled",
+                message: "cancelled by the annotation gleamflow.io/cancel".into(),
+                fails: true,
+            });
         }
         let spec = flow.spec.as_ref().ok()?;
         if let Some(limit) = spec.active_deadline_seconds.filter(|limit| self.world.now - start >= i64::from(*limit)) {
@@ -112,7 +116,8 @@ impl Draft<'_> {
         if self.world.now - since < i64::from(spec.startup_deadline_seconds) {
             return None;
         }
-        let why = condition::find(&self.status, "ExecutorsReady").map(|condition| format!("{}: {}", condition.reason, condition.message));
+        let why = condition::find(&self.status, "ExecutorsReady")
+            .map(|condition| format!("{}: {}", condition.reason, condition.message));
         let limit = spec.startup_deadline_seconds;
         let message = format!("no executor within startupDeadlineSeconds ({limit}): {}", why.unwrap_or_default());
         Some(Ending { reason: "StartupDeadlineExceeded", message, fails: true })

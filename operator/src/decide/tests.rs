@@ -12,7 +12,8 @@ fn acceptance() -> Acceptance {
 
 /// A flow with a run that began ten seconds ago.
 fn flow(spec: Value) -> FlowView {
-    let mut all = json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
+    let mut all =
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let start = jiff::Timestamp::from_second(NOW - 10).unwrap().to_string();
     FlowView::read(&json!({
@@ -59,11 +60,25 @@ fn look(flow: &FlowView, pods: &[Arc<PodView>], progress: Option<Progress>, memo
 }
 
 fn created(decision: &Decision) -> Vec<u32> {
-    decision.actions.iter().filter_map(|action| match action { Action::CreatePod { index, .. } => Some(*index), _ => None }).collect()
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::CreatePod { index, .. } => Some(*index),
+            _ => None,
+        })
+        .collect()
 }
 
 fn deleted(decision: &Decision) -> Vec<&str> {
-    decision.actions.iter().filter_map(|action| match action { Action::DeletePod { name, .. } => Some(name.as_str()), _ => None }).collect()
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::DeletePod { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 fn executors_ready(decision: &Decision) -> (String, String) {
@@ -99,7 +114,11 @@ fn a_lost_executor_is_replaced_under_a_name_that_is_free() {
     failed.finished_at = Some(NOW);
     let decision = look(&flow, &[Arc::new(failed.clone())], Some(progress(1, &[])), &started(), &one_agent());
     assert_eq!(created(&decision), [1]);
-    assert!(decision.actions.contains(&Action::PodGone { run: id("u-1").unwrap(), pod: "a-1-0".into(), why: "Evicted: memory".into() }));
+    assert!(decision.actions.contains(&Action::PodGone {
+        run: id("u-1").unwrap(),
+        pod: "a-1-0".into(),
+        why: "Evicted: memory".into()
+    }));
     failed.disrupted = false;
     let decision = look(&flow, &[Arc::new(failed)], Some(progress(1, &[])), &started(), &one_agent());
     assert_eq!(created(&decision), [] as [u32; 0], "one that failed by itself is waited after");

@@ -42,7 +42,8 @@ pub struct Shape<'a> {
 #[must_use]
 pub fn slot_memory(executors: &Executors) -> u64 {
     let slots = u64::from(executors.slots.max(1));
-    let limit = executors.resources.as_ref().and_then(|given| given.limits.get("memory").or_else(|| given.requests.get("memory")));
+    let limit =
+        executors.resources.as_ref().and_then(|given| given.limits.get("memory").or_else(|| given.requests.get("memory")));
     match limit.and_then(|limit| limit.bytes().ok()) {
         Some(limit) => (limit.saturating_sub(BASE_MEMORY) / slots).max(limit / (2 * slots)),
         None => SLOT_MEMORY,
@@ -124,7 +125,10 @@ fn container(shape: &Shape<'_>, stores: &[ObjectStore]) -> Value {
         mounts.push(json!({"name": "gleamflow-data", "mountPath": crate::accept::MOUNT}));
     }
     let secrets = stores.iter().enumerate().filter(|(_, store)| store.secret_ref.is_some());
-    mounts.extend(secrets.map(|(at, _)| json!({"name": format!("gleamflow-store-{at}"), "mountPath": store_directory(at), "readOnly": true})));
+    mounts.extend(
+        secrets
+            .map(|(at, _)| json!({"name": format!("gleamflow-store-{at}"), "mountPath": store_directory(at), "readOnly": true})),
+    );
     json!({
         "image": executors.image.as_deref().unwrap_or(&shape.image.image),
         "imagePullPolicy": shape.image.pull_policy,

@@ -15,7 +15,8 @@ fn flow(spec: Value) -> FlowView {
 }
 
 fn with(fields: Value) -> FlowView {
-    let mut spec = json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
+    let mut spec =
+        json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "out", "write": {"stdout": {}}}]});
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     flow(spec)
 }
@@ -52,7 +53,9 @@ fn an_executor_is_restricted_whatever_the_template_says() {
     assert_eq!(pod["metadata"]["labels"]["team"], "x");
     assert_eq!(pod["metadata"]["ownerReferences"][0]["controller"], true);
     let spec = &pod["spec"];
-    for (field, value) in [("automountServiceAccountToken", json!(false)), ("enableServiceLinks", json!(false)), ("restartPolicy", json!("Never"))] {
+    for (field, value) in
+        [("automountServiceAccountToken", json!(false)), ("enableServiceLinks", json!(false)), ("restartPolicy", json!("Never"))]
+    {
         assert_eq!(spec[field], value, "{field}");
     }
     assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
@@ -77,8 +80,12 @@ fn storage_is_mounted_where_the_flow_looks_for_it() {
     });
     let flow = with(json!({"storage": storage}));
     let pod = made(&flow);
-    let mounts: Vec<&str> =
-        pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap().iter().map(|it| it["mountPath"].as_str().unwrap()).collect();
+    let mounts: Vec<&str> = pod["spec"]["containers"][0]["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["mountPath"].as_str().unwrap())
+        .collect();
     assert_eq!(mounts, ["/var/run/gleamflow", "/scratch", "/data", "/var/run/gleamflow-stores/0"]);
     let stores: Value = serde_json::from_str(env(&pod, "GLEAMFLOW_STORES").unwrap()).unwrap();
     assert_eq!(stores[0]["secretDir"], "/var/run/gleamflow-stores/0");

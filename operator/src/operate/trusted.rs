@@ -93,22 +93,29 @@ fn text(secret: &Value, run: &RunId, step: Option<&str>) -> Result<KeptOutput, R
     let data = secret.get("data").and_then(Value::as_object).unwrap_or(&none);
     let steps = || data.keys().cloned().collect::<Vec<_>>().join(", ");
     let found = match step {
-        Some(step) => data.get(step).ok_or_else(|| Refusal::Absent(format!("step {step:?} of run {run}; there are: {}", steps())))?,
+        Some(step) => {
+            data.get(step).ok_or_else(|| Refusal::Absent(format!("step {step:?} of run {run}; there are: {}", steps())))?
+        }
         None if data.len() > 1 => return Err(Refusal::Absent(format!("one of several; name the step: {}", steps()))),
         None => data.values().next().ok_or_else(|| Refusal::Absent(format!("run {run} wrote nothing to standard output")))?,
     };
     let bytes = found.as_str().and_then(|rows| BASE64.decode(rows).ok());
-    bytes.map(|rows| KeptOutput::Text(Bytes::from(rows))).ok_or_else(|| Refusal::Unavailable("the Secret of the output is damaged".to_owned()))
+    bytes
+        .map(|rows| KeptOutput::Text(Bytes::from(rows)))
+        .ok_or_else(|| Refusal::Unavailable("the Secret of the output is damaged".to_owned()))
 }
 
 /// Not in a Secret: still on the agents, not there yet, or gone.
 fn elsewhere(flow: &FlowView, run: RunId, step: Option<&str>) -> Result<KeptOutput, Refusal> {
     let current = flow.status.current_run.as_ref().filter(|current| current.id == run.as_str());
     let local = flow.status.outputs.iter().filter(|output| output.location == NODE_LOCAL);
-    let local: Vec<&str> = local.map(|output| output.step.as_str()).filter(|name| step.is_none_or(|step| step == *name)).collect();
+    let local: Vec<&str> =
+        local.map(|output| output.step.as_str()).filter(|name| step.is_none_or(|step| step == *name)).collect();
     match (current, local.as_slice()) {
         (Some(current), _) if current.completion_time.is_none() => Err(Refusal::Absent(format!("run {run} is still going on"))),
-        (Some(current), _) if current.released => Err(Refusal::Absent(format!("the output of run {run} was kept for retention.outputSeconds"))),
+        (Some(current), _) if current.released => {
+            Err(Refusal::Absent(format!("the output of run {run} was kept for retention.outputSeconds")))
+        }
         (Some(_), [step]) => Ok(KeptOutput::Agents { run, step: (*step).to_owned() }),
         (Some(_), [_, _, ..]) => Err(Refusal::Absent(format!("one of several; name the step: {}", local.join(", ")))),
         _ => Err(Refusal::Absent(format!("run {run} has left no output on standard output"))),

@@ -103,14 +103,20 @@ mod tests {
     #[test]
     fn a_token_is_believed_only_if_the_cluster_signed_it_for_us_and_it_is_still_good() {
         let (pair, other) = (key_pair(), key_pair());
-        let claims = |audience: &str| json!({"sub": "system:serviceaccount:g:gleamflow-agent", "aud": [audience], "exp": 100,
-            "kubernetes.io": {"pod": {"name": "p", "uid": "u"}}});
+        let claims = |audience: &str| {
+            json!({"sub": "system:serviceaccount:g:gleamflow-agent", "aud": [audience], "exp": 100,
+            "kubernetes.io": {"pod": {"name": "p", "uid": "u"}}})
+        };
         let good = token(&pair, &claims("gleamflow"));
         assert_eq!(verify(&good, &keys(&pair), "gleamflow", 99).unwrap().pod, "p");
         assert!(verify(&good, &keys(&pair), "gleamflow", 100).unwrap_err().contains("expired"));
         assert!(verify(&good, &keys(&other), "gleamflow", 99).unwrap_err().contains("signature"));
         assert!(verify(&token(&pair, &claims("kubernetes")), &keys(&pair), "gleamflow", 99).unwrap_err().contains("made for"));
-        let unsigned = good.replacen(&BASE64.encode(json!({"alg": "ES256", "kid": "k"}).to_string()), &BASE64.encode(json!({"alg": "none", "kid": "k"}).to_string()), 1);
+        let unsigned = good.replacen(
+            &BASE64.encode(json!({"alg": "ES256", "kid": "k"}).to_string()),
+            &BASE64.encode(json!({"alg": "none", "kid": "k"}).to_string()),
+            1,
+        );
         assert!(verify(&unsigned, &keys(&pair), "gleamflow", 99).is_err());
     }
 }

@@ -100,7 +100,8 @@ impl Server for KubeServer {
     async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
         self.may_write()?;
         self.count("create", kind);
-        let object: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let object: DynamicObject =
+            serde_json::from_value(object.clone()).map_err(|error| ApiError::Invalid(error.to_string()))?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let made = self.api(kind, namespace).create(&params, &object).await;
         made.map(plain).map_err(|error| read(&error))
@@ -156,7 +157,8 @@ impl Server for KubeServer {
 async fn ask_as(token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
     let unavailable = |error: &dyn std::error::Error| ApiError::Unavailable(chain(error));
     let mut config = kube::Config::infer().await.map_err(|error| unavailable(&error))?;
-    config.auth_info = kube::config::AuthInfo { token: Some(token.trim().to_owned().into()), ..kube::config::AuthInfo::default() };
+    config.auth_info =
+        kube::config::AuthInfo { token: Some(token.trim().to_owned().into()), ..kube::config::AuthInfo::default() };
     let client = Client::try_from(config).map_err(|error| unavailable(&error))?;
     let kind = Kind::SelfSubjectAccessReview;
     let review = serde_json::json!({
@@ -188,7 +190,10 @@ fn refused(status: &Status) -> ApiError {
         (404, _) => ApiError::NotFound(message),
         (409, "AlreadyExists") => ApiError::AlreadyExists(message),
         (409, _) => ApiError::Conflict(message),
-        (403, _) if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") || message.contains("because it is being terminated") => {
+        (403, _)
+            if causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+                || message.contains("because it is being terminated") =>
+        {
             ApiError::Terminating(message)
         }
         (403, _) if message.contains("exceeded quota") => ApiError::Quota(message),

@@ -136,8 +136,13 @@ fn unscheduled(pod: &Value) -> Option<Trouble> {
 fn waiting(status: &Value) -> Option<Trouble> {
     let reason = text(status, "/state/waiting/reason")?;
     let class = match reason {
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable"
-        | "ImageInspectError" | "SignatureValidationFailed" => "ImagePullFailed",
+        "ImagePullBackOff"
+        | "ErrImagePull"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable"
+        | "ImageInspectError"
+        | "SignatureValidationFailed" => "ImagePullFailed",
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "PreCreateHookError" => {
             "ContainerConfigError"
         }
@@ -160,11 +165,14 @@ fn failed(pod: &Value) -> Trouble {
     match (pod_reason, bad) {
         (Some("Evicted"), _) => Trouble { reason: "Evicted", message: said(pod, "/status/message", "the pod was evicted") },
         (Some("NodeLost"), _) => Trouble { reason: "NodeLost", message: said(pod, "/status/message", "its node was lost") },
-        (Some(reason), None) => {
-            Trouble { reason: "ExecutorFailed", message: format!("{reason}: {}", said(pod, "/status/message", "no more is known")) }
-        }
+        (Some(reason), None) => Trouble {
+            reason: "ExecutorFailed",
+            message: format!("{reason}: {}", said(pod, "/status/message", "no more is known")),
+        },
         (_, Some(bad)) => terminated(bad),
-        (None, None) => Trouble { reason: "ExecutorFailed", message: said(pod, "/status/message", "the pod failed without a word") },
+        (None, None) => {
+            Trouble { reason: "ExecutorFailed", message: said(pod, "/status/message", "the pod failed without a word") }
+        }
     }
 }
 

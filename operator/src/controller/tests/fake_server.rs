@@ -166,7 +166,11 @@ impl Store {
             self.violations.push(format!("observedGeneration went from {} to {}", seen(old), seen(new)));
         }
         let conditions = crate::view::list(new, "/status/conditions");
-        let is = |kind: &str| conditions.iter().any(|condition| text(condition, "/type") == Some(kind) && text(condition, "/status") == Some("True"));
+        let is = |kind: &str| {
+            conditions
+                .iter()
+                .any(|condition| text(condition, "/type") == Some(kind) && text(condition, "/status") == Some("True"))
+        };
         if is("Complete") && is("Failed") {
             self.violations.push("Complete and Failed at once".to_owned());
         }

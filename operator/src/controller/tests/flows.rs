@@ -204,7 +204,8 @@ fn a_nonce_runs_once_more_and_clearing_it_does_nothing() {
         steps(&mut simulation, 10, true).await;
         assert!(status(&simulation, "/status/currentRun/id").ends_with("-2"));
         let complete = simulation.flow("a").unwrap();
-        let complete = list(&complete, "/status/conditions").iter().find(|it| text(it, "/type") == Some("Complete")).cloned().unwrap();
+        let complete =
+            list(&complete, "/status/conditions").iter().find(|it| text(it, "/type") == Some("Complete")).cloned().unwrap();
         assert_eq!(complete["observedGeneration"], 3, "the newest generation whose hash is the run's");
     });
 }
@@ -245,7 +246,8 @@ fn what_a_run_left_goes_in_time_and_the_flow_stays() {
         let mut simulation = Simulation::new(1, 0);
         simulation.apply("a", &with(spec("x"), "retention", json!({"outputSeconds": 100})));
         steps(&mut simulation, 30, true).await;
-        let secrets = |simulation: &Simulation| simulation.server.store().objects.keys().filter(|it| it.kind == Kind::Secret).count();
+        let secrets =
+            |simulation: &Simulation| simulation.server.store().objects.keys().filter(|it| it.kind == Kind::Secret).count();
         assert_eq!(secrets(&simulation), 1);
         simulation.advance(100_000);
         steps(&mut simulation, 5, true).await;

@@ -70,7 +70,8 @@ impl Simulation {
         };
         let store = self.server.store();
         let read = store.log.len();
-        let objects: Vec<(Kind, Value)> = store.objects.iter().map(|(reference, object)| (reference.kind, object.clone())).collect();
+        let objects: Vec<(Kind, Value)> =
+            store.objects.iter().map(|(reference, object)| (reference.kind, object.clone())).collect();
         drop(store);
         controller.cached(|cache| objects.into_iter().for_each(|(kind, object)| drop(cache.apply(kind, object))));
         self.operators.push(Operator { controller, master, server, coming: BTreeMap::new(), read });
@@ -243,7 +244,10 @@ impl Simulation {
             let complete = list(flow, "/status/conditions").iter().any(|it| text(it, "/type") == Some("Complete"));
             let run = text(flow, "/status/currentRun/id").unwrap_or_default();
             if complete {
-                assert!(truths.get(run).is_some_and(|truth| truth.succeeded), "seed {seed}: {run} is Complete and did not succeed");
+                assert!(
+                    truths.get(run).is_some_and(|truth| truth.succeeded),
+                    "seed {seed}: {run} is Complete and did not succeed"
+                );
             }
         }
     }
