@@ -33,7 +33,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(900);
 /// How often a process may fail to start before the executor gives up.
 const START_LIMIT: u32 = 5;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Who a slot is.
 #[derive(Clone, Debug)]
@@ -104,6 +104,8 @@ pub(crate) struct Session {
     tries: u32,
     /// Where the leader is said to be.
     leader: Option<String>,
+    /// Whether the link was opened at another operator's word, without a pause.
+    followed: bool,
     child: Child,
     failed_starts: u32,
     /// Why the child was killed; kept until it is dead.
@@ -174,6 +176,7 @@ impl Session {
             link: Link::Down { until: now },
             tries: 0,
             leader: None,
+            followed: false,
             child: Child::Absent { until: now },
             failed_starts: 0,
             cause: None,

@@ -62,7 +62,8 @@ fn wait_for_stop(socket: &mut UnixStream, attempt: Attempt) {
 
 /// One in our session, one in a session of its own; both lose their parent.
 fn leave_processes_behind() {
-    let leave = "sleep 4321 & setsid sleep 4322 & exit 0";
+    // The pause lets both become what they are.
+    let leave = "sleep 4321 & setsid sleep 4322 & sleep 0.5; exit 0";
     let status = Command::new("sh").args(["-c", leave]).stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.expect("there is a shell").success());
 }

@@ -58,11 +58,12 @@ impl Session {
         }
     }
 
-    /// Goes where the leader is said to be: at once the first time, then with pauses, since they may point at each other.
+    /// Goes where the leader is said to be: at once, but not twice in a row, since operators may point at each other.
     fn follow(&mut self, now: Instant, leader: Option<String>, out: &mut Vec<Action>) {
-        let at_once = leader.is_some() && self.tries == 0;
+        let at_once = leader.is_some() && !self.followed;
         self.drop_link(now, "not the leader", out);
         self.leader = leader;
+        self.followed = at_once;
         if at_once {
             self.link = Link::Down { until: now };
         }
@@ -88,6 +89,7 @@ impl Session {
         }
         out.push(Action::Log(format!("the link to the operator is down: {why}")));
         self.leader = None;
+        self.followed = false;
         self.link = Link::Down { until: now + self.pause(self.tries) };
         self.tries = self.tries.saturating_add(1);
     }
