@@ -1,3 +1,5 @@
+//! Flows that are taken, and flows that are refused with a reason.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is decided in which situation: a table of worlds and what follows.
+
 use serde_json::{Value, json};
 
 use super::*;

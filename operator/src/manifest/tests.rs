@@ -1,3 +1,5 @@
+//! The objects that the operator makes, as the API server gets them.
+
 use serde_json::{Value, json};
 
 use super::pod::{Shape, budget, pod, resources, room, slot_memory};

@@ -1,3 +1,5 @@
+//! Pods in every shape that a cluster leaves them in.
+
 use serde_json::json;
 
 use super::*;
