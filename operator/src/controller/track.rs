@@ -43,7 +43,7 @@ pub struct Tracked {
 }
 
 #[derive(Debug)]
-struct Checked {
+pub(super) struct Checked {
     generation: i64,
     prelude: Prelude,
     at: i64,

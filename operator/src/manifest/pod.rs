@@ -17,7 +17,7 @@ use crate::view::{FlowView, Room};
 /// The container that is ours.
 pub const CONTAINER: &str = "executor";
 /// How long an executor that is taken down may finish what it does.
-const GRACE_SECONDS: u32 = 30;
+const GRACE_SECONDS: u64 = 30;
 /// The executor's own needs beside its slots.
 const BASE_MEMORY: u64 = 64 << 20;
 /// A slot's memory where the flow says nothing, and what is asked for it.
@@ -100,9 +100,7 @@ fn own(spec: &mut Value, shape: &Shape<'_>) {
     spec["automountServiceAccountToken"] = false.into();
     spec["enableServiceLinks"] = false.into();
     spec["securityContext"] = pod_security();
-    if spec.get("terminationGracePeriodSeconds").is_none() {
-        spec["terminationGracePeriodSeconds"] = GRACE_SECONDS.into();
-    }
+    spec["terminationGracePeriodSeconds"] = grace(&shape.spec.executors).into();
     if spec.get("topologySpreadConstraints").is_none() {
         spec["topologySpreadConstraints"] = json!([{
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
@@ -141,6 +139,13 @@ fn container(shape: &Shape<'_>, stores: &[ObjectStore]) -> Value {
     })
 }
 
+/// How long an executor has to end: the template's word, or ours.
+fn grace(executors: &Executors) -> u64 {
+    let template = executors.template.as_ref().and_then(|template| template.get("spec"));
+    let told = template.and_then(|spec| spec.get("terminationGracePeriodSeconds")).and_then(Value::as_u64);
+    told.unwrap_or(GRACE_SECONDS)
+}
+
 fn environment(shape: &Shape<'_>, stores: &[ObjectStore]) -> Vec<Value> {
     let executors = &shape.spec.executors;
     let mut all = vec![
@@ -151,6 +156,7 @@ fn environment(shape: &Shape<'_>, stores: &[ObjectStore]) -> Vec<Value> {
         from_field("POD_IP", "status.podIP"),
         json!({"name": "GLEAMFLOW_SLOTS", "value": executors.slots.max(1).to_string()}),
         json!({"name": "GLEAMFLOW_SLOT_MEMORY", "value": slot_memory(executors).to_string()}),
+        json!({"name": "GLEAMFLOW_GRACE_SECONDS", "value": grace(executors).to_string()}),
         json!({"name": "TMPDIR", "value": "/scratch"}),
         json!({"name": "HOME", "value": "/scratch"}),
     ];
