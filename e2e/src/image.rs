@@ -1,4 +1,4 @@
-//! Images without docker: what Debian packages hold, then one program, as an archive that `docker load`, `ctr images import` and
+//! Images without docker: what Debian packages hold, then our programs, as an archive that `docker load`, `ctr images import` and
 //! `kind load image-archive` take. The Dockerfiles make the same from the same package lists.
 
 mod archive;
@@ -16,8 +16,10 @@ use crate::{command, tools, workspace};
 pub(crate) const PAUSE: &str = "localhost/pause:1";
 /// The operator's program.
 pub(crate) const OPERATOR: &str = "gleamflow-operator";
-/// The program that is agent and executor.
+/// The executor's program, which its image starts with.
 pub(crate) const EXECUTOR: &str = "gleamflow-executor";
+/// The agent's program, in the same image.
+pub(crate) const AGENT: &str = "gleamflow-agent";
 
 /// Makes a root file system from a list of packages; the Dockerfiles call it too.
 const ROOT_SCRIPT: &str = "executor-image/debian-root.sh";
@@ -30,14 +32,14 @@ pub(crate) struct Image {
     name: String,
     /// The list of its Debian packages, in this tree.
     packages: Option<&'static str>,
-    /// A program, and where it goes.
-    program: Option<(PathBuf, String)>,
+    /// Programs, and where they go; it starts with the first one.
+    programs: Vec<(PathBuf, String)>,
     user: &'static str,
 }
 
 impl Image {
     pub(crate) fn pause(program: PathBuf) -> Self {
-        Self { name: PAUSE.to_owned(), packages: None, program: Some((program, "/pause".to_owned())), user: "65535:65535" }
+        Self { name: PAUSE.to_owned(), packages: None, programs: vec![(program, "/pause".to_owned())], user: "65535:65535" }
     }
 
     /// The executor's image before our program is in it: a shell and the usual tools, for tests.
@@ -45,22 +47,22 @@ impl Image {
         Self {
             name: format!("gleamflow/shell:{IMAGE_TAG}"),
             packages: Some("executor-image/packages"),
-            program: None,
+            programs: Vec::new(),
             user: USER,
         }
     }
 
     pub(crate) fn operator(program: PathBuf) -> Self {
         let name = format!("gleamflow/operator:{IMAGE_TAG}");
-        Self { name, packages: Some("operator/packages"), program: Some((program, format!("/usr/bin/{OPERATOR}"))), user: USER }
+        Self { name, packages: Some("operator/packages"), programs: vec![(program, format!("/usr/bin/{OPERATOR}"))], user: USER }
     }
 
-    pub(crate) fn executor(program: PathBuf) -> Self {
+    pub(crate) fn executor(executor: PathBuf, agent: PathBuf) -> Self {
         let name = format!("gleamflow/executor:{IMAGE_TAG}");
         Self {
             name,
             packages: Some("executor-image/packages"),
-            program: Some((program, format!("/usr/bin/{EXECUTOR}"))),
+            programs: vec![(executor, format!("/usr/bin/{EXECUTOR}")), (agent, format!("/usr/bin/{AGENT}"))],
             user: USER,
         }
     }
@@ -71,10 +73,10 @@ impl Image {
         if let Some(list) = self.packages {
             layers.push(debian_layer(&workspace::root().join(list))?);
         }
-        if let Some((program, place)) = &self.program {
+        for (program, place) in &self.programs {
             layers.push(program_layer(program, place)?);
         }
-        let command = self.program.as_ref().map(|(_, place)| place.clone());
+        let command = self.programs.first().map(|(_, place)| place.clone());
         archive::write(&self.name, &layers, &archive::config(command, self.user))
     }
 }

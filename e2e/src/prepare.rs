@@ -56,14 +56,14 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
         Place::Nowhere(_) => Vec::new(),
     };
     images.push(Image::shell().assemble()?);
-    let programs = [image::OPERATOR, image::EXECUTOR].map(workspace::program);
+    let programs = [image::OPERATOR, image::EXECUTOR, image::AGENT].map(workspace::program);
     let has_operator = match programs {
-        [Ok(Some(operator)), Ok(Some(executor))] => {
+        [Ok(Some(operator)), Ok(Some(executor)), Ok(Some(agent))] => {
             images.push(Image::operator(operator).assemble()?);
-            images.push(Image::executor(executor).assemble()?);
+            images.push(Image::executor(executor, agent).assemble()?);
             true
         }
-        [operator, executor] => operator?.is_some() && executor?.is_some(),
+        [operator, executor, agent] => operator?.is_some() && executor?.is_some() && agent?.is_some(),
     };
     Ok(Prepared { gleamflow, helm, images, has_operator })
 }

@@ -1,4 +1,4 @@
-//! `gleamflow-executor agent|executor|slot`.
+//! `gleamflow-executor executor|slot`.
 
 use std::process::ExitCode;
 
@@ -14,8 +14,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Program {
-    /// Holds the partitions of shuffles for the executors of its node.
-    Agent,
     /// Works for one run until the operator says that it may leave.
     Executor(executor::executor::Options),
     /// Runs tasks, one at a time; a child of `executor`.
@@ -25,19 +23,7 @@ enum Program {
 
 fn main() -> ExitCode {
     match Arguments::parse().program {
-        Program::Agent => agent(),
         Program::Executor(options) => executor::executor::main(&options),
         Program::Slot => executor::slot::main(),
-    }
-}
-
-fn agent() -> ExitCode {
-    executor::log::start(Vec::new());
-    match executor::agent::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{:#}", anyhow::Error::from(error));
-            ExitCode::FAILURE
-        }
     }
 }

@@ -71,7 +71,7 @@ fn container(agent: &Agent, operator: &str) -> Value {
         "name": "agent",
         "image": agent.image.image,
         "imagePullPolicy": agent.image.pull_policy,
-        "args": ["agent"],
+        "command": ["/usr/bin/gleamflow-agent"],
         "env": [
             {"name": "GLEAMFLOW_OPERATOR", "value": operator},
             from_field("NODE_NAME", "spec.nodeName"),
@@ -80,6 +80,7 @@ fn container(agent: &Agent, operator: &str) -> Value {
             {"name": "GLEAMFLOW_AGENT_MEMORY", "value": bytes(&agent.memory).to_string()},
             {"name": "GLEAMFLOW_AGENT_DISK", "value": bytes(&agent.disk).to_string()},
             {"name": "TMPDIR", "value": "/spill"},
+            {"name": "MALLOC_ARENA_MAX", "value": "2"},
         ],
         "ports": [
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
