@@ -162,7 +162,8 @@ fn seat(config: &Config, options: &Options, slot: u32) -> (Seat, Ear) {
         pod: config.pod.clone(),
         slot,
         credentials: options.credentials.clone(),
-        base: options.data.clone(),
+        // A flow without storage has nothing there; its pipes still need a directory to run in.
+        base: if options.data.is_dir() { options.data.clone() } else { options.scratch.clone() },
         scratch: options.scratch.clone(),
         stores: config.stores.clone(),
     };

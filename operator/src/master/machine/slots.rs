@@ -177,7 +177,9 @@ impl Machine {
             Verdict::Retry(wait) => self.ledger.entry(attempt.task).not_before = self.now + wait,
             Verdict::Fail(_) if attempt.task == TaskId::Discard => self.ledger.entry(attempt.task).not_before = Duration::MAX,
             Verdict::Fail(reason) => {
-                let step = failed.step.as_deref().map(|step| format!("step {step:?}: ")).unwrap_or_default();
+                // An engine's own message names the step already.
+                let unnamed = failed.step.as_deref().filter(|step| !failed.message.contains(&format!("step {step:?}")));
+                let step = unnamed.map(|step| format!("step {step:?}: ")).unwrap_or_default();
                 self.fail(reason, format!("{step}{}", failed.message));
             }
         }
