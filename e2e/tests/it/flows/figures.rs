@@ -19,7 +19,13 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     ]
 }
 
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
+/// Resident memory of a process in MiB.
+#[derive(Debug)]
+struct Resident {
+    all: f64,
+    own: f64,
+}
+
 const AGENT: f64 = 10.0;
 const OPERATOR: f64 = 16.0;
 const SMALL_FLOW: Duration = Duration::from_secs(5);
@@ -36,13 +42,13 @@ fn idle_agents_and_operators_are_small(cluster: &Cluster) -> Result<()> {
         return Ok(());
     }
     ensure!(agents.len() == cluster.nodes().len() && operators.len() == 2, "agents {agents:?}, operators {operators:?}");
-    ensure!(agents.iter().all(|size| *size < AGENT), "agents {agents:?}");
-    ensure!(operators.iter().all(|size| *size < OPERATOR), "operators {operators:?}");
+    ensure!(agents.iter().all(|size| size.own < AGENT), "agents {agents:?}");
+    ensure!(operators.iter().all(|size| size.own < OPERATOR), "operators {operators:?}");
     Ok(())
 }
 
-/// The resident memory, in MiB, of the processes of a program with this first argument.
-fn resident(program: &str, argument: &str) -> Result<Vec<f64>> {
+/// The resident memory of the processes of a program with this first argument.
+fn resident(program: &str, argument: &str) -> Result<Vec<Resident>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("failed to list /proc")?.flatten() {
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -55,12 +61,15 @@ fn resident(program: &str, argument: &str) -> Result<Vec<f64>> {
     Ok(found)
 }
 
-/// A process may end while we look at it.
-fn resident_of(process: &Path) -> Option<f64> {
+/// All of it, and what of it is no file's (the program's own pages are); a process may end while we look at it.
+fn resident_of(process: &Path) -> Option<Resident> {
     let status = fs::read_to_string(process.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0 / MEBIBYTE)
+    let mebibytes = |field: &str| -> Option<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes / 1024.0)
+    };
+    Some(Resident { all: mebibytes("VmRSS:")?, own: mebibytes("RssAnon:")? })
 }
 
 fn a_small_flow_is_complete_in_5_seconds(cluster: &Cluster) -> Result<()> {
