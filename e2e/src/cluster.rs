@@ -148,6 +148,13 @@ impl Cluster {
         Ok(namespace)
     }
 
+    /// A folder that every node has at the same place, for volumes that many nodes mount.
+    pub fn shared_folder(&self) -> Result<PathBuf> {
+        let folder = workspace::shared();
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        Ok(folder)
+    }
+
     /// Gives an image archive to all nodes.
     pub fn load(&self, image: &Path) -> Result<()> {
         match &self.machines {

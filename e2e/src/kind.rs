@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::private::{NODES, reserved};
@@ -66,13 +66,16 @@ pub(crate) fn docker(arguments: &[&str]) -> Result<()> {
 }
 
 fn config() -> Result<Value> {
+    let shared = workspace::shared();
+    std::fs::create_dir_all(&shared).with_context(|| format!("failed to make {}", shared.display()))?;
     let mut nodes = vec![json!({"role": "control-plane"})];
     for number in 1..=NODES {
         let kept = reserved(number)?;
         let patch = json!({"kind": "JoinConfiguration", "nodeRegistration": {
             "kubeletExtraArgs": {"system-reserved": format!("cpu={},memory={}", kept.cpu, kept.memory)}
         }});
-        nodes.push(json!({"role": "worker", "kubeadmConfigPatches": [patch.to_string()]}));
+        nodes.push(json!({"role": "worker", "kubeadmConfigPatches": [patch.to_string()],
+            "extraMounts": [{"hostPath": shared, "containerPath": shared}]}));
     }
     Ok(json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes}))
 }

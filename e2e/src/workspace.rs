@@ -19,6 +19,11 @@ pub(crate) fn kept() -> PathBuf {
     root().join("target/e2e")
 }
 
+/// What nodes share: theirs is the host's file system, or it is mounted into them at the same place.
+pub(crate) fn shared() -> PathBuf {
+    kept().join("shared")
+}
+
 /// Builds a program, as part of the workspace so that dependencies are those of all other builds, and says where it is; none if no package has one of that name.
 pub(crate) fn program(name: &str) -> Result<Option<PathBuf>> {
     if package_of(name)?.is_none() {

@@ -4,9 +4,11 @@
 
 mod chart;
 mod crd;
+mod flows;
 mod images;
 mod nodes;
 mod outages;
+mod product;
 mod release;
 mod round_trip;
 mod rules;
@@ -65,16 +67,25 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
     let mut alone = trials(outages::all(), cluster);
     alone.extend(trials(release::all(), cluster.filter(|_| has_operator)));
+    let flows = trials(flows::all(), cluster.filter(|_| has_operator));
     if arguments.list {
-        shared.extend(alone);
+        shared.extend(alone.into_iter().chain(flows));
         return libtest_mimic::run(arguments, shared).exit_code();
     }
     let shared = libtest_mimic::run(arguments, shared);
     if cluster.is_some() && !has_operator {
         eprintln!("The tests of releases are NOT RUN: the workspace has no gleamflow-operator and gleamflow-executor yet.");
     }
-    let alone = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments.clone() }, alone);
-    if shared.has_failed() { shared.exit_code() } else { alone.exit_code() }
+    let one_by_one = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let alone = libtest_mimic::run(&one_by_one, alone);
+    let flows = libtest_mimic::run(&one_by_one, flows);
+    let uninstalled = cluster.map_or(Ok(()), |cluster| product::uninstall(cluster));
+    if let Err(error) = &uninstalled {
+        eprintln!("e2e: the release of the flows' tests is not uninstalled: {error:?}");
+    }
+    let failed = [&shared, &alone, &flows].into_iter().find(|run| run.has_failed());
+    let failed = failed.map(libtest_mimic::Conclusion::exit_code);
+    failed.unwrap_or(if uninstalled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Tests as the harness wants them; ignored, where they have no cluster.
@@ -100,7 +111,7 @@ fn any_needs_cluster(arguments: &Arguments) -> bool {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    [shared_tests(), outages::all(), release::all()]
+    [shared_tests(), outages::all(), release::all(), flows::all()]
         .concat()
         .into_iter()
         .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))

@@ -63,7 +63,7 @@ fn gleamflow(cluster: &Cluster, folder: &Path, command: &str) -> Result<String> 
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg("-R").arg(from).arg(to).status().context("failed to start cp")?;
     ensure!(status.success(), "failed to copy {}", from.display());
     Ok(())

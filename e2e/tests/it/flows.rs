@@ -1,0 +1,16 @@
+//! The product at work: what users do with flows, and what can happen to them, under one release for all.
+
+mod big;
+mod burst;
+mod commands;
+mod examples;
+mod failures;
+mod figures;
+mod kills;
+
+use crate::ClusterTest;
+
+/// These share one release; each has a namespace of its own. Figures of an idle product come first.
+pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
+    [figures::all(), examples::all(), commands::all(), failures::all(), burst::all(), big::all(), kills::all()].concat()
+}

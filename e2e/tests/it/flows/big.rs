@@ -1,0 +1,147 @@
+//! More data than fits a hand: tasks on all nodes, bytes between them, and the leader killed in the middle.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use e2e::Cluster;
+use serde_json::{Value, json};
+
+use crate::ClusterTest;
+use crate::product::{self, Shared, await_complete, await_progress, executors, leader, text, until};
+
+const FILES: u64 = 12;
+const BYTES_PER_FILE: usize = 10 << 20;
+/// Different words: enough that their counts are megabytes.
+const WORDS: u64 = 200_000;
+const CLAIM: &str = "texts";
+
+pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
+    vec![(
+        "flows::a_big_word_count_runs_on_all_nodes_and_survives_its_leader",
+        a_big_word_count_runs_on_all_nodes_and_survives_its_leader,
+    )]
+}
+
+fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster) -> Result<()> {
+    product::install(cluster)?;
+    let namespace = cluster.namespace("flows-big")?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+    let wanted = generate(shared.path())?;
+
+    let before = traffic(cluster)?;
+    let start = Instant::now();
+    cluster.apply(namespace.name(), &word_count("undisturbed"))?;
+    let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
+    let status = await_complete(cluster, namespace.name(), "undisturbed")?;
+    let seconds = start.elapsed().as_secs_f64();
+    check(shared.path(), "undisturbed", &wanted)?;
+    let after = traffic(cluster)?;
+    let crossed: Vec<(&String, f64, f64)> = after
+        .iter()
+        .map(|(node, (put, fetched))| (node, put - before[node].0, fetched - before[node].1))
+        .collect();
+    eprintln!("figure: word count of {} MiB on {nodes} nodes in {seconds:.1} s; bytes put and fetched per agent: {crossed:?}; shuffled {}",
+        FILES * BYTES_PER_FILE as u64 >> 20, status["bytesShuffled"]);
+    ensure!(nodes == cluster.nodes().len(), "executors were on {nodes} nodes");
+    ensure!(crossed.iter().all(|(_, put, fetched)| *put > 0.0 && *fetched > 0.0), "agents that did nothing: {crossed:?}");
+
+    cluster.apply(namespace.name(), &word_count("leaderless"))?;
+    await_progress(cluster, namespace.name(), "leaderless", 3)?;
+    let killed = leader(cluster)?;
+    cluster.kubectl(&["delete", "pod", &killed, "-n", product::HOME, "--grace-period=0", "--force"])?;
+    let start = Instant::now();
+    let status = await_complete(cluster, namespace.name(), "leaderless")?;
+    let next = leader(cluster)?;
+    ensure!(next != killed, "{killed} still leads");
+    eprintln!("figure: after leader {killed} was killed, the run was complete in {:.1} s", start.elapsed().as_secs_f64());
+    ensure!(text(&status["currentRun"]["id"]).ends_with("-1"), "it ran twice: {}", status["currentRun"]);
+    check(shared.path(), "leaderless", &wanted)?;
+    until(product::PATIENCE, "two operators again", || {
+        let operators = cluster.get(product::HOME, &["deployment", "gleamflow-operator"])?;
+        Ok((operators["status"]["readyReplicas"] == 2).then_some(()))
+    })
+}
+
+fn word_count(name: &str) -> Value {
+    let steps = json!([
+        {"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}},
+        {"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}},
+        {"name": "counts", "count": {}, "partitions": 6},
+        {"name": "out", "write": {"tsv": {"path": format!("out-{name}")}}}
+    ]);
+    let executors = json!({"minReplicas": 3, "maxReplicas": 3});
+    product::flow(name, steps, json!({"storage": Shared::storage(CLAIM), "executors": executors}))
+}
+
+/// Writes the texts; how often each word is in them.
+fn generate(folder: &Path) -> Result<BTreeMap<String, u64>> {
+    fs::create_dir(folder.join("in")).context("failed to make a folder")?;
+    let mut counts = vec![0_u64; WORDS as usize];
+    let mut state = 88_172_645_463_325_252_u64;
+    for file in 0..FILES {
+        let mut text = String::with_capacity(BYTES_PER_FILE + 64);
+        while text.len() < BYTES_PER_FILE {
+            // Xorshift: the same words in every run of the test.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let word = state % WORDS;
+            counts[word as usize] += 1;
+            let _ = write!(text, "w{word}{}", if state >> 60 == 0 { '\n' } else { ' ' });
+        }
+        text.push('\n');
+        fs::write(folder.join(format!("in/{file}.txt")), text).context("failed to write a text")?;
+    }
+    product::open_to_all(folder)?;
+    Ok((0..WORDS).zip(counts).filter(|(_, count)| *count > 0).map(|(word, count)| (format!("w{word}"), count)).collect())
+}
+
+/// The counts are all there, each once.
+fn check(folder: &Path, name: &str, wanted: &BTreeMap<String, u64>) -> Result<()> {
+    let folder = folder.join(format!("out-{name}"));
+    ensure!(folder.join("_SUCCESS").exists(), "{} has no _SUCCESS", folder.display());
+    let (mut found, mut rows) = (BTreeMap::new(), 0);
+    for entry in fs::read_dir(&folder).context("failed to list the results")?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path()).context("failed to read a result")?;
+        for line in text.lines() {
+            let (word, count) = line.split_once('\t').with_context(|| format!("a row is {line:?}"))?;
+            found.insert(word.to_owned(), count.parse::<u64>().with_context(|| format!("a row is {line:?}"))?);
+            rows += 1;
+        }
+    }
+    ensure!(rows == found.len(), "{name}: {rows} rows for {} words", found.len());
+    ensure!(&found == wanted, "{name}: {} words of {} are as they must be", found.iter().filter(|(word, count)| wanted.get(*word) == Some(count)).count(), wanted.len());
+    Ok(())
+}
+
+/// Waits until the flow's executors run, and on how many nodes.
+fn nodes_of(cluster: &Cluster, namespace: &str, flow: &str) -> Result<usize> {
+    until(product::PATIENCE, "three executors", || {
+        let pods = executors(cluster, namespace, flow)?;
+        let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running");
+        let mut nodes: Vec<String> = running.map(|pod| text(&pod["spec"]["nodeName"])).collect();
+        if nodes.len() < 3 {
+            return Ok(None);
+        }
+        nodes.sort();
+        nodes.dedup();
+        Ok(Some(nodes.len()))
+    })
+}
+
+/// What each node's agent has taken and given, in bytes.
+fn traffic(cluster: &Cluster) -> Result<BTreeMap<String, (f64, f64)>> {
+    let mut found = BTreeMap::new();
+    for (agent, node) in product::agents(cluster)? {
+        let counter = |name: &str| product::agent_metric(cluster, &agent, &format!("gleamflow_agent_{name}_total"));
+        found.insert(node, (counter("put_bytes")?, counter("fetch_bytes")?));
+    }
+    Ok(found)
+}
