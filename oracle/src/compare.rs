@@ -92,7 +92,7 @@ fn same(wanted: &[Row], found: &[Row]) -> Result<(), String> {
         return Ok(());
     }
     let at = differs.unwrap_or(wanted.len().min(found.len()));
-    let show = |rows: &[Row]| rows.get(at).map_or("nothing".to_owned(), |row| show(row));
+    let show = |rows: &[Row]| rows.get(at).map_or("nothing".to_owned(), show);
     let (count, there) = (wanted.len(), found.len());
     Err(format!("row {} should be {} but is {} ({count} rows expected, {there} found)", at + 1, show(wanted), show(found)))
 }

@@ -134,18 +134,6 @@ pub fn leader_of(status: &Status) -> Option<Option<String>> {
     Some((!value.is_empty()).then(|| value.to_owned()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_does_not_lead_says_who_does() {
-        assert_eq!(leader_of(&not_leader(Some("10.0.0.1:7400"))), Some(Some("10.0.0.1:7400".to_owned())));
-        assert_eq!(leader_of(&not_leader(None)), Some(None));
-        assert_eq!(leader_of(&Status::unavailable("no route")), None);
-    }
-}
-
 /// A channel through a connection that is there already (a port-forward), as `channel`.
 ///
 /// # Errors
@@ -161,4 +149,16 @@ where
         std::future::ready(stream)
     });
     secured(SERVER_NAME, authority)?.connect_with_connector(connector).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_lead_says_who_does() {
+        assert_eq!(leader_of(&not_leader(Some("10.0.0.1:7400"))), Some(Some("10.0.0.1:7400".to_owned())));
+        assert_eq!(leader_of(&not_leader(None)), Some(None));
+        assert_eq!(leader_of(&Status::unavailable("no route")), None);
+    }
 }

@@ -67,7 +67,7 @@ pub(super) fn count(first: i64, step: i64, count: u64, reading: &mut Reading<'_,
 pub(super) fn read(rows: &[Vec<Json>], reading: &mut Reading<'_, '_>) -> Result<()> {
     let (mut row, mut scratch, mut encoded) = (RowBuf::default(), RowScratch::default(), Vec::new());
     for (at, values) in rows.iter().enumerate() {
-        if at as u64 % STRIDE == 0 && !reading.goes_on()? {
+        if (at as u64).is_multiple_of(STRIDE) && !reading.goes_on()? {
             break;
         }
         row.clear();

@@ -191,10 +191,10 @@ impl Attendant {
 
 /// Removes a child's directory: a killed child could not.
 fn remove(scratch: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(scratch) {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!(path = %scratch.display(), %error, "a slot's files could not be removed");
-        }
+    if let Err(error) = std::fs::remove_dir_all(scratch)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %scratch.display(), %error, "a slot's files could not be removed");
     }
 }
 

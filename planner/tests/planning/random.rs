@@ -175,11 +175,11 @@ impl Flow {
                 let inputs = self.inputs(1);
                 drop(self.make("flo", &inputs));
             }
-            56..=60 => self.grouped(&input, &key),
+            56..=60 => self.grouped(&input, key),
             61..=65 => drop(self.make(&format!("reduceby {key} {parts} {function}"), &[input])),
             66..=69 => drop(self.make(&format!("count {key} {parts}"), &[input])),
             70..=73 => drop(self.make(&format!("distinct {key} {parts}"), &[input])),
-            74..=80 => self.join(&key, parts),
+            74..=80 => self.join(key, parts),
             81..=82 => {
                 let inputs = self.inputs(2);
                 drop(self.make(&format!("cogroup {key}"), &inputs));

@@ -14,10 +14,11 @@ pub(super) fn find(url: &str, stores: &Stores) -> Result<Vec<SourceFile>, Source
         return find_over_http(url, stores);
     }
     let (root, key) = split(url);
-    if !url.ends_with('/') && !key.is_empty() {
-        if let Some(object) = stores.locate(url)?.head()? {
-            return Ok(vec![SourceFile::object(object, true)]);
-        }
+    if !url.ends_with('/')
+        && !key.is_empty()
+        && let Some(object) = stores.locate(url)?.head()?
+    {
+        return Ok(vec![SourceFile::object(object, true)]);
     }
     if is_pattern(key) { matching(root, key, stores) } else { directory(&stores.locate(url)?) }
 }

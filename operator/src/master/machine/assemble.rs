@@ -170,7 +170,7 @@ impl Machine {
                 _ => None,
             }));
         }
-        found.sort_unstable_by(|a, b| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3)));
+        found.sort_unstable_by_key(|a| (a.0, a.1, a.2, a.3));
         found.into_iter().filter_map(|(_, _, maker, at, frames)| pieces.hold(self, maker, at, frames)).collect()
     }
 
@@ -244,7 +244,7 @@ impl Machine {
             }
         }
         let ordered = |mut pieces: Vec<(u32, NodeId, TaskId, u32, _)>| {
-            pieces.sort_unstable_by(|a, b| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3)));
+            pieces.sort_unstable_by_key(|a| (a.0, a.1, a.2, a.3));
             pieces.into_iter().map(|(_, _, maker, at, piece)| (maker, at, piece)).collect()
         };
         steps.into_iter().map(|(step, pieces)| (step, ordered(pieces))).collect()

@@ -732,7 +732,8 @@ impl World {
         for (step, (mut rows, files)) in expected {
             let found = if files { &self.committed.as_ref().unwrap().sinks[step].encoded } else { &self.kept[step] };
             let mut found: Vec<u64> = found.chunks(8).map(|id| u64::from_be_bytes(id.try_into().unwrap())).collect();
-            (found.sort_unstable(), rows.sort_unstable());
+            found.sort_unstable();
+            rows.sort_unstable();
             assert_eq!(found, rows, "step {step}");
         }
     }
