@@ -162,7 +162,7 @@ fn seat(config: &Config, options: &Options, slot: u32) -> (Seat, Ear) {
         pod: config.pod.clone(),
         slot,
         credentials: options.credentials.clone(),
-        base: options.data.clone(),
+        base: options.base(),
         scratch: options.scratch.clone(),
         stores: config.stores.clone(),
     };
