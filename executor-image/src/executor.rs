@@ -162,8 +162,7 @@ fn seat(config: &Config, options: &Options, slot: u32) -> (Seat, Ear) {
         pod: config.pod.clone(),
         slot,
         credentials: options.credentials.clone(),
-        // A flow without storage has nothing there; its pipes still need a directory to run in.
-        base: if options.data.is_dir() { options.data.clone() } else { options.scratch.clone() },
+        base: options.base(),
         scratch: options.scratch.clone(),
         stores: config.stores.clone(),
     };
@@ -180,11 +179,11 @@ async fn watch_memory(shared: Arc<Shared>, ears: Vec<Ear>, limit: u64) -> anyhow
         let held: BTreeMap<i32, u64> = processes::survey(&living);
         for ear in &ears {
             let session = *ear.session.borrow();
-            if let Some((session, &held)) = session.and_then(|session| Some((session, held.get(&session)?)))
-                && held > limit
-            {
-                // A slot that has not looked yet is told again at the next tick.
-                let _ = ear.grown.try_send((session, held));
+            if let Some((session, &held)) = session.and_then(|session| Some((session, held.get(&session)?))) {
+                if held > limit {
+                    // A slot that has not looked yet is told again at the next tick.
+                    let _ = ear.grown.try_send((session, held));
+                }
             }
         }
     }

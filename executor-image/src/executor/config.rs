@@ -28,6 +28,13 @@ pub struct Options {
     pub slot_program: Option<PathBuf>,
 }
 
+impl Options {
+    /// Where commands start and relative paths resolve: a flow without a volume has no such paths, but its commands start somewhere too.
+    pub(crate) fn base(&self) -> PathBuf {
+        if self.data.is_dir() { self.data.clone() } else { self.scratch.clone() }
+    }
+}
+
 /// The environment, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -124,6 +131,20 @@ mod tests {
             let changed = changes.iter().find(|(changed, _)| *changed == name);
             changed.or_else(|| usual.iter().find(|(usual, _)| *usual == name)).map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    #[test]
+    fn without_a_volume_commands_start_in_the_scratch_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = |data: &str| Options {
+            credentials: PathBuf::new(),
+            data: folder.path().join(data),
+            scratch: folder.path().join("scratch"),
+            listen: String::new(),
+            slot_program: None,
+        };
+        assert_eq!(options("missing").base(), folder.path().join("scratch"));
+        assert_eq!(options("").base(), folder.path().join(""));
     }
 
     #[test]

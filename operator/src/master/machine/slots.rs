@@ -177,10 +177,7 @@ impl Machine {
             Verdict::Retry(wait) => self.ledger.entry(attempt.task).not_before = self.now + wait,
             Verdict::Fail(_) if attempt.task == TaskId::Discard => self.ledger.entry(attempt.task).not_before = Duration::MAX,
             Verdict::Fail(reason) => {
-                // An engine's own message names the step already.
-                let unnamed = failed.step.as_deref().filter(|step| !failed.message.contains(&format!("step {step:?}")));
-                let step = unnamed.map(|step| format!("step {step:?}: ")).unwrap_or_default();
-                self.fail(reason, format!("{step}{}", failed.message));
+                self.fail(reason, with_step(failed));
             }
         }
     }
@@ -222,5 +219,25 @@ impl Machine {
                 self.output_lost(*attempt);
             }
         }
+    }
+}
+
+/// What failed, with the step, which the engine's own messages begin with.
+fn with_step(failed: &Failed) -> String {
+    match failed.step.as_deref().map(|step| format!("step {step:?}")) {
+        Some(step) if !failed.message.starts_with(&step) => format!("{step}: {}", failed.message),
+        _ => failed.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_its_step_once() {
+        let failed = |message: &str| Failed { step: Some("shown".to_owned()), message: message.to_owned(), fault: Fault::Flow };
+        assert_eq!(with_step(&failed("it broke")), "step \"shown\": it broke");
+        assert_eq!(with_step(&failed("step \"shown\" failed: it broke")), "step \"shown\" failed: it broke");
     }
 }
