@@ -62,7 +62,8 @@ pub(crate) fn until<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Res
 /// The names and nodes of the agents that are ready.
 pub(crate) fn agents(cluster: &Cluster) -> Result<Vec<(String, String)>> {
     let pods = cluster.get(HOME, &["pods", "-l", "gleamflow.io/role=agent"])?;
-    let ready = |pod: &&Value| pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null();
+    let ready =
+        |pod: &&Value| pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null();
     let named = |pod: &Value| (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]));
     Ok(items(&pods).filter(ready).map(named).collect())
 }
@@ -110,7 +111,14 @@ pub(crate) fn condition<'s>(status: &'s Value, kind: &str) -> &'s Value {
 }
 
 /// Waits until a condition has this status and, unless empty, this reason; the flow's status then.
-pub(crate) fn await_condition(cluster: &Cluster, namespace: &str, flow: &str, kind: &str, is: &str, reason: &str) -> Result<Value> {
+pub(crate) fn await_condition(
+    cluster: &Cluster,
+    namespace: &str,
+    flow: &str,
+    kind: &str,
+    is: &str,
+    reason: &str,
+) -> Result<Value> {
     let mut last = Value::Null;
     let found = until(PATIENCE, &format!("{flow}: {kind} {is} {reason}"), || {
         last = status(cluster, namespace, flow)?;

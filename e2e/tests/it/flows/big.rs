@@ -40,12 +40,13 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     let seconds = start.elapsed().as_secs_f64();
     check(shared.path(), "undisturbed", &wanted)?;
     let after = traffic(cluster)?;
-    let crossed: Vec<(&String, f64, f64)> = after
-        .iter()
-        .map(|(node, (put, fetched))| (node, put - before[node].0, fetched - before[node].1))
-        .collect();
-    eprintln!("figure: word count of {} MiB on {nodes} nodes in {seconds:.1} s; bytes put and fetched per agent: {crossed:?}; shuffled {}",
-        FILES * BYTES_PER_FILE as u64 >> 20, status["bytesShuffled"]);
+    let crossed: Vec<(&String, f64, f64)> =
+        after.iter().map(|(node, (put, fetched))| (node, put - before[node].0, fetched - before[node].1)).collect();
+    eprintln!(
+        "figure: word count of {} MiB on {nodes} nodes in {seconds:.1} s; bytes put and fetched per agent: {crossed:?}; shuffled {}",
+        FILES * BYTES_PER_FILE as u64 >> 20,
+        status["bytesShuffled"]
+    );
     ensure!(nodes == cluster.nodes().len(), "executors were on {nodes} nodes");
     ensure!(crossed.iter().all(|(_, put, fetched)| *put > 0.0 && *fetched > 0.0), "agents that did nothing: {crossed:?}");
 
@@ -117,7 +118,12 @@ fn check(folder: &Path, name: &str, wanted: &BTreeMap<String, u64>) -> Result<()
         }
     }
     ensure!(rows == found.len(), "{name}: {rows} rows for {} words", found.len());
-    ensure!(&found == wanted, "{name}: {} words of {} are as they must be", found.iter().filter(|(word, count)| wanted.get(*word) == Some(count)).count(), wanted.len());
+    ensure!(
+        &found == wanted,
+        "{name}: {} words of {} are as they must be",
+        found.iter().filter(|(word, count)| wanted.get(*word) == Some(count)).count(),
+        wanted.len()
+    );
     Ok(())
 }
 

@@ -116,7 +116,12 @@ fn a_changed_flow(cluster: &Cluster) -> Result<()> {
         cluster.apply(namespace.name(), &product::flow(name, slow_steps(24, 6), spec.clone()))?;
         await_progress(cluster, namespace.name(), name, 1)?;
         cluster.apply(namespace.name(), &product::flow(name, quick(), spec))?;
-        cluster.wait(namespace.name(), "jsonpath={.status.lastSuccessfulRun.generation}=2", &[format!("gleamflow/{name}")], PATIENCE)?;
+        cluster.wait(
+            namespace.name(),
+            "jsonpath={.status.lastSuccessfulRun.generation}=2",
+            &[format!("gleamflow/{name}")],
+            PATIENCE,
+        )?;
         let status = await_complete(cluster, namespace.name(), name)?;
         ensure!(condition(&status, "Complete")["observedGeneration"] == 2, "{status:#}");
         let found = product::sorted(&user.gleamflow(cluster, &["output", name])?);
