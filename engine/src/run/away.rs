@@ -11,14 +11,17 @@ use crate::op::sorted_run::SortedRun;
 use crate::outbox::Outbox;
 use crate::shuffle::MapTask;
 use crate::sink::LineFormat;
-use crate::worker::{Exchange, Frames};
+use crate::worker::{Exchange, Frames, Watch};
 use crate::{Batch, Error, Result, RowSink, TaskContext, Val};
+
+use super::pass::Watched;
 
 /// What a single task has of the world.
 #[derive(Debug)]
 pub(crate) struct Away {
     pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) agents: Vec<String>,
     pub(crate) sides: BTreeMap<CollectionId, Vec<Held>>,
     pub(crate) buckets: BTreeMap<NodeId, u32>,
@@ -33,6 +36,11 @@ impl Away {
     /// In how many buckets a group's rows are dealt; 0 where the task was not told.
     pub(crate) fn buckets(&self, group: NodeId) -> usize {
         self.buckets.get(&group).map_or(0, |buckets| *buckets as usize)
+    }
+
+    /// A sink that tells the watcher of the rows that pass.
+    pub(crate) fn watched(&self, out: Box<dyn RowSink>) -> Box<dyn RowSink> {
+        Box::new(Watched { untold: 0, watch: Arc::clone(&self.watch), out })
     }
 
     /// Pieces that others hold, one after the other.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::op::probe::ProbeJoin;
 use crate::shuffle::MapTask;
+use crate::worker::Watch;
 use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val, key};
 
 use super::job::Job;
@@ -25,6 +26,41 @@ impl RowSink for Count {
 
     fn finish(&mut self) -> Result<()> {
         self.total.fetch_add(self.rows, Ordering::Relaxed);
+        self.out.finish()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.out.wants_more()
+    }
+}
+
+/// Tells a watcher, now and then, how many rows have entered a task.
+pub(crate) struct Watched {
+    pub(crate) untold: u64,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) out: Box<dyn RowSink>,
+}
+
+/// After so many rows a watcher is told.
+const TELL: u64 = 1024;
+
+impl Watched {
+    fn tell(&mut self) {
+        self.watch.rows.fetch_add(std::mem::take(&mut self.untold), Ordering::Relaxed);
+    }
+}
+
+impl RowSink for Watched {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.untold += 1;
+        if self.untold >= TELL {
+            self.tell();
+        }
+        self.out.push(row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.tell();
         self.out.finish()
     }
 

@@ -110,6 +110,9 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), work.place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place };
     let mut out = head(&chain, target)?;
+    if let Some(away) = &job.away {
+        out = away.watched(out);
+    }
     match &work.from {
         From::Buckets(shuffle, buckets) => {
             let mut scratch = RowScratch::default();

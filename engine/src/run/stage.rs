@@ -113,6 +113,9 @@ pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usi
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
     let mut out = if input.is_stored() { chain.stored(input.collection)? } else { chain.collection(input.collection)? };
+    if let Some(away) = &job.away {
+        out = away.watched(out);
+    }
     let source = input.source().map(|source| job.plan.graph.node(source));
     let mut bad = match source.and_then(|source| source.outputs.get(1)) {
         Some(dead_letters) => chain.collection(*dead_letters)?,

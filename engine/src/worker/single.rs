@@ -58,6 +58,7 @@ impl Single<'_> {
         let away = Away {
             exchange: Arc::clone(self.exchange),
             outbox: Arc::new(Outbox::new(Arc::clone(self.exchange), Arc::clone(self.watch))),
+            watch: Arc::clone(self.watch),
             agents: self.task.agents.clone(),
             sides: self.task.sides.clone(),
             buckets: self.task.buckets.clone(),

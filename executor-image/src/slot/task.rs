@@ -100,6 +100,10 @@ impl Runner {
             self.worker = None;
             Err(Failed { step: None, message: format!("the engine panicked: {}", words(&*panic)), fault: Fault::Flow })
         });
+        match &result {
+            Ok(done) => tracing::info!(pieces = done.pieces.len(), "the task is done"),
+            Err(failed) => tracing::warn!(step = failed.step.as_deref(), "the task failed: {}", failed.message),
+        }
         self.voice.say(&match result {
             Ok(done) => FromChild::Done { attempt, done: Box::new(done) },
             Err(failed) => FromChild::Failed { attempt, failed: Box::new(failed) },
