@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::Agent;
-use crate::manifest::agent::{Owner, daemon_set};
+use crate::manifest::agent::{Owner, daemon_set, owned_by};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{list, text};
@@ -23,7 +23,34 @@ pub async fn apply(server: &dyn Server, agent: &Agent, namespace: &str, pod: &st
         tracing::warn!(namespace, pod, "this pod is of no Deployment: the agents will have no owner");
     }
     let wanted = daemon_set(agent, namespace, operator, owner.as_ref());
-    server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await.map(drop)
+    server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await?;
+    let Some(owner) = owner else { return Ok(()) };
+    let places =
+        [(Kind::Secret, naming::AUTHORITY), (Kind::ConfigMap, naming::AUTHORITY_CERTIFICATE), (Kind::Lease, naming::OPERATOR)];
+    for (kind, name) in places {
+        adopt(server, &Ref::new(kind, namespace, name), &owner).await?;
+    }
+    Ok(())
+}
+
+/// Makes an object of the operator's go with its Deployment; a conflict with another writer is for the next time.
+async fn adopt(server: &dyn Server, place: &Ref, owner: &Owner) -> Result<(), ApiError> {
+    let mut object = match server.get(place).await {
+        Ok(object) => object,
+        Err(ApiError::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let ours = |reference: &Value| text(reference, "/uid") == Some(owner.uid.as_str());
+    if list(&object, "/metadata/ownerReferences").iter().any(ours) {
+        return Ok(());
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in ["managedFields", "uid", "creationTimestamp", "generation", "selfLink"] {
+            metadata.remove(field);
+        }
+        metadata.insert("ownerReferences".to_owned(), Value::Array(vec![owned_by(owner)]));
+    }
+    server.apply(place, false, &object).await.map(drop)
 }
 
 /// The Deployment of a pod, by way of its ReplicaSet; `None` where the operator is run by hand, outside of the chart.

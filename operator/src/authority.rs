@@ -104,6 +104,7 @@ impl Authority {
             "data": {CERTIFICATE: authority.certificate},
         });
         let place = Ref::new(Kind::ConfigMap, namespace, naming::AUTHORITY_CERTIFICATE);
+        let told = keep_owner(server, &place, told).await?;
         server.apply(&place, false, &told).await?;
         Ok(authority)
     }
@@ -170,6 +171,20 @@ impl Authority {
     #[must_use]
     pub fn operator_token(&self, term: Term, now: u64) -> String {
         self.signer.sign(&Claims { role: Role::Operator { term }, expires: now + OPERATOR_TOKEN })
+    }
+}
+
+/// What is applied anew still goes with whom it went with.
+async fn keep_owner(server: &dyn Server, place: &Ref, mut told: Value) -> Result<Value, AuthorityError> {
+    match server.get(place).await {
+        Ok(old) => {
+            if let Some(owners) = old.pointer("/metadata/ownerReferences") {
+                told["metadata"]["ownerReferences"] = owners.clone();
+            }
+            Ok(told)
+        }
+        Err(ApiError::NotFound(_)) => Ok(told),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -183,6 +183,9 @@ fn lease(me: &Candidate, old: Option<&Value>, term: u64, now: i64) -> Value {
         "name": naming::OPERATOR, "namespace": me.namespace, "annotations": {ADDRESS: me.address},
         "labels": {naming::MANAGED_BY: naming::MANAGER},
     });
+    if let Some(owners) = old.and_then(|old| old.pointer("/metadata/ownerReferences")) {
+        metadata["ownerReferences"] = owners.clone();
+    }
     if let Some(version) = old.and_then(|old| text(old, "/metadata/resourceVersion")) {
         metadata["resourceVersion"] = version.into();
     }

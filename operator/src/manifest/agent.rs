@@ -31,7 +31,9 @@ pub fn daemon_set(agent: &Agent, namespace: &str, operator: &str, owner: Option<
     })
 }
 
-fn owned_by(owner: &Owner) -> Value {
+/// The reference of what goes with the operator's Deployment.
+#[must_use]
+pub fn owned_by(owner: &Owner) -> Value {
     json!({
         "apiVersion": Kind::Deployment.api_version(), "kind": "Deployment", "name": owner.name, "uid": owner.uid,
         "controller": true, "blockOwnerDeletion": false,
