@@ -47,7 +47,9 @@ pub struct FetchItem {
     pub end: u32,
 }
 
-/// The operator names winners: from now on they can be fetched, and other attempts of their tasks are refused and dropped.
+/// The operator names winners: from now on they can be fetched. Other attempts of their tasks that are here are dropped, and lower
+/// numbers refused; a higher one may still come (a master may take this agent for dead, and then hear of it again), and is dropped
+/// unless it is named in time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     pub run: RunId,
