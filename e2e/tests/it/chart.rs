@@ -142,7 +142,7 @@ agent:
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let names: Vec<&Value> = container["env"].as_array().into_iter().flatten().map(|variable| &variable["name"]).collect();
     ensure!(
-        names == ["POD_NAME", "POD_NAMESPACE", "POD_IP"].map(|name| json!(name)).iter().collect::<Vec<_>>(),
+        names == ["MALLOC_ARENA_MAX", "POD_NAME", "POD_NAMESPACE", "POD_IP"].map(|name| json!(name)).iter().collect::<Vec<_>>(),
         "env: {names:?}"
     );
     Ok(())
