@@ -60,13 +60,20 @@ impl RunRecorder {
         Ok(names)
     }
 
-    /// An entry is there already: ours, if the answer to its making was lost; else somebody else leads.
+    /// An entry is there already: ours, if the answer to its making was lost; a later leader's, which has the run then; or an
+    /// earlier leader's, whose write was on its way when we read the record.
     async fn met(&self, name: &str, made: &Value) -> Result<(), RecordError> {
-        let there = self.server.get(&Ref::new(Kind::ConfigMap, &self.place.flow.key.namespace, name)).await.map_err(trouble)?;
-        let same = there.get("binaryData") == made.get("binaryData")
-            && view::marked(&there, "annotations", WRITER) == Some(self.writer.as_str())
-            && view::controller(&there) == self.place.flow.uid;
-        if same { Ok(()) } else { Err(RecordError::Superseded) }
+        let place = Ref::new(Kind::ConfigMap, &self.place.flow.key.namespace, name);
+        let there = self.server.get(&place).await.map_err(trouble)?;
+        let writer = view::marked(&there, "annotations", WRITER);
+        let of_record = view::marked(&there, "labels", naming::RECORD).is_some();
+        if view::controller(&there) != self.place.flow.uid || !of_record {
+            return Err(RecordError::Impossible(format!("{place} is there already and belongs to something else")));
+        }
+        if writer == Some(self.writer.as_str()) && there.get("binaryData") == made.get("binaryData") {
+            return Ok(());
+        }
+        if writer.and_then(term) > term(&self.writer) { Err(RecordError::Superseded) } else { Err(RecordError::Behind) }
     }
 }
 
@@ -87,6 +94,10 @@ impl Recorder for RunRecorder {
             Err(ApiError::AlreadyExists(_)) => self.met(&name, &object).await,
             Err(error) => Err(trouble(error)),
         }
+    }
+
+    async fn read(&self, run: &RunId) -> Result<Vec<Entry>, RecordError> {
+        read_record(self.server.as_ref(), &self.place.flow.key.namespace, run).await.map_err(trouble)
     }
 
     async fn keep_output(&self, run: &RunId, rows: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError> {
@@ -111,10 +122,16 @@ impl Recorder for RunRecorder {
     }
 }
 
+/// The term of a writer, which is named `pod/term`.
+fn term(writer: &str) -> Option<u64> {
+    writer.rsplit_once('/')?.1.parse().ok()
+}
+
 fn trouble(error: ApiError) -> RecordError {
     match error {
-        ApiError::NotLeading => RecordError::Superseded,
-        ApiError::Unavailable(_)
+        // A lease that could not be renewed in time may be renewed yet; where it is lost, this process ends.
+        ApiError::NotLeading
+        | ApiError::Unavailable(_)
         | ApiError::Conflict(_)
         | ApiError::NotFound(_)
         | ApiError::Quota(_)

@@ -262,6 +262,7 @@ impl Cluster {
                 self.events.push_back(Event::Recorded { at, result: Ok(()) });
             }
             Command::FetchOutput(_) | Command::KeepOutput { .. } => panic!("generated flows write files"),
+            Command::TakeUpAgain => panic!("the record has one writer"),
             Command::GiveUp { .. } | Command::Finished | Command::Abandon => {}
         }
     }

@@ -72,6 +72,8 @@ pub trait Recorder: Send + Sync + std::fmt::Debug {
     /// Appends an entry; done when it is stored. `at` is the number of entries before it: a second writer of the same place
     /// is refused, unless it writes the very same entry (a write whose answer was lost is tried again).
     async fn append(&self, run: &RunId, at: usize, entry: &Entry) -> Result<(), RecordError>;
+    /// All entries there are now, in order.
+    async fn read(&self, run: &RunId) -> Result<Vec<Entry>, RecordError>;
     /// Keeps the rows of `write.stdout` (at most 1 MiB in all) where they survive any node.
     async fn keep_output(&self, run: &RunId, output: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError>;
 }
@@ -82,6 +84,9 @@ pub enum RecordError {
     /// Somebody else leads now.
     #[error("another leader has written this record")]
     Superseded,
+    /// A leader before us has written this place after we read the record: it is to be read again.
+    #[error("an earlier leader's entry came late")]
+    Behind,
     /// To be tried again.
     #[error("the run record could not be written: {0}")]
     Unavailable(String),

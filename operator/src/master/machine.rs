@@ -109,7 +109,11 @@ enum Stage {
 impl Machine {
     /// A run at its beginning or, where there is a record, taken up again.
     #[must_use]
-    pub fn new(mut spec: RunSpec, term: Term, now: Duration) -> (Machine, Vec<Command>) {
+    pub fn new(spec: RunSpec, term: Term, now: Duration) -> (Machine, Vec<Command>) {
+        Machine::above(spec, term, 0, now)
+    }
+
+    fn above(mut spec: RunSpec, term: Term, given: u32, now: Duration) -> (Machine, Vec<Command>) {
         let record = std::mem::take(&mut spec.record);
         let mut machine = Machine {
             spec,
@@ -135,10 +139,19 @@ impl Machine {
             bytes_shuffled: 0,
             out: Vec::new(),
         };
+        machine.ledger.skip_to(given);
         machine.begin(record);
         machine.advance();
         let commands = std::mem::take(&mut machine.out);
         (machine, commands)
+    }
+
+    /// The same run, taken up anew by the same leader from all of its record: as by a new leader, whose attempts have numbers
+    /// above all that were given out before.
+    #[must_use]
+    pub fn again(&self, record: Vec<Entry>, now: Duration) -> (Machine, Vec<Command>) {
+        let spec = RunSpec { record, ..self.spec.clone() };
+        Machine::above(spec, self.term, self.ledger.highest_of_all(), now)
     }
 
     /// What follows from something that happened at `now` (since any fixed moment; never less than before).

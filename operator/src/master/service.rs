@@ -197,6 +197,11 @@ impl Inner {
         }
     }
 
+    /// What agents said last, as a run hears it.
+    fn known_agents(&self, run: &RunId) -> Vec<Event> {
+        self.state().agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, run))).collect()
+    }
+
     /// Runs that may still need what agents hold, the oldest first; `None`: not known yet.
     fn needed_runs(&self) -> Option<Vec<RunId>> {
         let state = self.state();
@@ -219,8 +224,8 @@ impl Runs for Master {
         state.started += 1;
         let order = state.started;
         state.runs.insert(id.clone(), Run { order, events, progress: Arc::clone(&progress), _end: end });
-        let known: Vec<Event> = state.agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, &id))).collect();
         drop(state);
+        let known = self.inner.known_agents(&id);
         let actor = actor::Actor::new(Arc::clone(&self.inner), (id, term), recorder, progress);
         self.inner.runtime.spawn(actor.run(run, known, told, ended));
     }

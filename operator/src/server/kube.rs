@@ -1,6 +1,7 @@
 //! The real API server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
@@ -14,6 +15,9 @@ use crate::naming::MANAGER;
 
 /// Pages of lists: bounds what is in memory at once.
 const PAGE: u32 = 200;
+
+/// A request that takes longer has got no answer; it may have been done.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client that asks nothing in writing unless this process leads.
 #[derive(Clone)]
@@ -74,8 +78,7 @@ impl KubeServer {
 impl Server for KubeServer {
     async fn get(&self, object: &Ref) -> Result<Value, ApiError> {
         self.count("get", object.kind);
-        let got = self.api(object.kind, &object.namespace).get(&object.name).await;
-        got.map(plain).map_err(|error| read(&error))
+        answer(self.api(object.kind, &object.namespace).get(&object.name)).await.map(plain)
     }
 
     async fn list(&self, kind: Kind, namespace: &str, labels: &str) -> Result<Vec<Value>, ApiError> {
@@ -87,7 +90,7 @@ impl Server for KubeServer {
         let mut all = Vec::new();
         loop {
             self.count("list", kind);
-            let page = api.list(&params).await.map_err(|error| read(&error))?;
+            let page = answer(api.list(&params)).await?;
             let more = page.metadata.continue_.clone().filter(|token| !token.is_empty());
             all.extend(page.items.into_iter().map(plain));
             match more {
@@ -103,8 +106,7 @@ impl Server for KubeServer {
         let object: DynamicObject =
             serde_json::from_value(object.clone()).map_err(|error| ApiError::Invalid(error.to_string()))?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let made = self.api(kind, namespace).create(&params, &object).await;
-        made.map(plain).map_err(|error| read(&error))
+        answer(self.api(kind, namespace).create(&params, &object)).await.map(plain)
     }
 
     async fn apply(&self, object: &Ref, status: bool, value: &Value) -> Result<Value, ApiError> {
@@ -114,11 +116,11 @@ impl Server for KubeServer {
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(value);
         let applied = if status {
-            api.patch_status(&object.name, &params, &patch).await
+            answer(api.patch_status(&object.name, &params, &patch)).await
         } else {
-            api.patch(&object.name, &params, &patch).await
+            answer(api.patch(&object.name, &params, &patch)).await
         };
-        applied.map(plain).map_err(|error| read(&error))
+        applied.map(plain)
     }
 
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError> {
@@ -126,8 +128,7 @@ impl Server for KubeServer {
         self.count("delete", object.kind);
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::background() };
-        let deleted = self.api(object.kind, &object.namespace).delete(&object.name, &params).await;
-        deleted.map(drop).map_err(|error| read(&error))
+        answer(self.api(object.kind, &object.namespace).delete(&object.name, &params)).await.map(drop)
     }
 
     async fn delete_all(&self, kind: Kind, namespace: &str, labels: &str) -> Result<(), ApiError> {
@@ -145,7 +146,7 @@ impl Server for KubeServer {
     async fn published_keys(&self) -> Result<Value, ApiError> {
         let request = axum::http::Request::get("/openid/v1/jwks").body(Vec::new());
         let request = request.map_err(|error| ApiError::Invalid(error.to_string()))?;
-        self.client.request(request).await.map_err(|error| read(&error))
+        answer(self.client.request(request)).await
     }
 
     async fn access(&self, token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
@@ -167,7 +168,15 @@ async fn ask_as(token: &str, resource_attributes: &Value) -> Result<Value, ApiEr
     });
     let review: DynamicObject = serde_json::from_value(review).map_err(|error| ApiError::Invalid(error.to_string()))?;
     let api: Api<DynamicObject> = Api::all_with(client, &resource(kind));
-    api.create(&PostParams::default(), &review).await.map(plain).map_err(|error| read(&error))
+    answer(api.create(&PostParams::default(), &review)).await.map(plain)
+}
+
+/// The answer to a request; a connection that has died without a word must not hold up what asked.
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answer) => answer.map_err(|error| read(&error)),
+        Err(_) => Err(ApiError::Unavailable(format!("the API server did not answer within {} s", PATIENCE.as_secs()))),
+    }
 }
 
 fn plain(object: DynamicObject) -> Value {

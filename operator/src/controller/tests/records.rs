@@ -59,8 +59,44 @@ fn two_leaders_cannot_write_the_same_place_but_one_may_ask_twice() {
         let new = recorder(&server, "y/2");
         old.append(&id(), 0, &cut(1)).await.unwrap();
         old.append(&id(), 0, &cut(1)).await.unwrap();
-        assert!(matches!(new.append(&id(), 0, &cut(1)).await, Err(RecordError::Superseded)));
-        assert!(matches!(old.append(&id(), 0, &cut(2)).await, Err(RecordError::Superseded)));
+        assert!(matches!(old.append(&id(), 0, &cut(2)).await, Err(RecordError::Behind)), "not what it wrote");
+        new.append(&id(), 1, &cut(3)).await.unwrap();
+        assert!(matches!(old.append(&id(), 1, &cut(3)).await, Err(RecordError::Superseded)));
+    });
+}
+
+#[test]
+fn an_earlier_leaders_late_entry_is_read_not_taken_for_a_later_leaders() {
+    run(async {
+        let server = FakeServer::new();
+        let (old, new) = (recorder(&server, "x/9"), recorder(&server, "y/10"));
+        assert_eq!(new.read(&id()).await.unwrap(), []);
+        old.append(&id(), 0, &cut(1)).await.unwrap();
+        assert!(matches!(new.append(&id(), 0, &cut(1)).await, Err(RecordError::Behind)));
+        assert_eq!(new.read(&id()).await.unwrap(), [cut(1)]);
+    });
+}
+
+#[test]
+fn what_only_has_the_name_of_an_entry_is_no_entry() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        let name = crate::naming::record("a-1", 0);
+        let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {}});
+        server.create(Kind::ConfigMap, "n", &foreign).await.unwrap();
+        let refused = recorder.append(&id(), 0, &cut(1)).await;
+        assert!(matches!(&refused, Err(RecordError::Impossible(why)) if why.contains("belongs to something else")), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_lease_that_is_late_does_not_cost_the_run() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        *server.life.lock().unwrap() = Some(0);
+        assert!(matches!(recorder.append(&id(), 0, &cut(1)).await, Err(RecordError::Unavailable(_))));
     });
 }
 

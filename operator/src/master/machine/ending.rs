@@ -180,6 +180,8 @@ impl Machine {
                 self.stage = Stage::Abandoned;
                 self.out.push(Command::Abandon);
             }
+            // Output is kept in one place, which nobody reads before the end.
+            Err(Unrecorded::Behind) => self.ending.output = Output::Fetched(output),
             Err(Unrecorded::Unavailable(why)) => {
                 self.ending.output = Output::Fetched(output);
                 self.put_off(format!("standard output could not be kept: {why}"));

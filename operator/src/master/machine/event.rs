@@ -113,6 +113,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unrecorded {
     Superseded,
+    Behind,
     Unavailable(String),
     Impossible(String),
 }
@@ -121,6 +122,7 @@ impl From<RecordError> for Unrecorded {
     fn from(error: RecordError) -> Unrecorded {
         match error {
             RecordError::Superseded => Unrecorded::Superseded,
+            RecordError::Behind => Unrecorded::Behind,
             RecordError::Unavailable(why) => Unrecorded::Unavailable(why),
             RecordError::Impossible(why) => Unrecorded::Impossible(why),
         }
@@ -181,6 +183,9 @@ pub enum Command {
     },
     /// The run is over: its progress says how. Nothing follows.
     Finished,
+    /// The record has more than we have read of it: the run is to be taken up again from all of it, by another machine
+    /// ([`super::Machine::again`]). Nothing follows of this one.
+    TakeUpAgain,
     /// Another leader has the run. Nothing follows, and nothing is to be said to anybody.
     Abandon,
 }

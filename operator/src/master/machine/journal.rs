@@ -99,6 +99,10 @@ impl Machine {
                 self.stage = Stage::Abandoned;
                 self.out.push(Command::Abandon);
             }
+            Err(Unrecorded::Behind) => {
+                self.stage = Stage::Abandoned;
+                self.out.push(Command::TakeUpAgain);
+            }
             Err(Unrecorded::Unavailable(why)) => {
                 let journal = &mut self.journal;
                 journal.wait = (journal.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);

@@ -105,9 +105,9 @@ impl Ledger {
         Ledger { base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new() }
     }
 
-    /// Every number of earlier leaders is at most this.
-    pub(super) fn before_term(&self) -> u32 {
-        self.base
+    /// Every number that was given out before this run was taken up is at most this.
+    pub(super) fn before(&self) -> u32 {
+        self.base + self.floor
     }
 
     pub(super) fn get(&self, task: TaskId) -> Option<&TaskState> {

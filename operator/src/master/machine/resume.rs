@@ -128,7 +128,7 @@ impl Machine {
     /// Of rows that may come out otherwise, an attempt that we know nothing of may have been named by the leader before, and been
     /// read. Where a winner is not known, all such attempts are void from now on, and so is what was made of them.
     fn settle_doubts(&mut self) {
-        let above = self.ledger.before_term();
+        let above = self.ledger.before();
         let (mut open, mut tasks) = (BTreeSet::new(), Vec::new());
         for set in &self.flow().indeterminate {
             let all = self.tasks_of(*set).unwrap_or_default();

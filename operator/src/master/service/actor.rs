@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::calls::{self, Caller};
 use super::{Counters, Inner};
-use crate::master::api::{Progress, Recorder, RunSpec};
+use crate::master::api::{Entry, Progress, Recorder, RunSpec};
 use crate::master::machine::Machine;
 use crate::master::machine::event::{Command, Event, OutputRequest, SlotId};
 
@@ -48,7 +48,15 @@ pub(super) struct Actor {
     /// Calls to each agent that are tried until it is given up.
     insistent: BTreeMap<String, Vec<AbortHandle>>,
     told: Instant,
-    abandoned: bool,
+    next: Next,
+}
+
+/// What becomes of the actor's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoesOn,
+    TakenUpAgain,
+    Abandoned,
 }
 
 impl Actor {
@@ -69,7 +77,7 @@ impl Actor {
             pending: JoinSet::new(),
             insistent: BTreeMap::new(),
             told: Instant::now(),
-            abandoned: false,
+            next: Next::GoesOn,
         }
     }
 
@@ -89,7 +97,11 @@ impl Actor {
         self.publish(&machine, true);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.abandoned {
+        while self.next != Next::Abandoned {
+            if self.next == Next::TakenUpAgain {
+                let Some(record) = self.read(&mut ended).await else { return };
+                machine = self.take_up_again(&machine, record);
+            }
             tokio::select! {
                 // Only an error comes: the run was dropped.
                 _ = ended.changed() => return,
@@ -103,14 +115,53 @@ impl Actor {
                     None => return,
                 },
                 Some(answer) = self.pending.join_next(), if !self.pending.is_empty() => {
-                    if let Ok(Some(event)) = answer {
-                        self.handle(&mut machine, event);
+                    match answer {
+                        Ok(Some(event)) => self.handle(&mut machine, event),
+                        Err(error) if error.is_panic() => {
+                            // Its answer will never come: what the machine knows must not hang on it.
+                            tracing::error!(run = %self.id, %error, "a call panicked");
+                            self.next = Next::TakenUpAgain;
+                        }
+                        Ok(None) | Err(_) => {}
                     }
                 }
                 _ = ticks.tick() => self.handle(&mut machine, Event::Tick),
             }
             self.publish(&machine, false);
         }
+    }
+
+    /// The record, as soon as it can be read; `None`: the run was dropped.
+    async fn read(&self, ended: &mut watch::Receiver<()>) -> Option<Vec<Entry>> {
+        loop {
+            tokio::select! {
+                _ = ended.changed() => return None,
+                read = self.recorder.read(&self.id) => match read {
+                    Ok(record) => return Some(record),
+                    Err(error) => tracing::warn!(run = %self.id, %error, "the record cannot be read"),
+                },
+            }
+            tokio::select! {
+                _ = ended.changed() => return None,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Another machine goes on from the record. What the old one had asked for counts no more; slots lose their connection, come
+    /// back, and say what they do.
+    fn take_up_again(&mut self, old: &Machine, record: Vec<Entry>) -> Machine {
+        tracing::info!(run = %self.id, entries = record.len(), "the run is taken up again from its record");
+        self.next = Next::GoesOn;
+        self.pending = JoinSet::new();
+        self.insistent.clear();
+        self.slots.clear();
+        let (mut machine, commands) = old.again(record, self.inner.now());
+        self.obey(commands);
+        for event in self.inner.known_agents(&self.id) {
+            self.handle(&mut machine, event);
+        }
+        machine
     }
 
     fn handle(&mut self, machine: &mut Machine, event: Event) {
@@ -161,8 +212,9 @@ impl Actor {
                 Command::Finished => {}
                 Command::Abandon => {
                     tracing::info!(run = %self.id, "another leader has the run");
-                    self.abandoned = true;
+                    self.next = Next::Abandoned;
                 }
+                Command::TakeUpAgain => self.next = Next::TakenUpAgain,
             }
         }
     }

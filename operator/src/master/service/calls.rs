@@ -160,7 +160,10 @@ pub(super) async fn output(caller: Caller, request: OutputRequest) -> Option<Eve
     for (step, pieces) in &request.steps {
         let mut text = Vec::new();
         for held in pieces {
-            let Some(agent) = request.agents.get(held.agent as usize) else { continue };
+            let Some(agent) = request.agents.get(held.agent as usize) else {
+                let why = format!("it is not said which agent holds {}", held.attempt);
+                return Some(Event::OutputFetched { result: Err(Unfetched::Unavailable(why)) });
+            };
             match piece(&caller, agent, held).await {
                 Ok(part) => text.extend(part),
                 Err(why) => return Some(Event::OutputFetched { result: Err(why) }),

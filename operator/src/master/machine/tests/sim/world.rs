@@ -1,5 +1,6 @@
 //! The world around the machine: executors, agents, the record, the network, and their faults.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -113,7 +114,9 @@ pub(super) struct World {
     leaders: Vec<Leader>,
     agents: Vec<Agent>,
     slots: Vec<Slot>,
-    record: Vec<Entry>,
+    /// With who wrote it.
+    record: Vec<(usize, Entry)>,
+    pub(super) taken_up_again: u32,
     plan: Option<Rc<Plan>>,
     kept: BTreeMap<String, Vec<u8>>,
     committed: Option<Manifest>,
@@ -137,6 +140,7 @@ impl World {
             agents: (0..NODES).map(|at| Agent { incarnation: 1000 + at as u64, ..Agent::default() }).collect(),
             slots: Vec::new(),
             record: Vec::new(),
+            taken_up_again: 0,
             plan: None,
             kept: BTreeMap::new(),
             committed: None,
@@ -210,11 +214,39 @@ impl World {
 
     /// A new leader begins, with what is on record.
     fn lead(&mut self) {
-        let spec = RunSpec { record: self.record.clone(), ..self.spec.clone() };
+        let spec = RunSpec { record: self.entries(), ..self.spec.clone() };
         let term = Term(self.leaders.len() as u64 + 1);
         let (machine, commands) = Machine::new(spec, term, self.now);
         self.leaders.push(Leader { machine, alive: true, epochs: BTreeMap::new(), finished: false });
         self.obey(self.leaders.len() - 1, commands);
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.record.iter().map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// The process is the same: its slots come back, and what it had asked for is heard by nobody.
+    fn take_up_again(&mut self, leader: usize) {
+        self.taken_up_again += 1;
+        self.leave(leader);
+        self.queue.retain(|_, item| match item {
+            Item::Call { leader: of, .. } => *of != leader,
+            Item::Tell { leader: of, event } => {
+                let answer = matches!(
+                    event,
+                    Event::Named { .. }
+                        | Event::Inventory { .. }
+                        | Event::Recorded { .. }
+                        | Event::OutputFetched { .. }
+                        | Event::OutputKept { .. }
+                );
+                *of != leader || !answer
+            }
+            _ => true,
+        });
+        let (machine, commands) = self.leaders[leader].machine.again(self.entries(), self.now);
+        self.leaders[leader].machine = machine;
+        self.obey(leader, commands);
     }
 
     fn current(&self) -> usize {
@@ -245,6 +277,7 @@ impl World {
                 Command::GiveUp { agent } => *self.leaders[leader].epochs.entry(agent).or_default() += 1,
                 Command::Finished => self.leaders[leader].finished = true,
                 Command::Abandon => self.leaders[leader].alive = false,
+                Command::TakeUpAgain => self.take_up_again(leader),
                 Command::Name { ref agent, .. } | Command::Release { ref agent, .. } | Command::Inventory { ref agent, .. } => {
                     let epoch = self.leaders[leader].epochs.get(agent).copied().unwrap_or(0);
                     self.soon(Item::Call { leader, epoch, command });
@@ -573,7 +606,7 @@ impl World {
                 self.kept = output;
                 self.soon(Item::Tell { leader, event: Event::OutputKept { result: Ok(()) } });
             }
-            Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::Abandon => unreachable!("no call"),
+            Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::TakeUpAgain | Command::Abandon => unreachable!("no call"),
         }
     }
 
@@ -618,18 +651,19 @@ impl World {
         }
     }
 
+    /// Whoever comes first to a place has it, even a leader whose successor has read the record already.
     fn append(&mut self, leader: usize, at: usize, entry: Entry) -> Result<(), Unrecorded> {
-        // Whoever takes a record over writes its term into it: the one before cannot write any more.
-        if leader < self.current() {
-            return Err(Unrecorded::Superseded);
-        }
-        if let Some(before) = self.record.get(at) {
-            return if *before == entry { Ok(()) } else { Err(Unrecorded::Superseded) };
+        if let Some((writer, before)) = self.record.get(at) {
+            return match writer.cmp(&leader) {
+                Ordering::Equal if *before == entry => Ok(()),
+                Ordering::Greater => Err(Unrecorded::Superseded),
+                Ordering::Equal | Ordering::Less => Err(Unrecorded::Behind),
+            };
         }
         if let Entry::Planned { plan, .. } = &entry {
             self.plan = Some(Rc::new(crate::master::machine::planning::decode(plan).unwrap()));
         }
-        self.record.push(entry);
+        self.record.push((leader, entry));
         Ok(())
     }
 
