@@ -86,7 +86,10 @@ fn what_only_has_the_name_of_an_entry_is_no_entry() {
         let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {}});
         server.create(Kind::ConfigMap, "n", &foreign).await.unwrap();
         let refused = recorder.append(&id(), 0, &cut(1)).await;
-        assert!(matches!(&refused, Err(RecordError::Impossible(why)) if why.contains("belongs to something else")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(RecordError::Impossible(why)) if why.contains("belongs to something else")),
+            "{refused:?}"
+        );
     });
 }
 

@@ -606,7 +606,9 @@ impl World {
                 self.kept = output;
                 self.soon(Item::Tell { leader, event: Event::OutputKept { result: Ok(()) } });
             }
-            Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::TakeUpAgain | Command::Abandon => unreachable!("no call"),
+            Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::TakeUpAgain | Command::Abandon => {
+                unreachable!("no call")
+            }
         }
     }
 
