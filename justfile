@@ -16,7 +16,7 @@ lint:
 
 # Every test, as CI runs them
 test:
-    cargo test --release --workspace
+    cargo test --release --workspace --no-fail-fast
 
 # A shell with a three-node Kubernetes cluster, which ends with it
 cluster *command:
