@@ -313,6 +313,14 @@ fn bugs() -> Vec<Planted> {
             }),
             I("not what was decided"),
         ),
+        bug(
+            PassName::SwitchJoins,
+            "- {name: q, read: {inline: {rows: [[1]]}}}\n- {name: j, from: [r, q], join: {key: [1]}}
+             - {name: w, write: {text: {path: w}}}",
+            // The side that is measured waits for the one that waits for it.
+            P(|plan| plan.switches[0].late = vec![0, 1]),
+            I("cannot switch as planned"),
+        ),
     ]
 }
 
