@@ -31,7 +31,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { without: BTreeSet::new(), broadcast_limit: schedule::BROADCAST_BYTES, local_limit: 64 * MEBIBYTE, cache: BTreeMap::new() }
+        Self {
+            without: BTreeSet::new(),
+            broadcast_limit: schedule::BROADCAST_BYTES,
+            local_limit: 64 * MEBIBYTE,
+            cache: BTreeMap::new(),
+        }
     }
 }
 

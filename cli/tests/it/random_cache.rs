@@ -89,7 +89,8 @@ fn with_a_change(flow: &GeneratedFlow, random: &mut Random) -> Result<GeneratedF
     }
     let chosen = random.next();
     edited(&changed, |steps| {
-        let functions: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].filter.is_some() || steps[*at].map.is_some()).collect();
+        let functions: Vec<usize> =
+            (0..steps.len()).filter(|at| steps[*at].filter.is_some() || steps[*at].map.is_some()).collect();
         if functions.is_empty() {
             return;
         }

@@ -148,7 +148,7 @@ fn tell(job: &Job, target: &Target, sizes: &[u64], shares: &[Share], apart: Opti
     });
     let hot: Vec<(u64, usize)> = hot.collect();
     let (buckets, tasks) = (sizes.len(), shares.len());
-    let mut reason = format!("{buckets} buckets with {total} bytes in all are read by {tasks} reduce tasks");
+    let mut reason = format!("{total} bytes in {buckets} buckets, reduce tasks: {tasks}");
     for (bytes, of) in &hot {
         let how = match apart {
             Some(Apart::ByRow { leg }) => {

@@ -158,7 +158,11 @@ impl Resolver<'_> {
     }
 
     /// Parquet and ORC know their columns by name.
-    fn columnar(&mut self, files: &ColumnFiles, format: fn(Option<Vec<String>>, Option<Vec<String>>) -> Format) -> (Source, Names) {
+    fn columnar(
+        &mut self,
+        files: &ColumnFiles,
+        format: fn(Option<Vec<String>>, Option<Vec<String>>) -> Format,
+    ) -> (Source, Names) {
         let file = self.file_names(true, files.allow_empty);
         let columns = self.columns(files.columns.as_deref(), &file);
         let names = self.row_names(files.columns.as_deref(), columns.as_deref(), file.clone());

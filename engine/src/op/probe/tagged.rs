@@ -80,9 +80,7 @@ impl TaggedProbe {
         } else {
             // The table's keys are plain: of equal ones they are what shows.
             let prober = &mut self.prober;
-            table.chains.table.with_key(entry, &mut self.keys, |shown| {
-                prober.emit(&table.shape, &found, shown, &mut emitter)
-            })?;
+            table.chains.table.with_key(entry, &mut self.keys, |shown| prober.emit(&table.shape, &found, shown, &mut emitter))?;
         }
         Ok(true)
     }

@@ -118,7 +118,9 @@ fn row_groups_and_stripes_are_dealt_to_any_number_of_splits() {
 fn only_the_wanted_columns_are_read_in_the_wanted_order() {
     let wanted = Some(vec!["t".to_owned(), "n".to_owned(), "t".to_owned()]);
     let parquet_format = Format::Parquet { columns: wanted.clone(), known: None };
-    for (format, bytes) in [(parquet_format, parquet(&numbers(2), 10)), (Format::Orc { columns: wanted, known: None }, orc(&numbers(2)))] {
+    for (format, bytes) in
+        [(parquet_format, parquet(&numbers(2), 10)), (Format::Orc { columns: wanted, known: None }, orc(&numbers(2)))]
+    {
         let fixture = Fixture::new([("in", &bytes)]);
         assert_eq!(fixture.text(&files(format, &["in"])), "row 0|0|row 0\nrow 1|1|row 1\n");
     }
