@@ -87,7 +87,7 @@ mod tests {
             cached: false,
         };
         let counts = StepReport { step: "counts".to_owned(), rows_out: 7, cached: true, ..StepReport::default() };
-        let report = Report { seconds: 1.0, steps: vec![words, counts], stages: Vec::new(), kept: vec!["totals".to_owned()] };
+        let report = Report { seconds: 1.0, steps: vec![words, counts], kept: vec!["totals".to_owned()], ..Report::default() };
         let expected = "step             rows in  rows out    bytes  seconds  spilled  set aside\n\
                         words              1,200    65,000  2.0 KiB     0.50      0 B          3\n\
                         counts (cached)        0         7      0 B     0.00      0 B          0\n\

@@ -36,6 +36,20 @@ impl Batch {
     pub fn for_each(&self, scratch: &mut RowScratch, f: impl FnMut(&[Val<'_>]) -> Result<()>) -> Result<()> {
         codec::for_each_row(&self.bytes, scratch, f)
     }
+
+    /// Calls `f` with the first row, if there is one.
+    ///
+    /// # Errors
+    /// As for `for_each`.
+    pub(crate) fn first(&self, scratch: &mut RowScratch, f: impl FnOnce(&[Val<'_>])) -> Result<()> {
+        if self.rows > 0 {
+            let mut row = scratch.take();
+            codec::read_row(&mut &self.bytes[..], &mut row)?;
+            f(&row);
+            scratch.give(row);
+        }
+        Ok(())
+    }
 }
 
 /// A sequence of batches, written once by one thread, then read any number of times, by any thread.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::MscrId;
+use plan::{Decision, MscrId};
 use serde::Serialize;
 
 /// Sees a run's progress. Called from worker threads, at most once per block of rows.
@@ -43,6 +43,8 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// Per stage, in the order in which they ran.
     pub stages: Vec<StageReport>,
+    /// What was decided when sizes were known: which joins switched to a broadcast, how shuffles were shared by tasks, and why.
+    pub decisions: Vec<Decision>,
     /// Persisted collections that went into the cache.
     pub kept: Vec<String>,
 }

@@ -11,8 +11,10 @@ pub(crate) mod job;
 mod keep;
 mod pass;
 pub(crate) mod reduce;
+mod shares;
 pub(crate) mod stage;
 mod steps;
+mod switch;
 mod workers;
 
 use std::path::PathBuf;
@@ -51,6 +53,8 @@ pub struct RunOptions {
     pub memory: usize,
     /// Partitions of steps that do not say `partitions` themselves; `None`: as many as the data asks for.
     pub partitions: Option<u32>,
+    /// What a reduce task has about, where the number of partitions is free: [`plan::schedule::TASK_BYTES`]; less in tests.
+    pub task_bytes: u64,
     /// Seeds `math.random`.
     pub seed: u64,
     /// Where persisted results are read and kept; `None`: they live as long as the run.
@@ -77,7 +81,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let order = schedule::units(plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
     let cache = options.persistence.as_ref().map(|persistence| Arc::clone(&persistence.cache));
     let job = Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?.with_cache(cache);
-    let job = Arc::new(job);
+    let job = Arc::new(job.with_task_bytes(options.task_bytes));
     let mut keeper = Keeper::new(plan, options.persistence.as_ref());
     let last_reads = schedule::last_reads(plan, &order);
     let (mut report, mut operated) = (Report::default(), Vec::new());
@@ -96,6 +100,7 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
         }
     }
     job.prepare()?;
+    report.decisions = job.take_decisions();
     report.steps = steps::reports(&job, &report.stages, &operated);
     Arc::into_inner(job).expect("all tasks are over").commit()?;
     report.kept = keeper.finish();

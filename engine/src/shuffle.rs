@@ -1,5 +1,6 @@
 //! The shuffle of one group: each map task deals rows into buckets, each reduce task takes some buckets, in task order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,10 @@ pub struct Shuffle {
     outputs: Mutex<BTreeMap<MapTask, Vec<Vec<Kept>>>>,
     /// Rows and bytes per bucket, once written.
     sizes: Mutex<Vec<BucketSize>>,
-    /// The widest row of each leg of a join, in value fields.
-    widths: Mutex<Vec<usize>>,
+    /// What came of each leg of a join.
+    legs: Mutex<Vec<Leg>>,
+    /// What has been taken out before any reduce task began.
+    taken: Mutex<BucketSize>,
     store: Store,
 }
 
@@ -45,6 +48,34 @@ pub struct BucketSize {
     pub spilled: u64,
 }
 
+/// What a shuffle has seen of one leg of a join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leg {
+    /// Of encoded rows.
+    pub bytes: u64,
+    /// Value fields of the widest row.
+    pub width: usize,
+    /// Whether some key could be shown in another way by an equal one (4.0 by 4).
+    pub odd: bool,
+}
+
+impl Leg {
+    /// Both together.
+    fn add(&mut self, other: Leg) {
+        self.bytes += other.bytes;
+        self.width = self.width.max(other.width);
+        self.odd |= other.odd;
+    }
+}
+
+impl BucketSize {
+    fn add(&mut self, other: BucketSize) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.spilled += other.spilled;
+    }
+}
+
 /// A batch of a bucket: in memory with its share of the pool, or in its task's file.
 #[derive(Debug)]
 pub enum Kept {
@@ -53,6 +84,17 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// The batch, which stays where it is.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn read(&self) -> Result<Cow<'_, Batch>> {
+        match self {
+            Kept::Memory { batch, .. } => Ok(Cow::Borrowed(batch)),
+            Kept::Disk { at, file } => file.read(*at).map(Cow::Owned),
+        }
+    }
+
     /// The batch; what it held of the pool is given back.
     ///
     /// # Errors
@@ -76,7 +118,8 @@ impl Shuffle {
             buckets,
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
-            widths: Mutex::default(),
+            legs: Mutex::default(),
+            taken: Mutex::default(),
             store: Store::Here { memory: Arc::clone(memory), dir: dir.to_path_buf() },
         }
     }
@@ -88,14 +131,15 @@ impl Shuffle {
             buckets,
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
-            widths: Mutex::default(),
+            legs: Mutex::default(),
+            taken: Mutex::default(),
             store: Store::Away { group, outbox: Arc::clone(outbox) },
         }
     }
 
-    /// The widest rows seen so far, by leg.
-    pub(crate) fn widths(&self) -> Vec<usize> {
-        lock(&self.widths).clone()
+    /// What came of each leg so far.
+    pub(crate) fn legs(&self) -> Vec<Leg> {
+        lock(&self.legs).clone()
     }
 
     /// The number of buckets.
@@ -116,21 +160,58 @@ impl Shuffle {
         lock(&self.outputs).values_mut().flat_map(|task| std::mem::take(&mut task[bucket])).collect()
     }
 
-    /// Notes the width (in value fields) of the widest row of a join's leg that a task saw.
-    pub fn note_widths(&self, seen: &[usize]) {
-        let mut widths = lock(&self.widths);
-        if widths.len() < seen.len() {
-            widths.resize(seen.len(), 0);
+    /// Hands every batch of all buckets to `see`, in the order of the buckets and tasks; they stay.
+    ///
+    /// # Errors
+    /// What `see` returns, and bad spill files.
+    pub fn look(&self, mut see: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
+        let outputs = lock(&self.outputs);
+        for bucket in 0..self.buckets {
+            outputs.values().flat_map(|task| &task[bucket]).try_for_each(|kept| see(kept.read()?.as_ref()))?;
         }
-        for (width, seen) in widths.iter_mut().zip(seen) {
-            *width = (*width).max(*seen);
+        Ok(())
+    }
+
+    /// Hands some of the batches of a bucket to `see`, spread over all of them; they stay.
+    ///
+    /// # Errors
+    /// As for `look`.
+    pub(crate) fn look_at_some(&self, bucket: usize, mut see: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
+        const SOME: usize = 128;
+        let outputs = lock(&self.outputs);
+        let kept: Vec<&Kept> = outputs.values().flat_map(|task| &task[bucket]).collect();
+        let step = kept.len().div_ceil(SOME).max(1);
+        kept.into_iter().step_by(step).try_for_each(|kept| see(kept.read()?.as_ref()))
+    }
+
+    /// Drops all that was written so far. It counts as shuffled, but no bucket has it.
+    pub fn empty(&self) {
+        lock(&self.outputs).clear();
+        let mut taken = lock(&self.taken);
+        lock(&self.sizes).iter_mut().for_each(|size| taken.add(std::mem::take(size)));
+    }
+
+    /// How much was shuffled in all.
+    #[must_use]
+    pub fn total(&self) -> BucketSize {
+        let mut total = *lock(&self.taken);
+        lock(&self.sizes).iter().for_each(|size| total.add(*size));
+        total
+    }
+
+    /// Notes what a task saw of a join's legs, since it last said so.
+    pub fn note_legs(&self, seen: &[Leg]) {
+        let mut legs = lock(&self.legs);
+        if legs.len() < seen.len() {
+            legs.resize(seen.len(), Leg::default());
         }
+        legs.iter_mut().zip(seen).for_each(|(leg, seen)| leg.add(*seen));
     }
 
     /// The widest row of a leg in the whole run, in value fields.
     #[must_use]
     pub fn width(&self, leg: usize) -> usize {
-        lock(&self.widths).get(leg).copied().unwrap_or(0)
+        lock(&self.legs).get(leg).map_or(0, |leg| leg.width)
     }
 }
 
@@ -186,6 +267,20 @@ impl BucketWriter {
         if self.open[bucket].bytes.len() >= self.batch_bytes { self.keep(bucket) } else { Ok(()) }
     }
 
+    /// [`BucketWriter::push`]; the row's encoded bytes.
+    ///
+    /// # Errors
+    /// As for `push`.
+    pub fn push_measured(&mut self, bucket: usize, row: &[Val<'_>]) -> Result<u64> {
+        let before = self.open[bucket].bytes.len();
+        self.open[bucket].push(row);
+        let after = self.open[bucket].bytes.len();
+        if after >= self.batch_bytes {
+            self.keep(bucket)?;
+        }
+        Ok((after - before) as u64)
+    }
+
     fn keep(&mut self, bucket: usize) -> Result<()> {
         let mut batch = std::mem::take(&mut self.open[bucket]);
         let size = &mut self.sizes[bucket];
@@ -225,9 +320,7 @@ impl BucketWriter {
             }
         }
         for (total, size) in lock(&self.shuffle.sizes).iter_mut().zip(&self.sizes) {
-            total.rows += size.rows;
-            total.bytes += size.bytes;
-            total.spilled += size.spilled;
+            total.add(*size);
         }
         // One task may feed a shuffle on several ways: a join of a step with itself, a union of related branches.
         let mut outputs = lock(&self.shuffle.outputs);

@@ -140,8 +140,10 @@ fn read_files(pieces: &[Piece], format: &Format, reading: &mut Reading<'_, '_>) 
             Format::Text => lines::read(piece, reading)?,
             Format::Csv(options) | Format::Tsv(options) => delimited::read(piece, options, reading)?,
             Format::Json { columns } => json::read(piece, columns.as_deref(), reading)?,
-            Format::Parquet { columns } => columnar::read_parquet(piece, columns.as_deref(), reading)?,
-            Format::Orc { columns } => columnar::read_orc(piece, columns.as_deref(), reading)?,
+            Format::Parquet { columns, known } => {
+                columnar::read_parquet(piece, (columns.as_deref(), known.is_some()), reading)?;
+            }
+            Format::Orc { columns, known } => columnar::read_orc(piece, (columns.as_deref(), known.is_some()), reading)?,
             Format::Whole => whole::read(&piece.file, reading)?,
         }
         reading.ctx.run.count_bytes(reading.step, piece.bytes());

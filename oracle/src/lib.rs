@@ -7,6 +7,7 @@ pub mod compare;
 pub mod generate;
 pub mod interpret;
 pub mod random;
+pub mod seeds;
 pub mod text;
 pub mod value;
 
@@ -14,4 +15,5 @@ pub use compare::{Actual, Expected, matches};
 pub use generate::{GeneratedFlow, generate};
 pub use interpret::interpret;
 pub use random::Random;
+pub use seeds::Seeds;
 pub use value::{Row, Value};

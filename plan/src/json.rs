@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     CollectionId, InputChannel, Mscr, MscrId, NodeId, OperateStage, OutputChannel, Plan,
     mscr::{After, Pass},
+    schedule::{self, Switch},
 };
 
 /// The plan as one JSON object.
@@ -19,9 +20,17 @@ pub fn render(plan: &Plan) -> Value {
         "mscrs": plan.mscrs.iter().filter(|mscr| !mscr.is_load()).map(|mscr| stage(plan, mscr)).collect::<Vec<_>>(),
         "loads": plan.mscrs.iter().filter(|mscr| mscr.is_load()).map(|mscr| load(plan, mscr)).collect::<Vec<_>>(),
         "operates": plan.operates.iter().map(|operate| operate_stage(plan, operate)).collect::<Vec<_>>(),
+        "switches": plan.switches.iter().map(|switch| may_switch(plan, switch)).collect::<Vec<_>>(),
         "decisions": plan.decisions,
         "functions": plan.functions,
     })
+}
+
+/// A shuffled join that becomes a broadcast if all but the side that waits have at most so many bytes each.
+fn may_switch(plan: &Plan, switch: &Switch) -> Value {
+    let step = &plan.graph.node(switch.group).step;
+    let waits = schedule::leg_names(plan, switch.group).into_iter().nth(switch.big as usize);
+    json!({"step": step, "stage": switch.stage.to_string(), "waits": waits, "limitBytes": switch.limit})
 }
 
 fn stage(plan: &Plan, mscr: &Mscr) -> Value {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::Switch;
 use crate::{CollectionId, Decision, Graph, MscrId, NodeId, Recipe};
 
 /// A flow, planned: the graph after the passes, and the stages that run it.
@@ -22,10 +23,23 @@ pub struct Plan {
     /// What later runs may reuse: persisted collections that are stored in the cache as soon as they are whole, if there is one.
     #[serde(default)]
     pub keep: BTreeMap<CollectionId, Recipe>,
+    /// Shuffled joins that may switch to a broadcast when their sides are measured.
+    #[serde(default)]
+    pub switches: Vec<Switch>,
     pub operations: Operations,
     pub decisions: Vec<Decision>,
     /// How each function runs, in the order of the flow.
     pub functions: Vec<FunctionTier>,
+}
+
+impl Plan {
+    /// For a run that shuffles every join as planned: `pass`, which said that some may switch, now says why they do not.
+    pub fn keep_shuffles(&mut self, pass: &str, why: &str) {
+        self.switches.clear();
+        for decision in self.decisions.iter_mut().filter(|decision| decision.pass == pass && decision.did) {
+            (decision.did, decision.reason) = (false, why.to_owned());
+        }
+    }
 }
 
 /// How the function of a step runs, and why not faster.

@@ -194,11 +194,17 @@ pub enum Format {
     Json {
         columns: Option<Vec<String>>,
     },
+    /// `columns`: those that are read, by name; `None`: all. `known`: all that each file must have, where the flow reads them all
+    /// (as far as anybody uses them) and they were looked at.
     Parquet {
         columns: Option<Vec<String>>,
+        #[serde(default)]
+        known: Option<Vec<String>>,
     },
     Orc {
         columns: Option<Vec<String>>,
+        #[serde(default)]
+        known: Option<Vec<String>>,
     },
     /// One row (path, content) per file, and per member of a zip.
     Whole,

@@ -113,6 +113,9 @@ fn stage(plan: &Plan, mscr: &Mscr) -> String {
                 if !reduce.is_empty() {
                     let _ = write!(line, " -> {}", steps(plan, reduce).join(" + "));
                 }
+                if plan.switches.iter().any(|switch| switch.group == *group) {
+                    line.push_str("; may switch to broadcast at run time");
+                }
                 let _ = writeln!(text, "{line}{}", beside(&side_inputs(plan, reduce)));
             }
             OutputChannel::Pass { what } => {

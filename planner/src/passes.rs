@@ -45,10 +45,11 @@ pub enum PassName {
     MscrFusion,
     MapOnlyMerging,
     LocalChoice,
+    SwitchJoins,
 }
 
 /// All passes, in the order in which they run.
-pub const PASSES: [PassName; 17] = [
+pub const PASSES: [PassName; 18] = [
     PassName::MergeFlattens,
     PassName::DeadCode,
     PassName::CommonSubexpressions,
@@ -66,6 +67,7 @@ pub const PASSES: [PassName; 17] = [
     PassName::MscrFusion,
     PassName::MapOnlyMerging,
     PassName::LocalChoice,
+    PassName::SwitchJoins,
 ];
 
 /// A name that no pass has.
@@ -101,6 +103,7 @@ impl PassName {
             Self::MscrFusion => "mscr-fusion",
             Self::MapOnlyMerging => "map-only-merging",
             Self::LocalChoice => "local-choice",
+            Self::SwitchJoins => "switch-joins",
         }
     }
 }
@@ -207,7 +210,7 @@ pub fn run(pass: PassName, draft: Draft, context: &Context<'_>) -> (Draft, Vec<D
         PassName::FusionBlocks => fusion_blocks::run(&mut draft, &mut log),
         PassName::ProducerConsumerFusion => fusion::producers_and_consumers(&mut draft, &mut log),
         PassName::SiblingFusion => fusion::siblings(&mut draft, &mut log),
-        PassName::MscrFusion | PassName::MapOnlyMerging | PassName::LocalChoice => {}
+        PassName::MscrFusion | PassName::MapOnlyMerging | PassName::LocalChoice | PassName::SwitchJoins => {}
     }
     (draft, log.into_decisions())
 }

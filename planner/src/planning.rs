@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{Decision, Graph, Operations, OutputChannel, Plan};
+use plan::{Decision, Graph, Operations, OutputChannel, Plan, schedule};
 
 use crate::{
     Draft,
@@ -31,7 +31,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { without: BTreeSet::new(), broadcast_limit: 32 * MEBIBYTE, local_limit: 64 * MEBIBYTE, cache: BTreeMap::new() }
+        Self {
+            without: BTreeSet::new(),
+            broadcast_limit: schedule::BROADCAST_BYTES,
+            local_limit: 64 * MEBIBYTE,
+            cache: BTreeMap::new(),
+        }
     }
 }
 
@@ -148,11 +153,16 @@ fn plan_with(
     let Stages { mscrs, operates, materialized, decisions: told } = stages;
     operations.fused = draft.operations();
     decisions.extend(told);
-    let (keep, functions) = (cache::kept(&draft.graph, &options.cache), Vec::new());
-    let mut plan = Plan { graph: draft.graph, prelude, mscrs, operates, materialized, keep, operations, decisions, functions };
+    let (keep, functions, switches) = (cache::kept(&draft.graph, &options.cache), Vec::new(), Vec::new());
+    let graph = draft.graph;
+    let mut plan = Plan { graph, prelude, mscrs, operates, materialized, keep, switches, operations, decisions, functions };
     plan.functions = tiers::of(&plan);
     let told = if options.runs(PassName::LocalChoice) { local_choice(&plan, options.local_limit) } else { Vec::new() };
     plan.decisions.extend(told);
+    if options.runs(PassName::SwitchJoins) {
+        let told = switch_joins(&mut plan, options.broadcast_limit);
+        plan.decisions.extend(told);
+    }
     checks.done(&mut plan, options)?;
     Ok(plan)
 }
@@ -224,4 +234,39 @@ fn local_choice(plan: &Plan, limit: u64) -> Vec<Decision> {
         }
     }
     log.into_decisions()
+}
+
+/// Which shuffled joins wait for the sizes of their sides.
+fn switch_joins(plan: &mut Plan, limit: u64) -> Vec<Decision> {
+    let mut log = Log::new(PassName::SwitchJoins.as_str());
+    for (group, switch) in schedule::switches(plan, limit) {
+        let step = plan.graph.node(group).step.clone();
+        match switch {
+            Ok(switch) => {
+                let mut names = schedule::leg_names(plan, group);
+                let big = names.remove(switch.big as usize);
+                let limit = estimate::shown(limit);
+                log.did(
+                    &step,
+                    format!(
+                        "may switch to broadcast at run time: `{big}` waits until {} measured; with {limit} or less each they are \
+                         held whole by every task, and `{big}` is not shuffled",
+                        listed(&names)
+                    ),
+                );
+                plan.switches.push(switch);
+            }
+            Err(why) => log.declined(&step, format!("shuffled, whatever its sides are measured to have: {why}")),
+        }
+    }
+    log.into_decisions()
+}
+
+/// Names in a sentence, with their verb.
+fn listed(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last} are", others.join(", ")),
+        _ => format!("{} is", quoted.join("")),
+    }
 }

@@ -104,6 +104,7 @@ impl Run {
             threads: self.threads.map_or_else(machine::default_threads, usize::from),
             memory: self.memory.unwrap_or_else(machine::default_memory),
             partitions: self.partitions,
+            task_bytes: plan::schedule::TASK_BYTES,
             seed: self.planning.seed,
             persistence: cached.map(|cached| cached.persistence),
             stop: Arc::clone(&watch.stop),

@@ -1,6 +1,7 @@
 //! Integration tests of the product: the real binary on real files, as a user runs it.
 
 mod acceptance;
+mod adaptive;
 mod cache;
 mod cleanup;
 mod command_line;
@@ -10,6 +11,7 @@ mod functions;
 mod memory;
 mod mistakes;
 mod operators;
+mod random_cache;
 mod random_flows;
 mod sinks;
 mod sources;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::flow::Flow;
+use crate::flow::{Flow, finish};
 
 /// A read and standard output, with files.
 fn read(source: &str, files: &[(&str, &str)]) -> Flow {
@@ -185,6 +185,13 @@ fn parquet_keeps_names_and_types() {
         "write: {stdout: {}}",
     ]);
     projected.prints(&["2.5\t1", "0.5\t-7"]);
+    // Nobody needs more than two columns: which, the plan says.
+    let named = format!("read: {{parquet: {{paths: [\"{}\"]}}}}\nfields: [a, b, c, d, e]", folder.display());
+    let pruned = Flow::of(&[&named, "select: {columns: [c, a]}", "write: {stdout: {}}"]);
+    pruned.prints(&["2.5\t1", "0.5\t-7"]);
+    let plan = finish(pruned.command("plan", &[]));
+    let text = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(text.contains("+ s1: reads 2 of 5 columns"), "{text}");
     let damaged = read("parquet: {paths: [a.parquet]}", &[("a.parquet", "no parquet at all")]);
     assert_ne!(damaged.run(&[]).code, 0);
 }

@@ -199,5 +199,6 @@ impl Prober {
     }
 }
 
+pub(crate) mod tagged;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use super::job::Job;
 use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
 
 /// What a chain may reach: the nodes of one side of a stage, and the shuffles that it feeds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
     pub(crate) nodes: BTreeSet<NodeId>,
     /// By group node.

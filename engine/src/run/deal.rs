@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use plan::{Group, Key, Node, NodeId, Op};
+use plan::{Group, Key, Node, NodeId, Op, Plan};
 
 use crate::key;
 use crate::op::combine::MapCombine;
@@ -13,10 +13,11 @@ use crate::op::limit::Limit;
 use crate::op::sort::Sorter;
 use crate::op::sorted_run::SortedRun;
 use crate::outbox::Outbox;
-use crate::shuffle::{BucketWriter, MapTask, Shuffle, lock};
+use crate::shuffle::{BucketWriter, Leg, MapTask, Shuffle, lock};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::chain::Chain;
+use super::switch::{self, Switched};
 use super::{away, fold};
 
 /// Where the map tasks of a stage put the rows of one group.
@@ -28,6 +29,14 @@ pub(crate) struct Target {
     pub(crate) shuffle: Arc<Shuffle>,
     /// Of a sort or sorted merge instead of buckets.
     pub(crate) runs: Mutex<BTreeMap<MapTask, Vec<SortedRun>>>,
+    /// Of a join whose small sides turned out small: what the rows of the other one do instead of being shuffled.
+    pub(crate) switched: OnceLock<Switched>,
+}
+
+impl Target {
+    pub(crate) fn new(group: NodeId, combine: Vec<NodeId>, shuffle: Arc<Shuffle>) -> Target {
+        Target { group, combine, shuffle, runs: Mutex::default(), switched: OnceLock::new() }
+    }
 }
 
 /// The sink of one map task for a group.
@@ -50,7 +59,13 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
             Box::new(Combine { table: Some(table), writer })
         }
         Group::Hash { key } => by_key(chain, node, key, writer),
-        Group::ByLeg { legs } => by_leg(chain, node, *legs, writer)?,
+        Group::ByLeg { legs } => {
+            let shuffled = by_leg(chain, node, *legs, writer)?;
+            match target.switched.get() {
+                Some(switched) => switch::probe(chain, switched, shuffled)?,
+                None => shuffled,
+            }
+        }
         Group::Sort { by } | Group::Merge { by } => {
             let sorter = Sorter::new(by, chain.job.run.allowance(&node.step));
             let outbox = chain.job.away.as_ref().map(|away| Arc::clone(&away.outbox));
@@ -150,15 +165,20 @@ impl RowSink for Tag {
 /// Tagged rows, by the hash of their key fields.
 struct ByLeg {
     keys: usize,
-    widths: Vec<usize>,
+    /// Since the shuffle was told last.
+    seen: Vec<Leg>,
+    untold: u32,
     encoded: Vec<u8>,
     writer: BucketWriter,
     shuffle: Arc<Shuffle>,
 }
 
+/// After so many rows a shuffle is told what was seen.
+const TELL: u32 = 4096;
+
 /// How many key fields the tagged rows of a join have.
-pub(crate) fn key_fields(chain: &Chain<'_>, group: &Node) -> Result<usize> {
-    let graph = &chain.job.plan.graph;
+pub(crate) fn key_fields(plan: &Plan, group: &Node) -> Result<usize> {
+    let graph = &plan.graph;
     let mut open = group.inputs.clone();
     while let Some(collection) = open.pop() {
         let producer = graph.node(graph.collection(collection).producer);
@@ -174,12 +194,21 @@ pub(crate) fn key_fields(chain: &Chain<'_>, group: &Node) -> Result<usize> {
 fn by_leg(chain: &Chain<'_>, node: &Node, legs: u32, writer: BucketWriter) -> Result<Box<dyn RowSink>> {
     let target = &chain.reach.groups[&node.id];
     Ok(Box::new(ByLeg {
-        keys: key_fields(chain, node)?,
-        widths: vec![0; legs as usize],
+        keys: key_fields(&chain.job.plan, node)?,
+        seen: vec![Leg::default(); legs as usize],
+        untold: 0,
         encoded: Vec::new(),
         writer,
         shuffle: Arc::clone(&target.shuffle),
     }))
+}
+
+impl ByLeg {
+    fn tell(&mut self) {
+        self.shuffle.note_legs(&self.seen);
+        self.seen.fill(Leg::default());
+        self.untold = 0;
+    }
 }
 
 impl RowSink for ByLeg {
@@ -187,19 +216,23 @@ impl RowSink for ByLeg {
         let Some((Val::Int(leg), keyed)) = row.split_first() else {
             return Err(Error::Corrupt("a row of a join has no tag"));
         };
-        let width = keyed.len() - self.keys;
-        let widest = &mut self.widths[*leg as usize];
-        *widest = width.max(*widest);
+        let seen = &mut self.seen[*leg as usize];
+        seen.width = seen.width.max(keyed.len() - self.keys);
         self.encoded.clear();
         for value in &keyed[..self.keys] {
-            key::encode(*value, &mut self.encoded);
+            seen.odd |= !key::encode(*value, &mut self.encoded);
         }
         let bucket = self.writer.bucket(key::hash(&self.encoded));
-        self.writer.push(bucket, row)
+        seen.bytes += self.writer.push_measured(bucket, row)?;
+        self.untold += 1;
+        if self.untold >= TELL {
+            self.tell();
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.shuffle.note_widths(&self.widths);
+        self.tell();
         self.writer.finish()
     }
 }

@@ -107,7 +107,7 @@ fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<
     let Some(untag) = untag else {
         return Err(Error::Plan(format!("step {:?} is separated from its shuffle", node.step)));
     };
-    let keys = key_fields(chain, node)?;
+    let keys = key_fields(&chain.job.plan, node)?;
     let shuffle = &target.shuffle;
     let allowance = chain.job.run.allowance(&node.step);
     let out = chain.collection(untag.outputs[0])?;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use plan::schedule::{Forward, kept};
+use plan::schedule::{Forward, TASK_BYTES, kept};
 use plan::task::Held;
-use plan::{CollectionId, Do, NodeId, Op, Plan};
+use plan::{CollectionId, Decision, Do, NodeId, Op, Plan};
 
 use crate::cache::Cache;
 use crate::function::Side;
@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) away: Option<Away>,
     /// `--partitions`.
     pub(crate) partitions: Option<u32>,
+    /// What a reduce task has about, where the number of partitions is free.
+    pub(crate) task_bytes: u64,
     /// Results of earlier runs.
     pub(crate) cache: Option<Arc<Cache>>,
     /// Collections that go from one stage straight into another.
@@ -46,6 +48,7 @@ pub(crate) struct Job {
     rows: BTreeMap<CollectionId, Arc<AtomicU64>>,
     sides: Mutex<BTreeMap<CollectionId, Arc<BatchLog>>>,
     probes: Mutex<BTreeMap<NodeId, Arc<ProbeTable>>>,
+    decisions: Mutex<Vec<Decision>>,
 }
 
 impl Job {
@@ -89,6 +92,7 @@ impl Job {
             run,
             away: None,
             partitions,
+            task_bytes: TASK_BYTES,
             cache: None,
             forwards,
             targets: Mutex::default(),
@@ -97,12 +101,18 @@ impl Job {
             writers: AtomicU64::new(0),
             sides: Mutex::default(),
             probes: Mutex::default(),
+            decisions: Mutex::default(),
         }
     }
 
     /// With results of earlier runs, if there are any.
     pub(crate) fn with_cache(self, cache: Option<Arc<Cache>>) -> Job {
         Job { cache, ..self }
+    }
+
+    /// With reduce tasks of about this size, where the number of partitions is free.
+    pub(crate) fn with_task_bytes(self, task_bytes: u64) -> Job {
+        Job { task_bytes, ..self }
     }
 
     /// Whether a collection's rows must be kept for later stages.
@@ -217,6 +227,17 @@ impl Job {
         let sides: Vec<&BatchLog> = sides.iter().map(Arc::as_ref).collect();
         let tables = ProbeTable::build(spec, &sides, &self.run.allowance(&node.step))?;
         Ok(Arc::clone(probes.entry(node.id).or_insert(Arc::new(tables))))
+    }
+
+    /// Notes what was decided about a group's shuffle, by sizes that are known now.
+    pub(crate) fn decided(&self, pass: &str, group: NodeId, did: bool, reason: String) {
+        let step = self.plan.graph.node(group).step.clone();
+        lock(&self.decisions).push(Decision { pass: pass.to_owned(), step, did, reason });
+    }
+
+    /// All decisions, in their order.
+    pub(crate) fn take_decisions(&self) -> Vec<Decision> {
+        std::mem::take(&mut lock(&self.decisions))
     }
 
     /// The sink of a write node, and the number of the next task that writes to it.

@@ -1,11 +1,12 @@
 //! The reduce side of a stage: takes buckets or ranges of runs, brings each group together, pushes it on.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use plan::schedule::{coalesce, free_tasks, is_sort};
+use plan::schedule::{free_tasks, is_sort};
 use plan::task::Held;
 use plan::{Group, Mscr, NodeId, Order, OutputChannel};
 
@@ -20,6 +21,7 @@ use super::deal::Target;
 use super::heads::head;
 use super::input::push_frames;
 use super::job::Job;
+use super::shares::{Part, PartOf, Shared, shares, take};
 use super::stage::{exact_partitions, reduce_key};
 use super::workers::run_tasks;
 
@@ -28,11 +30,15 @@ struct Work {
     group: NodeId,
     /// Its place among the tasks of its group: (partition, count).
     place: (usize, usize),
+    /// About how much it reads.
+    bytes: u64,
     from: From,
 }
 
 pub(crate) enum From {
     Buckets(Arc<Shuffle>, Range<usize>),
+    /// Some rows of a bucket.
+    Part(Shared, Part),
     /// The rows of the runs from the first place on (inclusive) to the second (exclusive).
     Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
     /// Pieces of buckets that other processes hold.
@@ -55,8 +61,11 @@ pub(crate) fn run_reduce(
     }
     let reaches: BTreeMap<NodeId, Reach> = stage.outputs.iter().filter_map(reach).collect();
     observer.phase_started(stage.id, Phase::Reduce, work.len());
-    run_tasks(job.run.threads, work.len(), &job.run.stop, |at| {
-        let work = &work[at];
+    // The largest first, so that none is left for the end; as they are numbered where they are alike.
+    let mut order: Vec<usize> = (0..work.len()).collect();
+    order.sort_by_key(|at| Reverse(work[*at].bytes));
+    run_tasks(job.run.threads, work.len(), &job.run.stop, |next| {
+        let work = &work[order[next]];
         reduce_task(job, (&reaches[&work.group], onward), &targets[&work.group], work)?;
         observer.task_finished(stage.id, Phase::Reduce);
         Ok(())
@@ -74,24 +83,21 @@ fn reach(output: &OutputChannel) -> Option<(NodeId, Reach)> {
 }
 
 fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
-    let exact = exact_partitions(job, target.group);
-    let from: Vec<From> = if is_sort(&job.plan, target.group) {
+    let from: Vec<(u64, From)> = if is_sort(&job.plan, target.group) {
+        let exact = exact_partitions(job, target.group);
         let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
         let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
         let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
-        ranges(runs, parts, exact.is_some())
+        // In order: a sink's first file is done first.
+        ranges(runs, parts, exact.is_some()).into_iter().map(|range| (0, range)).collect()
     } else {
-        let sizes = target.shuffle.sizes();
-        let ranges = if exact.is_some() {
-            (0..sizes.len()).map(|at| at..at + 1).collect()
-        } else {
-            coalesce(sizes.iter().map(|size| size.bytes))
-        };
-        ranges.into_iter().map(|range| From::Buckets(Arc::clone(&target.shuffle), range)).collect()
+        shares(job, target)?
     };
-    let count = from.len();
+    // Where map tasks of a join did what is else done here, they have the first numbers.
+    let before = target.switched.get().map_or(0, |switched| switched.maps);
+    let count = before + from.len();
     let work = from.into_iter().enumerate();
-    Ok(work.map(|(at, from)| Work { group: target.group, place: (at, count), from }).collect())
+    Ok(work.map(|(at, (bytes, from))| Work { group: target.group, place: (before + at, count), bytes, from }).collect())
 }
 
 /// Ranges of about the same size of sorted runs, `parts` of them if that is exact.
@@ -120,6 +126,13 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
                 push_bucket(&ctx, shuffle, bucket, &mut scratch, out.as_mut())?;
             }
         }
+        From::Part(shared, part) => {
+            let (mut scratch, mut ours) = (RowScratch::default(), PartOf::new(part));
+            for kept in take(shared).iter().flat_map(|kept| kept.iter()) {
+                ctx.check_running()?;
+                kept.read()?.for_each(&mut scratch, |row| ours.push(row, out.as_mut()))?;
+            }
+        }
         From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
         From::Held(pieces) => drop(push_frames(&ctx, job.fetch(pieces)?, out.as_mut())?),
         From::Nothing => {}
@@ -137,7 +150,7 @@ pub(crate) fn run_single(
     from: From,
 ) -> Result<()> {
     let reach = reach(output).map(|(_, reach)| reach).unwrap_or_default();
-    reduce_task(job, (&reach, onward), target, &Work { group: target.group, place, from })
+    reduce_task(job, (&reach, onward), target, &Work { group: target.group, place, bytes: 0, from })
 }
 
 /// The sorted runs that other processes hold, each taken over whole: what does not fit into memory goes to disk.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use plan::schedule::{self, stage_nodes};
 use plan::{Mscr, NodeId, OutputChannel};
 
 use crate::report::{Observer, Phase, Sizes, StageReport};
-use crate::shuffle::{MapTask, Shuffle, lock};
+use crate::shuffle::{Leg, MapTask, Shuffle, lock};
 use crate::{Result, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};
@@ -18,6 +18,7 @@ use super::input::{Input, inputs};
 use super::job::Job;
 use super::pass::Nobody;
 use super::reduce;
+use super::switch::Gate;
 use super::workers::run_tasks;
 
 /// Runs a stage to its end.
@@ -25,7 +26,7 @@ pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer:
     let begun = Instant::now();
     let targets = targets(job, stage);
     let inputs = inputs(job, stage)?;
-    map(job, stage, &targets, &inputs, observer)?;
+    map(job, stage, &targets, (&inputs, onward), observer)?;
     let mut report = report(job, stage, &targets, &inputs);
     report.map_tasks = inputs.len() as u64;
     drop(inputs);
@@ -42,8 +43,7 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
     let mut targets = BTreeMap::new();
     for output in &stage.outputs {
         if let OutputChannel::Group { group, combine, .. } = output {
-            let shuffle = || Arc::new(shuffle(job, *group));
-            let target = || Target { group: *group, combine: combine.clone(), shuffle: shuffle(), runs: Mutex::default() };
+            let target = || Target::new(*group, combine.clone(), Arc::new(shuffle(job, *group)));
             targets.insert(*group, job.target(*group, target));
         }
     }
@@ -61,15 +61,16 @@ fn shuffle(job: &Job, group: NodeId) -> Shuffle {
 pub(crate) fn read_target(job: &Job, output: &OutputChannel, widths: &[u32]) -> Option<Target> {
     let OutputChannel::Group { group, combine, .. } = output else { return None };
     let shuffle = Arc::new(Shuffle::new(0, &job.run.memory, &job.run.scratch));
-    shuffle.note_widths(&widths.iter().map(|width| *width as usize).collect::<Vec<_>>());
-    Some(Target { group: *group, combine: combine.clone(), shuffle, runs: Mutex::default() })
+    let leg = |width: &u32| Leg { width: *width as usize, ..Leg::default() };
+    shuffle.note_legs(&widths.iter().map(leg).collect::<Vec<_>>());
+    Some(Target::new(*group, combine.clone(), shuffle))
 }
 
 /// The widest rows of the joins that were fed, by leg.
 pub(crate) fn widths(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId, Vec<u32>> {
-    let seen = targets.iter().map(|(group, target)| (*group, target.shuffle.widths()));
-    let seen = seen.filter(|(_, widths)| !widths.is_empty());
-    seen.map(|(group, widths)| (group, widths.into_iter().map(|width| width as u32).collect())).collect()
+    let seen = targets.iter().map(|(group, target)| (*group, target.shuffle.legs()));
+    let seen = seen.filter(|(_, legs)| !legs.is_empty());
+    seen.map(|(group, legs)| (group, legs.into_iter().map(|leg| leg.width as u32).collect())).collect()
 }
 
 /// How many partitions a group must have; `None`: as its data asks for.
@@ -85,13 +86,22 @@ fn map(
     job: &Arc<Job>,
     stage: &Mscr,
     targets: &BTreeMap<NodeId, Arc<Target>>,
-    inputs: &[Input],
+    (inputs, onward): (&[Input], &Onward),
     observer: &dyn Observer,
 ) -> Result<()> {
     let reaches: Vec<Reach> = (0..stage.inputs.len()).map(|channel| reach(stage, channel, targets)).collect();
     observer.phase_started(stage.id, Phase::Map, inputs.len());
-    run_tasks(job.run.threads, inputs.len(), &job.run.stop, |at| {
+    let mut gate = Gate::new(job, stage, onward, |group| Arc::clone(&targets[&group]));
+    let order = gate.order(&inputs.iter().map(|input| input.task.channel).collect::<Vec<_>>());
+    run_tasks(job.run.threads, inputs.len(), &job.run.stop, |next| {
+        let at = order[next];
         let input = &inputs[at];
+        let _others_wait = if gate.is_late(input.task.channel) {
+            gate.wait()?;
+            None
+        } else {
+            Some(gate.early())
+        };
         map_task(job, &reaches[input.task.channel], input, (at, inputs.len()))?;
         observer.task_finished(stage.id, Phase::Map);
         Ok(())
@@ -138,11 +148,10 @@ fn report(job: &Job, stage: &Mscr, targets: &BTreeMap<NodeId, Arc<Target>>, inpu
         }
     }
     for target in targets.values() {
-        for size in target.shuffle.sizes() {
-            report.shuffled_rows += size.rows;
-            report.shuffled_bytes += size.bytes;
-            job.note_shuffled(target.group, size);
-        }
+        let size = target.shuffle.total();
+        report.shuffled_rows += size.rows;
+        report.shuffled_bytes += size.bytes;
+        job.note_shuffled(target.group, size);
         for run in lock(&target.runs).values().flatten() {
             report.shuffled_rows += run.rows() as u64;
             report.shuffled_bytes += run.bytes() as u64;

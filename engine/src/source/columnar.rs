@@ -62,14 +62,9 @@ fn places(file: &Arc<SourceFile>, names: &[Vec<u8>], wanted: Option<&[String]>) 
     wanted.iter().map(place).collect()
 }
 
-/// Fails if all columns are read and they are not those of the source's first file.
-fn check_columns(
-    file: &SourceFile,
-    names: &[Vec<u8>],
-    wanted: Option<&[String]>,
-    reading: &Reading<'_, '_>,
-) -> Result<(), SourceError> {
-    match reading.lead.filter(|_| wanted.is_none()) {
+/// Fails if all files must be alike and a file's columns are not those of the source's first file.
+fn check_columns(file: &SourceFile, names: &[Vec<u8>], alike: bool, reading: &Reading<'_, '_>) -> Result<(), SourceError> {
+    match reading.lead.filter(|_| alike) {
         Some(lead) => lead.check(file, names),
         None => Ok(()),
     }

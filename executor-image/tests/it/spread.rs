@@ -13,40 +13,17 @@ use engine::{Batch, Error, Stores};
 use operator::master::api::{Entry, RunPhase, RunSpec};
 use operator::master::machine::Machine;
 use operator::master::machine::event::{AgentBeat, Command, Event, Found, SlotHello, SlotId};
-use oracle::{Actual, GeneratedFlow, Random};
+use oracle::{Actual, GeneratedFlow, Random, Seeds};
 use plan::task::{Attempt, Done, Held};
 use proto::master::ToSlot;
 use proto::{RunId, Term};
 
-const FLOWS: u64 = 150;
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
-}
+/// Tasks run on the thread of their check, one after the other.
+const SEEDS: Seeds = Seeds { name: "SPREAD", flows: 150, workers: 1, stack: engine::run::STACK };
 
 #[test]
 fn random_flows_spread_over_slots_and_agents_give_what_the_naive_interpreter_gives() {
-    let (from, to) = match from_environment("GLEAMFLOW_SPREAD_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => (0, from_environment("GLEAMFLOW_SPREAD_FLOWS").unwrap_or(FLOWS)),
-    };
-    let mut failures = Vec::new();
-    for seed in from..to {
-        let run = move || {
-            let flow = oracle::generate(seed);
-            check(&flow).map_err(|message| format!("seed {seed}: {message}\n{}", flow.yaml))
-        };
-        // Tasks run on this thread, one after the other.
-        let thread = std::thread::Builder::new().stack_size(engine::run::STACK).spawn(run).unwrap();
-        if let Err(message) = thread.join().unwrap_or_else(|_| Err(format!("seed {seed} panicked"))) {
-            eprintln!("{message}");
-            failures.push(seed);
-        }
-        if failures.len() >= 5 {
-            break;
-        }
-    }
-    assert!(failures.is_empty(), "spread flows fail, seeds {failures:?}");
+    SEEDS.check(check);
 }
 
 fn check(flow: &GeneratedFlow) -> Result<(), String> {

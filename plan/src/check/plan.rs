@@ -9,6 +9,7 @@ use super::{
 use crate::{
     CollectionId, Group, InputChannel, Mscr, NodeId, Op, OutputChannel, Plan,
     mscr::{After, Pass},
+    schedule,
 };
 
 /// All faults of a plan; empty where it is sound.
@@ -35,10 +36,21 @@ pub fn check_plan(plan: &Plan) -> Vec<String> {
     loaders(plan, &places, &mut faults);
     waits(plan, &places, &mut faults);
     order(plan, &mut faults);
+    switches(plan, &mut faults);
     if plan.operations.fused > plan.operations.sunk {
         faults.push(format!("fusion made {} operations of {}", plan.operations.fused, plan.operations.sunk));
     }
     faults
+}
+
+/// What may switch is a join whose sides are made apart from each other.
+fn switches(plan: &Plan, faults: &mut Vec<String>) {
+    for switch in &plan.switches {
+        let sound = schedule::switches(plan, switch.limit);
+        if !sound.iter().any(|(_, found)| found.as_ref() == Ok(switch)) {
+            faults.push(format!("the join of group {} cannot switch as planned", switch.group));
+        }
+    }
 }
 
 /// Each ParallelDo, combine and group is in one channel; each operate is a stage of its own; nothing else is anywhere.

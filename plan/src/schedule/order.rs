@@ -47,15 +47,21 @@ pub fn last_reads(plan: &Plan, order: &[Unit<'_>]) -> BTreeMap<CollectionId, usi
     last
 }
 
-/// What a unit reads from outside, once per edge: a flatten counts as its inputs, a source with `pathsFrom` as its paths.
+/// What a unit reads from outside, once per edge, but what is read on several ways twice: a flatten counts as its inputs, a source
+/// with `pathsFrom` as its paths. Unions of unions with themselves have more ways than can be counted.
 #[must_use]
 pub fn unit_reads(plan: &Plan, unit: &Unit<'_>) -> Vec<CollectionId> {
-    let (mut open, mut reads) = (Vec::new(), Vec::new());
+    let (mut open, mut reads, mut times) = (Vec::new(), Vec::new(), BTreeMap::new());
     match unit {
         Unit::Operate(node) => open.extend(side_inputs(plan, *node)),
         Unit::Stage(stage) => open.extend(stage_reads(plan, stage)),
     }
     while let Some(collection) = open.pop() {
+        let times: &mut u32 = times.entry(collection).or_default();
+        *times += 1;
+        if *times > 2 {
+            continue;
+        }
         let producer = plan.graph.producer(collection);
         if matches!(producer.op, Op::Flatten { .. } | Op::Read(_)) {
             open.extend(&producer.inputs);

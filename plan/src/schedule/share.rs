@@ -43,14 +43,14 @@ pub fn free_tasks(bytes: u64, workers: usize) -> usize {
     usize::try_from(bytes / TASK_BYTES).unwrap_or(usize::MAX).clamp(1, workers.max(1) * 4)
 }
 
-/// Neighbouring buckets of these sizes put together until a task has enough to do; at least one task, even of nothing.
+/// Neighbouring buckets of these sizes put together until a task has `task_bytes` to do; at least one task, even of nothing.
 #[must_use]
-pub fn coalesce(sizes: impl IntoIterator<Item = u64>) -> Vec<Range<usize>> {
+pub fn coalesce(sizes: impl IntoIterator<Item = u64>, task_bytes: u64) -> Vec<Range<usize>> {
     let (mut ranges, mut begin, mut bytes, mut end) = (Vec::new(), 0, 0, 0);
     for size in sizes {
         bytes += size;
         end += 1;
-        if bytes >= TASK_BYTES {
+        if bytes >= task_bytes {
             ranges.push(begin..end);
             (begin, bytes) = (end, 0);
         }
@@ -59,6 +59,40 @@ pub fn coalesce(sizes: impl IntoIterator<Item = u64>) -> Vec<Range<usize>> {
         ranges.push(begin..end);
     }
     ranges
+}
+
+/// What one reduce task takes of a shuffle in buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Whole buckets.
+    Buckets(Range<usize>),
+    /// Some rows of one bucket: part `part` of `of`.
+    Part { bucket: usize, part: usize, of: usize },
+}
+
+/// Buckets of these sizes shared by tasks: small neighbours are put together ([`coalesce`]), and one that would keep a worker busy
+/// long after the others are done is split. `parts` says how many parts a bucket can have, given how many are wanted: whoever knows
+/// the rows knows whether they can be told apart.
+#[must_use]
+pub fn share(sizes: &[u64], task_bytes: u64, workers: usize, mut parts: impl FnMut(usize, usize) -> usize) -> Vec<Share> {
+    let total: u64 = sizes.iter().sum();
+    let fair = (total / workers.max(1) as u64).max(task_bytes);
+    let mut shares = Vec::new();
+    for range in coalesce(sizes.iter().copied(), task_bytes) {
+        // Only the last bucket of a range can be large; those before it go with their neighbours.
+        let hot = range.end - 1;
+        let wanted = usize::try_from(sizes[hot].div_ceil(fair)).unwrap_or(usize::MAX).min(workers);
+        let of = if sizes[hot] > fair + fair / 2 { parts(hot, wanted) } else { 1 };
+        if of < 2 {
+            shares.push(Share::Buckets(range));
+            continue;
+        }
+        if range.start < hot {
+            shares.push(Share::Buckets(range.start..hot));
+        }
+        shares.extend((0..of).map(|part| Share::Part { bucket: hot, part, of }));
+    }
+    shares
 }
 
 /// Places that cut sorted runs into at most `parts` ranges of about the same size, given the places where frames of about the
@@ -80,10 +114,29 @@ mod tests {
 
     #[test]
     fn small_buckets_share_a_task_and_large_ones_have_their_own() {
-        let ranges = |sizes: &[u64]| coalesce(sizes.iter().copied());
+        let ranges = |sizes: &[u64]| coalesce(sizes.iter().copied(), TASK_BYTES);
         assert_eq!(ranges(&[0, 0, 0]), [0..3]);
         assert_eq!(ranges(&[TASK_BYTES, 1, 1, TASK_BYTES, 5]), [0..1, 1..4, 4..5]);
         assert_eq!(ranges(&[TASK_BYTES, TASK_BYTES]), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn a_bucket_with_more_than_its_fair_share_is_split_where_that_can_be() {
+        let buckets = |range| Share::Buckets(range);
+        let part = |bucket, part, of| Share::Part { bucket, part, of };
+        let mib = |sizes: &[u64]| sizes.iter().map(|size| size << 20).collect::<Vec<u64>>();
+        let hot = mib(&[1, 1, 60, 9, 9]);
+        let all = |_: usize, wanted| wanted;
+        assert_eq!(
+            share(&hot, TASK_BYTES, 4, all),
+            [buckets(0..2), part(2, 0, 3), part(2, 1, 3), part(2, 2, 3), buckets(3..4), buckets(4..5)]
+        );
+        assert_eq!(share(&hot, TASK_BYTES, 4, |_, _| 1), [buckets(0..3), buckets(3..4), buckets(4..5)]);
+        assert_eq!(share(&hot, TASK_BYTES, 1, all), [buckets(0..3), buckets(3..4), buckets(4..5)], "one worker gains nothing");
+        assert_eq!(share(&mib(&[20, 20, 20, 20]), TASK_BYTES, 4, all), [0..1, 1..2, 2..3, 3..4].map(Share::Buckets));
+        assert_eq!(share(&mib(&[0, 3, 0]), TASK_BYTES, 4, all), [buckets(0..3)], "what is not worth a task is not worth two");
+        assert_eq!(share(&mib(&[64]), TASK_BYTES, 4, all).len(), 4);
+        assert_eq!(share(&[], TASK_BYTES, 4, all), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What each group of decisions is about, for a reader who does not know the passes.
 
-const ABOUT: [(&str, &str); 18] = [
+const ABOUT: [(&str, &str); 19] = [
     ("merge-flattens", "a union of unions is one union"),
     ("dead-code", "what nobody sees is not run"),
     ("common-subexpressions", "the same work on the same rows is done once"),
@@ -19,6 +19,7 @@ const ABOUT: [(&str, &str); 18] = [
     ("stages", "what else runs together, and what has to wait"),
     ("map-only-merging", "stages without a shuffle that write to one place are one"),
     ("local-choice", "a stage that reads little needs one process only"),
+    ("switch-joins", "a shuffled join may still do without when its sides are measured"),
 ];
 
 pub(super) fn pass(name: &str) -> Option<&'static str> {

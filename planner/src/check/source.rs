@@ -39,9 +39,9 @@ pub(crate) fn unseen(read: &Read) -> Option<Source> {
     } else if let Some(files) = &read.json {
         (Format::Json { columns: files.columns.clone() }, &files.paths, files.allow_empty)
     } else if let Some(files) = &read.parquet {
-        (Format::Parquet { columns: None }, &files.paths, files.allow_empty)
+        (Format::Parquet { columns: None, known: None }, &files.paths, files.allow_empty)
     } else if let Some(files) = &read.orc {
-        (Format::Orc { columns: None }, &files.paths, files.allow_empty)
+        (Format::Orc { columns: None, known: None }, &files.paths, files.allow_empty)
     } else {
         (Format::Whole, &read.files.as_ref()?.paths, read.files.as_ref()?.allow_empty)
     };
@@ -100,10 +100,10 @@ impl Resolver<'_> {
             self.json(files)
         } else if let Some(files) = &read.parquet {
             at("parquet");
-            self.columnar(files, |columns| Format::Parquet { columns })
+            self.columnar(files, |columns, known| Format::Parquet { columns, known })
         } else if let Some(files) = &read.orc {
             at("orc");
-            self.columnar(files, |columns| Format::Orc { columns })
+            self.columnar(files, |columns, known| Format::Orc { columns, known })
         } else if let Some(inline) = &read.inline {
             inline_rows(inline)
         } else {
@@ -158,7 +158,11 @@ impl Resolver<'_> {
     }
 
     /// Parquet and ORC know their columns by name.
-    fn columnar(&mut self, files: &ColumnFiles, format: fn(Option<Vec<String>>) -> Format) -> (Source, Names) {
+    fn columnar(
+        &mut self,
+        files: &ColumnFiles,
+        format: fn(Option<Vec<String>>, Option<Vec<String>>) -> Format,
+    ) -> (Source, Names) {
         let file = self.file_names(true, files.allow_empty);
         let columns = self.columns(files.columns.as_deref(), &file);
         let names = self.row_names(files.columns.as_deref(), columns.as_deref(), file.clone());
@@ -170,7 +174,9 @@ impl Resolver<'_> {
             };
             fields.iter().zip(&columns).map(name).collect()
         });
-        (Source::Files { format: format(chosen), paths: listed(files.paths.as_ref()), allow_empty: files.allow_empty }, names)
+        let known = if chosen.is_none() && file.rest == Rest::Nothing { file.fields.into_iter().collect() } else { None };
+        let format = format(chosen, known);
+        (Source::Files { format, paths: listed(files.paths.as_ref()), allow_empty: files.allow_empty }, names)
     }
 
     fn range(&mut self, range: Option<&Range>) -> (Source, Names) {

@@ -59,11 +59,24 @@ fn columns(graph: &Graph, node: &Node) -> Option<Vec<Column>> {
             let typed = |column: &u32| options.types.iter().any(|(typed, _)| typed == column);
             Some(file.iter().map(|column| Column { typed: typed(column) }).collect())
         }
-        Format::Json { columns } | Format::Parquet { columns } | Format::Orc { columns } => {
-            Some(vec![Column { typed: false }; columns.as_ref()?.len()])
+        Format::Json { columns } => Some(vec![Column { typed: false }; columns.as_ref()?.len()]),
+        Format::Parquet { columns, known } | Format::Orc { columns, known } => {
+            Some(vec![Column { typed: false }; by_name(columns, known)?.len()])
         }
         Format::Text | Format::Whole => None,
     }
+}
+
+/// The names of the columns of a Parquet or ORC source; `None` where they are not known, or do not tell the columns apart.
+fn by_name<'f>(columns: &'f Option<Vec<String>>, known: &'f Option<Vec<String>>) -> Option<&'f Vec<String>> {
+    // A name that was no text was made one, and is not found again.
+    let is_text = |name: &String| !name.contains(char::REPLACEMENT_CHARACTER);
+    let distinct = |names: &&Vec<String>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    columns.as_ref().or_else(|| known.as_ref().filter(distinct).filter(|names| names.iter().all(is_text)))
+}
+
+fn chosen(names: &[String], layout: &[usize]) -> Vec<String> {
+    layout.iter().map(|column| names[*column].clone()).collect()
 }
 
 /// What all consumers of a source use of it.
@@ -198,15 +211,12 @@ fn project(format: &mut Format, layout: &[usize]) {
             let of = |column: &usize| columns.as_ref().map_or(super::facts::width(*column), |all| all[*column]);
             *columns = Some(layout.iter().map(of).collect());
         }
-        Format::Json { columns: Some(columns) }
-        | Format::Parquet { columns: Some(columns) }
-        | Format::Orc { columns: Some(columns) } => {
-            *columns = layout.iter().map(|column| columns[*column].clone()).collect();
+        Format::Json { columns: Some(columns) } => *columns = chosen(columns, layout),
+        Format::Parquet { columns, known } | Format::Orc { columns, known } => {
+            if let Some(all) = by_name(columns, known) {
+                *columns = Some(chosen(all, layout));
+            }
         }
-        Format::Json { columns: None }
-        | Format::Parquet { columns: None }
-        | Format::Orc { columns: None }
-        | Format::Text
-        | Format::Whole => {}
+        Format::Json { columns: None } | Format::Text | Format::Whole => {}
     }
 }

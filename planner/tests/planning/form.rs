@@ -248,7 +248,10 @@ fn source(words: &Words<'_>) -> Source {
             Format::Csv(options)
         }
         Some("json") => Format::Json { columns },
-        Some("parquet") => Format::Parquet { columns },
+        Some("parquet") => {
+            let fields = words.value("fields:").filter(|_| columns.is_none());
+            Format::Parquet { columns, known: fields.map(|names| names.split(',').map(String::from).collect()) }
+        }
         Some(other) => panic!("no format {other}"),
     };
     Source::Files { format, paths, allow_empty: false }

@@ -122,6 +122,17 @@ fn a_source_reads_only_the_columns_that_are_used() {
     assert_eq!(columns_of(&plan), Some(vec![0, 1, 3]));
     assert_eq!(*op_of(&plan, "S"), Op::ParallelDo(Do::Select(vec![2])));
 
+    // Parquet knows its columns by name, where they were looked at.
+    let plan = planned("r=read format:parquet fields:a,b,c; s=select S r cols:2,0; write W s", &Options::default());
+    told(&plan, "column-pushdown", "r", true, "reads 2 of 3 columns");
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let Op::Read(Source::Files { format: Format::Parquet { columns, known }, .. }) = op_of(&plan, "r") else { panic!() };
+    assert_eq!((columns, known), (&names(&["a", "c"]), &names(&["a", "b", "c"])));
+    for (format, why) in [("parquet", "which there are is not known"), ("parquet fields:a,a,b", "which there are is not known")] {
+        let plan = planned(&format!("r=read format:{format}; s=select S r cols:0; write W s"), &Options::default());
+        told(&plan, "column-pushdown", "r", false, why);
+    }
+
     // A typed column is checked although nobody uses it.
     let plan = planned("r=read format:csv typed:2 fields:a,b,c,d; s=select S r cols:0; write W s", &Options::default());
     assert_eq!(columns_of(&plan), Some(vec![0, 2]));
@@ -323,4 +334,46 @@ fn a_source_whose_paths_are_rows_waits_for_them() {
         "m1: in p > F; pass f
          m2 after m1: in r > X+W; pass W",
     );
+}
+
+#[test]
+fn a_shuffled_join_may_switch_where_one_side_can_wait_for_the_others() {
+    let switched = |text: &str| {
+        let plan = planned(text, &Options::default());
+        told(&plan, "switch-joins", "J", true, "may switch to broadcast at run time");
+        let [switch] = &plan.switches[..] else { panic!("{:?}", plan.switches) };
+        let stage = plan.mscrs.iter().find(|mscr| mscr.id == switch.stage).unwrap();
+        let reads = switch.late.iter().flat_map(|channel| &stage.inputs[*channel].reads);
+        (switch.big, reads.map(|id| plan.graph.collection(*id).name.clone()).collect::<Vec<_>>().join(","))
+    };
+    let is = |text, big, late: &str| assert_eq!(switched(text), (big, late.to_owned()), "{text}");
+    is("a=read; b=read; j=join J a b; write W j", 0, "a");
+    is("a=read; b=read; j=join J a b kind:left; write W j", 0, "a");
+    is("a=read; b=read; j=join J a b kind:right; write W j", 1, "b");
+    // The largest waits; one of unknown size may be larger than any.
+    is("a=read @90000000; b=read @80000000; c=read @95000000; j=join J a b c; write W j", 2, "c");
+    is("a=read @90000000; b=read; j=join J a b; write W j", 1, "b");
+    // What comes from a shuffle is measured before the sources of this stage are read.
+    is("a=read; s=reduceby S a key:0; b=read; j=join J s b; write W j", 1, "b");
+    // All that a union waits for.
+    is("a=read; b=read; c=read; u=fl U a b; j=join J u c kind:left; write W j", 0, "a,b");
+}
+
+#[test]
+fn a_join_that_can_only_be_shuffled_says_why() {
+    let cases = [
+        ("a=read; b=read; j=join J a b kind:full; write W j", "keeps unmatched rows of every side"),
+        ("a=read; b=read; j=join J a b bc:never; write W j", "`broadcast: never`"),
+        ("a=read; b=read; j=join J a b parts:3; write W j", "is to have 3 partitions"),
+        ("a=read; x=pd X a; y=pd Y a; j=join J x y; write W j", "comes out of the same pass as another side"),
+        ("a=read; s=reduceby S a key:0; b=read; j=join J s b kind:left; write W j", "is shuffled while it is made"),
+        ("a=read; b=read; u=fl U a a; j=join J u b kind:left; write W j", "is made on several ways in one pass"),
+    ];
+    for (text, why) in cases {
+        let plan = planned(text, &Options::default());
+        told(&plan, "switch-joins", "J", false, why);
+        assert!(plan.switches.is_empty(), "{text}");
+    }
+    let plan = planned("a=read @9; b=read @9; j=join J a b; write W j", &Options::default());
+    assert!(plan.decisions.iter().all(|told| told.pass != "switch-joins"), "a broadcast has nothing to switch");
 }

@@ -185,7 +185,12 @@ const TABLE: [(u32, Shown); 24] = {
             ),
         ),
         (17, Goldens("local-choice", [("r=read @9; write W r", "W", "one process"), ("r=read; write W r", "W", "unknown size")])),
-        (18, Elsewhere("the engine, when the buckets of a shuffle are there and measured; `partitions` is in the plan as given")),
+        (
+            18,
+            Elsewhere(
+                "plan::schedule::share, when the buckets of a shuffle are there and measured; `partitions` is in the plan as given",
+            ),
+        ),
         (
             19,
             Left(

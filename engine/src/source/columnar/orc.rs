@@ -35,13 +35,17 @@ fn names(reader: &ArrowReaderBuilder<Chunks>) -> Vec<Vec<u8>> {
     columns.iter().map(|column| column.name().as_bytes().to_vec()).collect()
 }
 
-/// Pushes the rows of the stripes that begin in the piece.
-pub(in super::super) fn read(piece: &Piece, columns: Option<&[String]>, reading: &mut Reading<'_, '_>) -> Result<()> {
+/// Pushes the rows of the stripes that begin in the piece. `alike`: all files must have the same columns, though not all are read.
+pub(in super::super) fn read(
+    piece: &Piece,
+    (columns, alike): (Option<&[String]>, bool),
+    reading: &mut Reading<'_, '_>,
+) -> Result<()> {
     let (file, range) = (&piece.file, range(piece));
     reading.ctx.origin.enter(Some(Arc::clone(&file.name)));
     let builder = open(file, reading.limit()).map_err(|error| reading.fail(error))?;
     let names = names(&builder);
-    check_columns(file, &names, columns, reading).map_err(|error| reading.fail(error))?;
+    check_columns(file, &names, columns.is_none() || alike, reading).map_err(|error| reading.fail(error))?;
     let places = places(file, &names, columns).map_err(|error| reading.fail(error))?;
     let root = builder.file_metadata().root_data_type();
     let mask = ProjectionMask::roots(root, places.iter().map(|&place| root.children()[place].data_type().column_index()));

@@ -31,13 +31,17 @@ fn names(metadata: &ArrowReaderMetadata) -> Vec<Vec<u8>> {
     metadata.schema().fields().iter().map(|field| field.name().clone().into_bytes()).collect()
 }
 
-/// Pushes the rows of the row groups that begin in the piece.
-pub(in super::super) fn read(piece: &Piece, columns: Option<&[String]>, reading: &mut Reading<'_, '_>) -> Result<()> {
+/// Pushes the rows of the row groups that begin in the piece. `alike`: all files must have the same columns, though not all are read.
+pub(in super::super) fn read(
+    piece: &Piece,
+    (columns, alike): (Option<&[String]>, bool),
+    reading: &mut Reading<'_, '_>,
+) -> Result<()> {
     let (file, range) = (&piece.file, range(piece));
     reading.ctx.origin.enter(Some(Arc::clone(&file.name)));
     let (chunks, metadata) = open(file, reading.limit()).map_err(|error| reading.fail(error))?;
     let names = names(&metadata);
-    check_columns(file, &names, columns, reading).map_err(|error| reading.fail(error))?;
+    check_columns(file, &names, columns.is_none() || alike, reading).map_err(|error| reading.fail(error))?;
     let places = places(file, &names, columns).map_err(|error| reading.fail(error))?;
     let mask = ProjectionMask::roots(metadata.parquet_schema(), places.iter().copied());
     let mut group = Group { file, chunks, metadata: &metadata, mask, places: in_batch(&places), before: 0 };

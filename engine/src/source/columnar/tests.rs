@@ -17,8 +17,8 @@ use plan::Format;
 use super::super::tests::{Fixture, files, show};
 use super::super::{Wanted, inspect, list};
 
-const PARQUET: Format = Format::Parquet { columns: None };
-const ORC: Format = Format::Orc { columns: None };
+const PARQUET: Format = Format::Parquet { columns: None, known: None };
+const ORC: Format = Format::Orc { columns: None, known: None };
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
@@ -117,15 +117,17 @@ fn row_groups_and_stripes_are_dealt_to_any_number_of_splits() {
 #[test]
 fn only_the_wanted_columns_are_read_in_the_wanted_order() {
     let wanted = Some(vec!["t".to_owned(), "n".to_owned(), "t".to_owned()]);
-    let parquet_format = Format::Parquet { columns: wanted.clone() };
-    for (format, bytes) in [(parquet_format, parquet(&numbers(2), 10)), (Format::Orc { columns: wanted }, orc(&numbers(2)))] {
+    let parquet_format = Format::Parquet { columns: wanted.clone(), known: None };
+    for (format, bytes) in
+        [(parquet_format, parquet(&numbers(2), 10)), (Format::Orc { columns: wanted, known: None }, orc(&numbers(2)))]
+    {
         let fixture = Fixture::new([("in", &bytes)]);
         assert_eq!(fixture.text(&files(format, &["in"])), "row 0|0|row 0\nrow 1|1|row 1\n");
     }
-    let one = Format::Parquet { columns: Some(vec!["t".to_owned()]) };
+    let one = Format::Parquet { columns: Some(vec!["t".to_owned()]), known: None };
     let fixture = Fixture::new([("in", &parquet(&numbers(1), 10))]);
     assert_eq!(fixture.text(&files(one, &["in"])), "row 0\n");
-    let none = Format::Orc { columns: Some(vec!["gone".to_owned()]) };
+    let none = Format::Orc { columns: Some(vec!["gone".to_owned()]), known: None };
     let fixture = Fixture::new([("in", &orc(&numbers(1)))]);
     assert!(fixture.error(&files(none, &["in"])).contains("in has no column \"gone\"; it has (n, t)"));
 }
@@ -167,8 +169,26 @@ fn every_file_has_the_columns_of_the_first() {
     let fixture = Fixture::new([("1", &parquet(&numbers(1), 10)), ("2", &parquet(&other, 10))]);
     let error = fixture.error(&files(PARQUET, &["*"]));
     assert!(error.contains("2 has other columns than 1") && error.contains("(t, n), not (n, t)"), "{error}");
-    let by_name = Format::Parquet { columns: Some(vec!["n".to_owned()]) };
+    let by_name = Format::Parquet { columns: Some(vec!["n".to_owned()]), known: None };
     assert_eq!(fixture.text(&files(by_name, &["*"])), "0\n1\n");
+}
+
+#[test]
+fn a_column_that_nobody_reads_is_not_decoded_and_yet_must_be_in_every_file() {
+    let with = |name: &'static str| {
+        let numbers = Arc::new(Int64Array::from(vec![7])) as ArrayRef;
+        parquet(&batch(vec![("n", numbers), (name, Arc::new(DurationSecondArray::from(vec![1])))]), 10)
+    };
+    let fixture = Fixture::new([("1", &with("d")), ("2", &with("d"))]);
+    let some = |known: Option<&[&str]>| Format::Parquet {
+        columns: Some(vec!["n".to_owned()]),
+        known: known.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+    };
+    assert_eq!(fixture.text(&files(some(Some(&["n", "d"])), &["*"])), "7\n7\n");
+    let fixture = Fixture::new([("1", &with("d")), ("2", &with("e"))]);
+    let error = fixture.error(&files(some(Some(&["n", "d"])), &["*"]));
+    assert!(error.contains("2 has other columns than 1"), "{error}");
+    assert_eq!(fixture.text(&files(some(None), &["*"])), "7\n7\n", "the flow itself asks for one column alone");
 }
 
 #[test]

@@ -39,8 +39,11 @@ pub(super) fn decide<'a>(plan: &Plan, group: NodeId, shape: Shape, pieces: impl 
             *size += piece.bytes;
         }
     }
-    let ranges: Vec<Range<usize>> =
-        if exact.is_some() { (0..sizes.len()).map(|at| at..at + 1).collect() } else { schedule::coalesce(sizes) };
+    let ranges: Vec<Range<usize>> = if exact.is_some() {
+        (0..sizes.len()).map(|at| at..at + 1).collect()
+    } else {
+        schedule::coalesce(sizes, schedule::TASK_BYTES)
+    };
     let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     Cut::Buckets(ranges.into_iter().map(|range| (number(range.start), number(range.end))).collect())
 }
