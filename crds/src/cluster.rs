@@ -152,7 +152,7 @@ pub struct Cache {
     /// Whether later runs reuse them, and a failed run resumes from what it had; default false.
     #[serde(default)]
     pub enabled: bool,
-    /// How long they are kept after their last use.
+    /// How long they are kept after their last use; default: until somebody removes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
 }
