@@ -112,11 +112,7 @@ impl Cache {
     /// # Errors
     /// If it cannot be written, a full disk for one; the cache is as before then.
     pub fn store(&self, recipe: &Recipe, parts: &[Arc<BatchLog>]) -> Result<(), CacheError> {
-        let rows = |part: &Arc<BatchLog>| {
-            let mut reader = part.reader();
-            Ok(Box::new(std::iter::from_fn(move || reader.next_batch().transpose())) as Rows<'_>)
-        };
-        self.store_rows(recipe, parts.iter().map(rows))
+        self.store_rows(recipe, parts.iter().map(|part| Ok(stored(part))))
     }
 
     /// As `store`, of rows as they come.
@@ -171,6 +167,11 @@ impl Cache {
     fn error(&self, attempt: &'static str, source: io::Error) -> CacheError {
         CacheError::System { attempt, path: self.dir.clone(), source }
     }
+}
+
+fn stored(part: &BatchLog) -> Rows<'_> {
+    let mut reader = part.reader();
+    Box::new(std::iter::from_fn(move || reader.next_batch().transpose()))
 }
 
 fn is_abandoned(path: &Path) -> io::Result<bool> {

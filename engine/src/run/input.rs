@@ -104,10 +104,7 @@ fn entry_of(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Arc<Entry>> {
 /// The partitions of a result of an earlier run, for tasks that run in other processes.
 pub(crate) fn list_cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<plan::task::Split>> {
     let entry = entry_of(job, node, entry)?;
-    let split = |part: usize| plan::task::Split {
-        encoded: (part as u64).to_le_bytes().to_vec(),
-        bytes: entry.part_bytes(part),
-    };
+    let split = |part: usize| plan::task::Split { encoded: (part as u64).to_le_bytes().to_vec(), bytes: entry.part_bytes(part) };
     Ok((0..entry.parts()).map(split).collect())
 }
 

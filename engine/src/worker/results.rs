@@ -81,12 +81,12 @@ impl Keep<'_> {
         let cache = self.results.ok_or_else(not_told)?.open(&self.options.base)?;
         if cache.find(&self.recipe.fingerprint).is_none() {
             self.unchanged(&cache)?;
-            cache.store_rows(self.recipe, self.parts.iter().map(|part| self.rows(part, exchange, watch))).map_err(
-                |error| match error {
+            cache.store_rows(self.recipe, self.parts.iter().map(|part| self.rows(part, exchange, watch))).map_err(|error| {
+                match error {
                     CacheError::Rows(error) => failed(&error),
                     error => unusable(&error),
-                },
-            )?;
+                }
+            })?;
         }
         let entry = cache.find(&self.recipe.fingerprint).ok_or_else(|| refused("what was written is not there".to_owned()))?;
         entry.touch();

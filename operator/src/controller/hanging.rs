@@ -45,15 +45,9 @@ impl Hanging {
 
 impl Controller {
     /// Finds out why pods hang; `Some`: to be looked at again after that.
-    pub(super) async fn look_at_hanging(
-        &self,
-        view: &FlowView,
-        tracked: &mut Tracked,
-        now: i64,
-    ) -> Option<Duration> {
-        let starts = |pod: &Arc<PodView>| {
-            pod.phase == PodPhase::Pending && pod.node.is_some() && !pod.deleting && pod.trouble.is_none()
-        };
+    pub(super) async fn look_at_hanging(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Option<Duration> {
+        let starts =
+            |pod: &Arc<PodView>| pod.phase == PodPhase::Pending && pod.node.is_some() && !pod.deleting && pod.trouble.is_none();
         let pods = self.cached(|cache| cache.pods(&view.key, &view.uid));
         let pods: Vec<Arc<PodView>> = pods.into_iter().filter(starts).collect();
         let hanging = &mut tracked.hanging.pods;

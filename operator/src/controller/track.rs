@@ -141,7 +141,9 @@ impl Controller {
             }
         };
         match &mut tracked.checked {
-            Some(checked) if checked.generation == view.generation && (&checked.prelude, &checked.claim) == (&prelude, &claim) => {
+            Some(checked)
+                if checked.generation == view.generation && (&checked.prelude, &checked.claim) == (&prelude, &claim) =>
+            {
                 checked.at = now;
             }
             _ => {

@@ -180,12 +180,7 @@ impl Machine {
                 self.need_shuffle(walk, group, at) && ready
             }
             TaskId::Operate { node } => self.need_collections(walk, flow.sides_of(&[node])),
-            TaskId::Inspect
-            | TaskId::LookUp
-            | TaskId::Keep { .. }
-            | TaskId::Stage
-            | TaskId::Commit
-            | TaskId::Discard => true,
+            TaskId::Inspect | TaskId::LookUp | TaskId::Keep { .. } | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
         }
     }
 

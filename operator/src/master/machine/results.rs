@@ -141,7 +141,7 @@ impl Machine {
     /// Has kept what is whole.
     pub(super) fn keep_results(&mut self) {
         for collection in self.to_keep() {
-            if self.is_whole(collection) {
+            if self.rows_held(collection) {
                 self.offer(TaskId::Keep { collection });
             }
         }
@@ -149,10 +149,10 @@ impl Machine {
 
     /// Whether some of what is whole is still being kept, or could be: worth a wait when the run fails.
     pub(super) fn keeping(&self) -> bool {
-        self.to_keep().into_iter().any(|collection| self.is_whole(collection))
+        self.to_keep().into_iter().any(|collection| self.rows_held(collection))
     }
 
-    fn is_whole(&self, collection: CollectionId) -> bool {
+    fn rows_held(&self, collection: CollectionId) -> bool {
         let held = |task: &TaskId| self.ledger.get(*task).is_some_and(|state| state.standing() == Some(Standing::Held));
         self.parts(collection).is_some_and(|parts| parts.iter().all(held))
     }
