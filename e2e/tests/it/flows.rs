@@ -9,6 +9,7 @@ mod figures;
 mod kept;
 mod kills;
 mod mistakes;
+mod tables;
 
 use crate::ClusterTest;
 
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         kept::all(),
         mistakes::all(),
         big::all(),
+        tables::all(),
         kills::all(),
     ]
     .concat()
