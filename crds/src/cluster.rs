@@ -145,7 +145,7 @@ pub enum OnSpecChange {
     Ignore,
 }
 
-/// Reuse of persisted results by later runs.
+/// Reuse of persisted results by later runs. They are kept on `storage.volume`, which all nodes must share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cache {

@@ -39,7 +39,12 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     let start = Instant::now();
     cluster.apply(namespace.name(), &word_count("undisturbed"))?;
     let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
-    let status = await_complete(cluster, namespace.name(), "undisturbed")?;
+    let patience = product::PATIENCE * u32::try_from((mebibytes / TEXT_MIB).max(1))?;
+    let complete = |name: &str| {
+        cluster.wait(namespace.name(), "condition=Complete", &[format!("gleamflow/{name}")], patience)?;
+        await_complete(cluster, namespace.name(), name)
+    };
+    let status = complete("undisturbed")?;
     let seconds = start.elapsed().as_secs_f64();
     check(shared.path(), "undisturbed", &wanted)?;
     let after = traffic(cluster)?;
@@ -57,7 +62,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     let killed = leader(cluster)?;
     cluster.kubectl(&["delete", "pod", &killed, "-n", product::HOME, "--grace-period=0", "--force"])?;
     let start = Instant::now();
-    let status = await_complete(cluster, namespace.name(), "leaderless")?;
+    let status = complete("leaderless")?;
     let next = leader(cluster)?;
     ensure!(next != killed, "{killed} still leads");
     eprintln!("figure: after leader {killed} was killed, the run was complete in {:.1} s", start.elapsed().as_secs_f64());
