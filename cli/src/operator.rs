@@ -47,6 +47,15 @@ pub(crate) async fn output(cluster: &Cluster, flow: &str, step: &str) -> Result<
     Err(Failure::System(last.context("failed to find the leading operator")))
 }
 
+/// Whether it is certain that no operator runs; who may not look does not know.
+pub(crate) async fn is_absent(cluster: &Cluster) -> bool {
+    let pods: Api<Pod> = Api::all(cluster.client.clone());
+    let found = pods.list(&ListParams::default().labels(OPERATORS)).await;
+    found.is_ok_and(|pods| {
+        !pods.items.iter().any(|pod| pod.status.as_ref().is_some_and(|it| it.phase.as_deref() == Some("Running")))
+    })
+}
+
 async fn operators(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
     let pods: Api<Pod> = Api::all(cluster.client.clone());
     let found = pods.list(&ListParams::default().labels(OPERATORS)).await;

@@ -145,14 +145,14 @@ pub enum OnSpecChange {
     Ignore,
 }
 
-/// Reuse of persisted results by later runs.
+/// Reuse of persisted results by later runs. They are kept on `storage.volume`, which all nodes must share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cache {
     /// Whether later runs reuse them, and a failed run resumes from what it had; default false.
     #[serde(default)]
     pub enabled: bool,
-    /// How long they are kept after their last use.
+    /// How long they are kept after their last use; default: until somebody removes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
 }

@@ -93,7 +93,7 @@ pub struct GleamFlowSpec {
     /// A new value runs an unchanged flow once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_nonce: Option<String>,
-    /// Reuse of persisted results by later runs.
+    /// Reuse of persisted results by later runs. They are kept on `storage.volume`, which all nodes must share.
     #[serde(default)]
     pub cache: Cache,
     /// How long what a run leaves is kept.

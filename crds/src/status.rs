@@ -58,6 +58,10 @@ pub struct GleamFlowStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub outputs: Vec<Output>,
+    /// What became of the results of steps with `persist: true`, where `cache` is enabled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub persisted: Vec<Persisted>,
 }
 
 impl Default for GleamFlowStatus {
@@ -78,6 +82,7 @@ impl Default for GleamFlowStatus {
             failures: Vec::new(),
             bytes_shuffled: None,
             outputs: Vec::new(),
+            persisted: Vec::new(),
         }
     }
 }
@@ -183,6 +188,34 @@ pub struct Output {
     /// The first lines of standard output, unless `preview: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+}
+
+/// What became of one persisted result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Persisted {
+    /// The step (`step.output` for a parallelDo).
+    pub step: String,
+    pub state: PersistState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Why it was made, or could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Where a persisted result stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PersistState {
+    /// It was there already: nothing that it is made of was run.
+    Reused,
+    /// It is to be made, and kept.
+    Making,
+    /// Later runs will find it.
+    Kept,
+    NotKept,
 }
 
 fn time(_: &mut SchemaGenerator) -> Schema {

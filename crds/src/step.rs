@@ -42,8 +42,8 @@ pub struct Step {
     /// What the planner should assume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Hints>,
-    /// Materializes the output here: nothing fuses across it. Where a cache is given (`run --cache DIR`), later runs read it instead
-    /// of making it, if everything that it is made of is the same and deterministic.
+    /// Materializes the output here: nothing fuses across it. Where results are kept (`run --cache DIR`; `spec.cache` on a
+    /// cluster), later runs read it instead of making it, if everything that it is made of is the same and deterministic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub persist: bool,
     /// Whether the same rows in give the same rows out. Default: true, but false for `pipe`, `pipeAsArgs` and `forEach`. Saying true

@@ -5,6 +5,7 @@
 //! DIR/v1/last-<digest>     the recipe last kept for a collection of a flow: says why another one is not there
 //! DIR/v1/inputs            digests of input files, by what the file system says of them (see `inputs`)
 //! DIR/v1/tmp-*             entries being written, each locked by its writer
+//! DIR/ttl                  on a cluster: seconds after which what was not used goes (see `expire`)
 //! ```
 //!
 //! Any number of runs may share a directory, and any file of it may be deleted at any time: an entry is open from the moment
@@ -12,9 +13,11 @@
 
 mod digest;
 mod entry;
+mod expire;
 mod inputs;
 
-pub use entry::{Entry, PartReader};
+pub use entry::{Entry, PartReader, Rows};
+pub use expire::{Flows, expire};
 pub use inputs::Inputs;
 
 use std::collections::BTreeMap;
@@ -109,6 +112,18 @@ impl Cache {
     /// # Errors
     /// If it cannot be written, a full disk for one; the cache is as before then.
     pub fn store(&self, recipe: &Recipe, parts: &[Arc<BatchLog>]) -> Result<(), CacheError> {
+        self.store_rows(recipe, parts.iter().map(|part| Ok(stored(part))))
+    }
+
+    /// As `store`, of rows as they come.
+    ///
+    /// # Errors
+    /// As for `store`; [`CacheError::Rows`] where the rows cannot be had.
+    pub fn store_rows<'r>(
+        &self,
+        recipe: &Recipe,
+        parts: impl Iterator<Item = crate::Result<Rows<'r>>>,
+    ) -> Result<(), CacheError> {
         let mut file = self.temporary().map_err(|source| self.error("write into", source))?;
         entry::write(file.as_file_mut(), recipe, parts, self.threads)?;
         file.persist(self.path(&recipe.fingerprint)).map_err(|failed| self.error("write into", failed.error))?;
@@ -152,6 +167,11 @@ impl Cache {
     fn error(&self, attempt: &'static str, source: io::Error) -> CacheError {
         CacheError::System { attempt, path: self.dir.clone(), source }
     }
+}
+
+fn stored(part: &BatchLog) -> Rows<'_> {
+    let mut reader = part.reader();
+    Box::new(std::iter::from_fn(move || reader.next_batch().transpose()))
 }
 
 fn is_abandoned(path: &Path) -> io::Result<bool> {

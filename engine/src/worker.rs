@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Task ─► single (map, reduce, operate: the same chains as a run in one process) ─► pieces ─► Exchange::put
-//!   └───► listing (inspect, split)    staging (stage, commit, discard)
+//!   └───► listing (inspect, split)    staging (stage, commit, discard)    results (look up, keep)
 //! ```
 
 mod failure;
 mod listing;
+mod results;
 mod single;
 mod staging;
 
@@ -18,9 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use plan::Plan;
 use plan::task::{Done, Failed, Held, Task, Work};
 
+use crate::cache::Cache;
 use crate::{Batch, Error, Result, RunContext, Stores};
 
 pub use failure::failed;
+pub use results::Results;
 
 /// Where a task's pieces go and come from. Called from the task's thread; may block.
 pub trait Exchange: Send + Sync + Debug {
@@ -72,13 +75,22 @@ pub struct Watch {
 pub struct Worker {
     options: WorkerOptions,
     plan: Option<Arc<Plan>>,
+    results: Option<Results>,
+    /// Remembers the results that tasks have read.
+    cache: Option<Arc<Cache>>,
 }
 
 impl Worker {
     /// A worker that knows no plan yet: it can inspect sources.
     #[must_use]
     pub fn new(options: WorkerOptions) -> Worker {
-        Worker { options, plan: None }
+        Worker { options, plan: None, results: None, cache: None }
+    }
+
+    /// Where results of earlier runs are, if they are kept.
+    pub fn set_results(&mut self, results: Option<Results>) {
+        self.cache = results.as_ref().map(|results| Arc::new(results.look(&self.options.base)));
+        self.results = results;
     }
 
     /// What further tasks are of.
@@ -91,20 +103,37 @@ impl Worker {
     /// # Errors
     /// What went wrong; nothing of the attempt counts then.
     pub fn run(&self, task: &Task, exchange: &Arc<dyn Exchange>, watch: &Arc<Watch>) -> std::result::Result<Done, Failed> {
-        self.dispatch(task, exchange, watch).map_err(|error| failed(&error))
+        match &task.work {
+            Work::Inspect { sources, versions } => {
+                let versions = results::versions(versions, self.results.as_ref(), &self.options);
+                listing::inspect(sources, versions, &self.options).map_err(|error| failed(&error))
+            }
+            Work::LookUp { recipes } => results::look_up(recipes, self.results.as_ref(), &self.options),
+            Work::Keep { recipe, parts } => {
+                let plan = self.plan(task).map_err(|error| failed(&error))?;
+                let (options, results, agents) = (&self.options, self.results.as_ref(), &task.agents[..]);
+                results::Keep { plan, options, results, recipe, parts, agents }.run(exchange.as_ref(), watch)
+            }
+            Work::Map { .. }
+            | Work::Reduce { .. }
+            | Work::Operate { .. }
+            | Work::Split { .. }
+            | Work::Stage { .. }
+            | Work::Commit { .. }
+            | Work::Discard { .. } => self.dispatch(task, exchange, watch).map_err(|error| failed(&error)),
+        }
     }
 
     fn dispatch(&self, task: &Task, exchange: &Arc<dyn Exchange>, watch: &Arc<Watch>) -> Result<Done> {
-        if let Work::Inspect { sources } = &task.work {
-            return listing::inspect(sources, &self.options);
-        }
         if let Work::Commit { manifest } = &task.work {
             return staging::commit(manifest, &self.options);
         }
-        let Some(plan) = &self.plan else {
-            return Err(Error::Plan(format!("task {} came before its plan", task.attempt)));
-        };
-        single::Single { plan, options: &self.options, task, exchange, watch }.run()
+        let (plan, cache) = (self.plan(task)?, self.cache.as_ref());
+        single::Single { plan, options: &self.options, cache, task, exchange, watch }.run()
+    }
+
+    fn plan(&self, task: &Task) -> Result<&Arc<Plan>> {
+        self.plan.as_ref().ok_or_else(|| Error::Plan(format!("task {} came before its plan", task.attempt)))
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod storage;
 
-pub(crate) use storage::MOUNT;
+pub(crate) use storage::{MOUNT, claim_name};
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +27,17 @@ pub enum Prelude {
     Missing(String),
 }
 
+/// How many may mount the claim that `storage.volume` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The flow names none, or writes nothing to it.
+    NotAsked,
+    /// It is not there (yet), or nobody may look at it: its pods will say so.
+    Unknown,
+    /// Its access modes.
+    Modes(Vec<String>),
+}
+
 /// The outcome of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
@@ -45,9 +56,9 @@ pub struct Refusal {
 
 /// Checks a flow.
 #[must_use]
-pub fn accept(spec: &Result<GleamFlowSpec, String>, prelude: &Prelude) -> Acceptance {
+pub fn accept(spec: &Result<GleamFlowSpec, String>, prelude: &Prelude, claim: &Claim) -> Acceptance {
     match spec {
-        Ok(spec) => Acceptance { hash: run_hash(spec, prelude), refusal: refusal(spec, prelude) },
+        Ok(spec) => Acceptance { hash: run_hash(spec, prelude), refusal: refusal(spec, prelude, claim) },
         Err(message) => {
             let message = format!("the spec is not understood: {message}");
             Acceptance { hash: naming::hash(message.as_bytes()), refusal: Some(Refusal { reason: "Invalid", message }) }
@@ -76,19 +87,15 @@ fn run_hash(spec: &GleamFlowSpec, prelude: &Prelude) -> String {
     naming::hash(defining.to_string().as_bytes())[..32].to_owned()
 }
 
-fn refusal(spec: &GleamFlowSpec, prelude: &Prelude) -> Option<Refusal> {
+fn refusal(spec: &GleamFlowSpec, prelude: &Prelude, claim: &Claim) -> Option<Refusal> {
     if let Prelude::Missing(message) = prelude {
         return Some(Refusal { reason: "ConfigMapNotFound", message: message.clone() });
-    }
-    if spec.cache.enabled {
-        let message = "cache.enabled: reuse of persisted results is not built yet on a cluster; leave it out".to_owned();
-        return Some(Refusal { reason: "Unsupported", message });
     }
     let flow = GleamFlow::new("flow", resolved(spec, prelude));
     let options = CheckOptions { lenient: true, ..CheckOptions::default() };
     match planner::check_with(&flow, &planner::Facts::new(), &planner::ParamValues::new(), &options) {
         Err(problems) => Some(Refusal { reason: reason(&problems), message: told(&problems) }),
-        Ok(checked) => storage::refusal(spec, &checked.graph),
+        Ok(checked) => storage::refusal(spec, &checked.graph, claim),
     }
 }
 

@@ -13,22 +13,42 @@ use crate::view::{list, text};
 /// How often it is applied again: somebody may have changed or deleted it.
 pub const EVERY: Duration = Duration::from_secs(60);
 
-/// Applies the DaemonSet, owned by the Deployment that this pod is of.
+/// The Deployment that this pod is of, which owns what the operator makes for itself; that never changes while the pod lives.
 ///
 /// # Errors
-/// If the API server refuses it or does not answer.
-pub async fn apply(server: &dyn Server, agent: &Agent, namespace: &str, pod: &str, operator: &str) -> Result<(), ApiError> {
+/// If the API server does not answer.
+pub async fn owner(server: &dyn Server, namespace: &str, pod: &str) -> Result<Option<Owner>, ApiError> {
     let owner = deployment(server, namespace, pod).await?;
     if owner.is_none() {
         tracing::warn!(namespace, pod, "this pod is of no Deployment: the agents will have no owner");
     }
-    let wanted = daemon_set(agent, namespace, operator, owner.as_ref());
-    server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await?;
-    let Some(owner) = owner else { return Ok(()) };
+    Ok(owner)
+}
+
+/// Applies the DaemonSet.
+///
+/// # Errors
+/// If the API server refuses it or does not answer.
+pub async fn apply(
+    server: &dyn Server,
+    agent: &Agent,
+    namespace: &str,
+    owner: Option<&Owner>,
+    operator: &str,
+) -> Result<(), ApiError> {
+    let wanted = daemon_set(agent, namespace, operator, owner);
+    server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await.map(drop)
+}
+
+/// What was made before its owner was known goes with it, too. Once is enough: whoever writes these objects keeps their owner.
+///
+/// # Errors
+/// If the API server refuses it or does not answer.
+pub async fn adopt_all(server: &dyn Server, namespace: &str, owner: &Owner) -> Result<(), ApiError> {
     let places =
         [(Kind::Secret, naming::AUTHORITY), (Kind::ConfigMap, naming::AUTHORITY_CERTIFICATE), (Kind::Lease, naming::OPERATOR)];
     for (kind, name) in places {
-        adopt(server, &Ref::new(kind, namespace, name), &owner).await?;
+        adopt(server, &Ref::new(kind, namespace, name), owner).await?;
     }
     Ok(())
 }

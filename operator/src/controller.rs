@@ -1,6 +1,7 @@
 //! One flow at a time: observe, decide, act, report. The same code runs against the API server and against the simulated one.
 
 mod act;
+mod hanging;
 mod start;
 mod status;
 mod track;
@@ -133,12 +134,18 @@ impl Controller {
             tracked.file = None;
         }
         self.check(&view, tracked, now).await?;
+        let hanging = self.look_at_hanging(&view, tracked, now).await;
         let decision = self.decided(&view, tracked, now);
-        self.carry_out(&view, tracked, decision).await
+        let again = self.carry_out(&view, tracked, decision).await?;
+        Ok(match (again, hanging) {
+            (Again::After(after), Some(hanging)) => Again::After(after.min(hanging)),
+            (Again::WhenSomethingHappens, Some(hanging)) => Again::After(hanging),
+            (again, _) => again,
+        })
     }
 
     fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Decision {
-        let pods = self.cached(|cache| cache.pods(&view.key, &view.uid));
+        let pods = tracked.hanging.explained(self.cached(|cache| cache.pods(&view.key, &view.uid)));
         let run = view.status.current_run.as_ref();
         tracked.notice(&pods, run.map_or("", |run| &run.id), |run, pod| self.runs.pod_gone(run, pod, "the pod was deleted"));
         let progress = tracked.run.as_ref().and_then(|run| self.runs.progress(run));

@@ -13,6 +13,7 @@ pub enum Kind {
     Pod,
     Secret,
     ConfigMap,
+    PersistentVolumeClaim,
     Service,
     NetworkPolicy,
     DaemonSet,
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Pod => ("", "v1", "Pod", "pods"),
             Kind::Secret => ("", "v1", "Secret", "secrets"),
             Kind::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Kind::PersistentVolumeClaim => ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
             Kind::Service => ("", "v1", "Service", "services"),
             Kind::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
             Kind::DaemonSet => ("apps", "v1", "DaemonSet", "daemonsets"),
@@ -118,6 +120,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Deletes it; with a uid, only that very object.
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError>;
     async fn delete_all(&self, kind: Kind, namespace: &str, labels: &str) -> Result<(), ApiError>;
+    /// Events about an object of this name, of any kind, as they are kept: for an hour or so.
+    async fn events(&self, namespace: &str, name: &str) -> Result<Vec<Value>, ApiError>;
     /// The keys that check the cluster's service-account tokens: a JSON web key set.
     async fn published_keys(&self) -> Result<Value, ApiError>;
     /// A review of what the bearer of a token may do, asked by the bearer itself.

@@ -12,13 +12,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionId, MscrId, NodeId, Source};
+use crate::{CollectionId, InputFile, MscrId, NodeId, Recipe, Source};
 
 /// Names a task within its run; the same in every plan of the same flow, so that a new master finds what an old one began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TaskId {
     /// Looks at the sources before the flow can be planned.
     Inspect,
+    /// Looks up which results of earlier runs are there, before the flow can be planned.
+    LookUp,
     /// Lists the splits of a stage's sources.
     Split {
         stage: MscrId,
@@ -37,6 +39,10 @@ pub enum TaskId {
     Operate {
         node: NodeId,
     },
+    /// Keeps a persisted collection for later runs.
+    Keep {
+        collection: CollectionId,
+    },
     /// Stages what all sinks get, and writes the manifest.
     Stage,
     /// Makes the staged output visible; can be run again at any time.
@@ -49,6 +55,8 @@ impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TaskId::Inspect => f.write_str("inspect"),
+            TaskId::LookUp => f.write_str("look-up"),
+            TaskId::Keep { collection } => write!(f, "keep.{collection}"),
             TaskId::Split { stage } => write!(f, "{stage}.split"),
             TaskId::Map { stage, at } => write!(f, "{stage}.map.{at}"),
             TaskId::Reduce { stage, group, at } => write!(f, "{stage}.{group}.reduce.{at}"),
@@ -101,9 +109,21 @@ pub struct Task {
 /// The kinds of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
-    /// By read step. Answered with [`Answer::Facts`].
+    /// By read step; `versions`: those of which it must be known, too, which version of their files is there. Answered with
+    /// [`Answer::Facts`].
     Inspect {
         sources: Vec<(String, Source)>,
+        #[serde(default)]
+        versions: Vec<(String, Source)>,
+    },
+    /// Whether these results of earlier runs are there. Answered with [`Answer::Found`].
+    LookUp {
+        recipes: Vec<Recipe>,
+    },
+    /// Keeps a result for later runs: its parts, in order. Answered with [`Answer::Kept`].
+    Keep {
+        recipe: Recipe,
+        parts: Vec<Vec<Held>>,
     },
     /// Lists the splits of the read nodes that a stage reads; `paths`: the stored rows that name files, per node.
     /// Answered with [`Answer::Splits`].
@@ -254,6 +274,9 @@ pub struct Mark {
 pub enum Answer {
     /// Per read step: names of its fields and its size, where it could be looked at.
     Facts(BTreeMap<String, Facts>),
+    /// By the names of collections that were looked up.
+    Found(BTreeMap<String, Found>),
+    Kept(Size),
     /// Per read node; a source with nothing to read has no splits.
     Splits(BTreeMap<NodeId, Vec<Split>>),
     Staged(Manifest),
@@ -264,6 +287,26 @@ pub enum Answer {
 pub struct Facts {
     pub fields: Option<Vec<String>>,
     pub bytes: Option<u64>,
+    /// Which version of its files is there, where that was asked; or why it cannot be told.
+    #[serde(default)]
+    pub versions: Option<Result<Vec<InputFile>, String>>,
+}
+
+/// What a look-up of a result found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// `None`: it is not there.
+    pub there: Option<Size>,
+    /// What was last kept under that name.
+    pub former: Option<Recipe>,
+}
+
+/// How much a result is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    pub rows: u64,
+    /// Encoded, before compression.
+    pub bytes: u64,
 }
 
 /// Everything that a commit needs, whoever runs it.

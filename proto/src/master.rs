@@ -71,6 +71,19 @@ pub struct Settings {
     pub task_deadline: Option<u32>,
     /// `partitions` of the run.
     pub partitions: Option<u32>,
+    /// Where results of earlier runs are, if they are kept.
+    #[serde(default)]
+    pub results: Option<Results>,
+}
+
+/// Where a flow's persisted results are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results {
+    /// Whose they are: results are kept per flow.
+    pub namespace: String,
+    pub flow: String,
+    /// How long after their last use; `None`: until somebody removes them.
+    pub ttl_seconds: Option<u32>,
 }
 
 /// An agent asks for a certificate. Its projected service-account token (audience `gleamflow`) is in the request's metadata.

@@ -132,6 +132,7 @@ fn described(flow: &GleamFlow) -> String {
     section("STAGES", stages(&status));
     section("FAILURES", failures(&status));
     section("OUTPUTS", outputs(&status));
+    section("PERSISTED", persisted(&status));
     text
 }
 
@@ -165,10 +166,21 @@ fn failures(status: &GleamFlowStatus) -> Vec<Vec<String>> {
 }
 
 fn outputs(status: &GleamFlowStatus) -> Vec<Vec<String>> {
-    let count = |count: Option<i64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
     let rows =
         status.outputs.iter().map(|output| row([&output.step, &output.location, &count(output.rows), &count(output.bytes)]));
     std::iter::once(row(["STEP", "LOCATION", "ROWS", "BYTES"])).chain(rows).collect()
+}
+
+fn persisted(status: &GleamFlowStatus) -> Vec<Vec<String>> {
+    let rows = status.persisted.iter().map(|result| {
+        let message = result.message.as_deref().unwrap_or_default();
+        row([&result.step, &format!("{:?}", result.state), &count(result.rows), &count(result.bytes), message])
+    });
+    std::iter::once(row(["STEP", "STATE", "ROWS", "BYTES", "MESSAGE"])).chain(rows).collect()
+}
+
+fn count(count: Option<i64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
 }
 
 #[cfg(test)]

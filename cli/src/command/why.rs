@@ -2,12 +2,16 @@
 
 use clap::Args;
 use crds::GleamFlow;
+use crds::status::Phase;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
 
 use crate::cluster::{self, Cluster, Target};
 use crate::failure::Failure;
-use crate::output;
+use crate::{operator, output};
+
+const ABSENT: &str = "  no operator runs in this cluster: nothing goes on until one does (the Deployment gleamflow-operator)\n";
 
 /// Say why a flow does not go on
 #[derive(Debug, Args)]
@@ -26,11 +30,40 @@ impl Why {
             let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
             let pods = pods.list(&selector).await.map_err(|error| cluster.told(error, "list executors"))?;
             let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-            let of_flow = ListParams::default().fields(&format!("involvedObject.name={}", self.name));
-            let events = events.list(&of_flow).await.map_err(|error| cluster.told(error, "list events"))?;
-            output::print(explained(&flow, &pods.items, &events.items))
+            // Of the flow and of its executors: what a pod cannot mount is nowhere else.
+            let found = events.list(&ListParams::default()).await.map_err(|error| cluster.told(error, "list events"))?;
+            let events = about(&flow, &pods.items, found.items);
+            let text = explained(&flow, &pods.items, &events);
+            let alone = !is_over(&flow) && operator::is_absent(&cluster).await;
+            output::print(if alone { format!("{text}{ABSENT}") } else { text })
         })
     }
+}
+
+/// The events that tell of the flow itself, and warnings about its pods; the newest last.
+fn about(flow: &GleamFlow, pods: &[Pod], events: Vec<Event>) -> Vec<Event> {
+    let flow_uid = flow.metadata.uid.as_deref();
+    let pods: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+    let concerns = |event: &Event| {
+        let about = event.involved_object.uid.as_deref();
+        let warning = event.type_.as_deref() == Some("Warning");
+        about.is_some_and(|uid| Some(uid) == flow_uid || warning && pods.contains(&uid))
+    };
+    let mut events: Vec<Event> = events.into_iter().filter(concerns).collect();
+    events.sort_by_key(time);
+    events
+}
+
+fn time(event: &Event) -> Option<Timestamp> {
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    last.or(event.event_time.as_ref().map(|time| time.0)).or(event.first_timestamp.as_ref().map(|time| time.0))
+}
+
+/// Whether nothing more is to be done for it.
+fn is_over(flow: &GleamFlow) -> bool {
+    let status = cluster::status(flow);
+    let seen = status.observed_generation >= flow.metadata.generation.unwrap_or(0);
+    seen && matches!(status.phase, Some(Phase::Succeeded | Phase::Failed | Phase::Suspended))
 }
 
 fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
@@ -56,7 +89,11 @@ fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
     pods.iter().filter_map(waiting).for_each(|line| text.push_str(&line));
     for event in events.iter().rev().take(5) {
         let (reason, message) = (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
-        text.push_str(&format!("  event {reason}: {message}\n"));
+        let object = match event.involved_object.kind.as_deref() {
+            Some("Pod") => format!(" of pod {}", event.involved_object.name.as_deref().unwrap_or_default()),
+            _ => String::new(),
+        };
+        text.push_str(&format!("  event {reason}{object}: {message}\n"));
     }
     text
 }

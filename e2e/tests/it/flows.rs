@@ -6,11 +6,26 @@ mod commands;
 mod examples;
 mod failures;
 mod figures;
+mod kept;
 mod kills;
+mod mistakes;
+mod tables;
 
 use crate::ClusterTest;
 
 /// These share one release; each has a namespace of its own. Figures of an idle product come first.
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
-    [figures::all(), examples::all(), commands::all(), failures::all(), burst::all(), big::all(), kills::all()].concat()
+    [
+        figures::all(),
+        examples::all(),
+        commands::all(),
+        failures::all(),
+        burst::all(),
+        kept::all(),
+        mistakes::all(),
+        big::all(),
+        tables::all(),
+        kills::all(),
+    ]
+    .concat()
 }

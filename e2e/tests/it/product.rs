@@ -261,15 +261,20 @@ pub(crate) struct Shared<'cluster> {
 
 impl<'cluster> Shared<'cluster> {
     pub(crate) fn new(cluster: &'cluster Cluster, namespace: &str, claim: &str) -> Result<Self> {
+        Shared::with_mode(cluster, namespace, claim, "ReadWriteMany")
+    }
+
+    /// Of this access mode; it only says who may mount it.
+    pub(crate) fn with_mode(cluster: &'cluster Cluster, namespace: &str, claim: &str, mode: &str) -> Result<Self> {
         let folder = tempfile::tempdir_in(cluster.shared_folder()?).context("failed to make a shared folder")?;
         open_to_all(folder.path())?;
         let volume = format!("{namespace}-{claim}");
-        let access = json!({"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume});
+        let access = json!({"accessModes": [mode], "storageClassName": "", "volumeName": volume});
         let mut spec = access.clone();
         spec["resources"] = json!({"requests": {"storage": "1Gi"}});
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": {
-                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "",
+                "capacity": {"storage": "1Gi"}, "accessModes": [mode], "storageClassName": "",
                 "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": folder.path(), "type": "Directory"}
             }},
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim}, "spec": spec}

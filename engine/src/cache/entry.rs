@@ -9,12 +9,16 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use plan::{Fingerprint, Recipe};
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, digest};
-use crate::{Batch, BatchLog};
+use crate::Batch;
+
+/// The rows of one partition, batch by batch.
+pub type Rows<'r> = Box<dyn Iterator<Item = crate::Result<Arc<Batch>>> + 'r>;
 
 const MARK: &[u8; 8] = b"gleamf1\n";
 const TAIL: u64 = 8 + 32 + 8;
@@ -92,6 +96,19 @@ impl Entry {
         self.places().map(|place| place.bytes).sum()
     }
 
+    /// Bytes of encoded rows of a partition.
+    #[must_use]
+    pub fn part_bytes(&self, part: usize) -> u64 {
+        self.index.parts.get(part).into_iter().flatten().map(|place| place.bytes).sum()
+    }
+
+    /// Notes that it was used now, as far as the file system lets us.
+    pub fn touch(&self) {
+        if let Err(error) = self.file.set_modified(SystemTime::now()) {
+            tracing::debug!("failed to note the use of an entry of the cache: {error}");
+        }
+    }
+
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.index.parts.iter().flatten()
     }
@@ -134,14 +151,20 @@ impl PartReader {
 }
 
 /// Writes an entry into an empty file.
-pub(super) fn write(file: &mut File, recipe: &Recipe, parts: &[Arc<BatchLog>], threads: usize) -> Result<(), CacheError> {
+pub(super) fn write<'r>(
+    file: &mut File,
+    recipe: &Recipe,
+    parts: impl Iterator<Item = crate::Result<Rows<'r>>>,
+    threads: usize,
+) -> Result<(), CacheError> {
     let failed =
         |source| CacheError::System { attempt: "write an entry of", path: recipe.fingerprint.to_string().into(), source };
     let (mut out, mut offset) = (BufWriter::with_capacity(1 << 20, &mut *file), 0);
     let mut index = Index { recipe: recipe.clone(), parts: Vec::new() };
     for part in parts {
-        let (mut places, mut reader) = (Vec::new(), part.reader());
-        while let Some(batch) = reader.next_batch().map_err(CacheError::Rows)? {
+        let mut places = Vec::new();
+        for batch in part.map_err(CacheError::Rows)? {
+            let batch = batch.map_err(CacheError::Rows)?;
             let compressed = lz4_flex::compress_prepend_size(&batch.bytes);
             out.write_all(&compressed).map_err(failed)?;
             places.push(Place { offset, compressed: compressed.len(), bytes: batch.bytes.len() as u64, rows: batch.rows });

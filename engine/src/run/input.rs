@@ -96,10 +96,28 @@ fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
     Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
 }
 
+fn entry_of(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Arc<Entry>> {
+    let found = job.cache.as_ref().and_then(|cache| cache.find(entry));
+    found.ok_or_else(|| Error::in_step(&node.step, "its result is not in the cache any more; run the flow again"))
+}
+
+/// The partitions of a result of an earlier run, for tasks that run in other processes.
+pub(crate) fn list_cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<plan::task::Split>> {
+    let entry = entry_of(job, node, entry)?;
+    let split = |part: usize| plan::task::Split { encoded: (part as u64).to_le_bytes().to_vec(), bytes: entry.part_bytes(part) };
+    Ok((0..entry.parts()).map(split).collect())
+}
+
+/// One of them.
+fn cached_part(job: &Job, node: &Node, entry: &Fingerprint, split: &plan::task::Split) -> Result<From> {
+    let part = <[u8; 8]>::try_from(split.encoded.as_slice()).map(u64::from_le_bytes);
+    let part = part.map_err(|_| Error::Plan(format!("a split of step {:?} is of another source", node.step)))?;
+    Ok(From::Cached(node.id, entry_of(job, node, entry)?, usize::try_from(part).unwrap_or(usize::MAX)))
+}
+
 /// The partitions of a result of an earlier run, as they were.
 fn cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<From>> {
-    let found = job.cache.as_ref().and_then(|cache| cache.find(entry));
-    let entry = found.ok_or_else(|| Error::in_step(&node.step, "its result is not in the cache any more; run the flow again"))?;
+    let entry = entry_of(job, node, entry)?;
     let parts = (0..entry.parts()).map(|part| From::Cached(node.id, Arc::clone(&entry), part));
     Ok(if entry.parts() == 0 { vec![From::Nothing] } else { parts.collect() })
 }
@@ -130,7 +148,10 @@ impl Input {
     /// What a single task is told to read.
     pub(crate) fn of_task(job: &Job, task: MapTask, collection: CollectionId, input: &MapInput) -> Result<Input> {
         let from = match input {
-            MapInput::Split { node, split } => From::Split(*node, source::decode(split, &job.run.stores)?),
+            MapInput::Split { node, split } => match &job.plan.graph.node(*node).op {
+                Op::Read(Source::Cached { entry, .. }) => cached_part(job, job.plan.graph.node(*node), entry, split)?,
+                _ => From::Split(*node, source::decode(split, &job.run.stores)?),
+            },
             MapInput::Stored { pieces } => From::Held(pieces.clone()),
             MapInput::Nothing => From::Nothing,
         };

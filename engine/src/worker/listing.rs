@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plan::task::{Answer, Done, Facts, Held, Wanted};
-use plan::{CollectionId, InputChannel, MscrId, NodeId, Op, Plan, Source};
+use plan::{CollectionId, InputChannel, InputFile, MscrId, NodeId, Op, Plan, Source};
 
 use super::WorkerOptions;
 use crate::run::input;
@@ -11,12 +11,19 @@ use crate::run::job::Job;
 use crate::{Error, Result, source};
 
 /// Names of fields and sizes, per read step. A source that cannot be looked at fails the task, with the step.
-pub(super) fn inspect(sources: &[(String, Source)], options: &WorkerOptions) -> Result<Done> {
+pub(super) fn inspect(
+    sources: &[(String, Source)],
+    mut versions: BTreeMap<String, Result<Vec<InputFile>, String>>,
+    options: &WorkerOptions,
+) -> Result<Done> {
     let look = |(step, source): &(String, Source)| {
         let facts = source::inspect(source, &options.base, &options.stores).map_err(|error| Error::in_step(step, error))?;
-        Ok((step.clone(), Facts { fields: facts.fields, bytes: facts.bytes }))
+        Ok((step.clone(), Facts { fields: facts.fields, bytes: facts.bytes, versions: None }))
     };
-    let facts = sources.iter().map(look).collect::<Result<_>>()?;
+    let mut facts = sources.iter().map(look).collect::<Result<BTreeMap<String, Facts>>>()?;
+    while let Some((step, versions)) = versions.pop_first() {
+        facts.entry(step).or_default().versions = Some(versions);
+    }
     Ok(Done { answer: Some(Answer::Facts(facts)), ..Done::default() })
 }
 
@@ -29,6 +36,10 @@ pub(super) fn split(job: &Job, stage: MscrId, wanted: Wanted, paths: &BTreeMap<N
     for node in stage.inputs.iter().flat_map(|channel| read_nodes(&job.plan, channel)) {
         let node = job.plan.graph.node(node);
         let Op::Read(source) = &node.op else { continue };
+        if let Source::Cached { entry, .. } = source {
+            splits.insert(node.id, input::list_cached(job, node, entry)?);
+            continue;
+        }
         let mut rows = Vec::new();
         if let Some(pieces) = paths.get(&node.id) {
             for batch in job.fetch(pieces)? {

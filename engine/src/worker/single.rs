@@ -9,6 +9,7 @@ use plan::task::{Done, Place, ReduceInput, StepCount, Task, Work};
 use plan::{Group, Mscr, MscrId, NodeId, Op, OutputChannel, Plan};
 
 use super::{Exchange, Watch, WorkerOptions, context, listing, staging};
+use crate::cache::Cache;
 use crate::outbox::Outbox;
 use crate::run::away::Away;
 use crate::run::chain::Onward;
@@ -21,6 +22,8 @@ use crate::{Error, Result};
 pub(super) struct Single<'a> {
     pub(super) plan: &'a Arc<Plan>,
     pub(super) options: &'a WorkerOptions,
+    /// Results of earlier runs.
+    pub(super) cache: Option<&'a Arc<Cache>>,
     pub(super) task: &'a Task,
     pub(super) exchange: &'a Arc<dyn Exchange>,
     pub(super) watch: &'a Arc<Watch>,
@@ -49,7 +52,9 @@ impl Single<'_> {
             Work::Split { stage, wanted, paths } => answer = Some(listing::split(&job, *stage, *wanted, paths)?),
             Work::Stage { sinks } => return staging::stage(&job, self.options, self.task.attempt.number, sinks),
             Work::Discard { manifest } => return staging::discard(&job, manifest.as_ref(), self.options),
-            Work::Inspect { .. } | Work::Commit { .. } => unreachable!("they need no plan"),
+            Work::Inspect { .. } | Work::LookUp { .. } | Work::Keep { .. } | Work::Commit { .. } => {
+                unreachable!("they are no work on rows of this plan")
+            }
         }
         Ok(Done { answer, widths, ..self.done(&job) })
     }
@@ -66,7 +71,8 @@ impl Single<'_> {
         let order = self.order()?;
         let forwards = forwards(self.plan, &order);
         let context = Arc::new(context(self.plan, self.options, self.watch));
-        Ok(Job::single(self.plan, context, self.options.partitions, forwards, away))
+        let job = Job::single(self.plan, context, self.options.partitions, forwards, away);
+        Ok(job.with_cache(self.cache.cloned()))
     }
 
     fn order(&self) -> Result<Vec<Unit<'_>>> {

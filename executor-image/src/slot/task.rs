@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use engine::Stores;
-use engine::worker::{Exchange, Watch, Worker, WorkerOptions};
+use engine::worker::{Exchange, Results, Watch, Worker, WorkerOptions};
 use plan::task::{Attempt, Done, Failed, Fault, Task};
 use proto::master::Settings;
 
@@ -143,6 +143,11 @@ impl Runner {
             stores: Arc::clone(&self.stores),
             run: self.opening.run.to_string(),
         });
+        worker.set_results(self.settings.results.clone().map(|results| Results {
+            namespace: results.namespace,
+            flow: results.flow,
+            ttl_seconds: results.ttl_seconds,
+        }));
         if let Some(plan) = &self.plan {
             worker.set_plan(decode(plan)?);
         }

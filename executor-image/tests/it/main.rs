@@ -1,5 +1,6 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
+mod kept;
 mod operator;
 mod pod;
 mod spread;
@@ -41,7 +42,7 @@ fn run(number: u32, behaviour: u32) -> ToSlot {
 }
 
 fn welcome(term: u64, deadline: Option<u32>) -> ToSlot {
-    let settings = Settings { seed: 1, memory: 32 << 20, task_deadline: deadline, partitions: None };
+    let settings = Settings { seed: 1, memory: 32 << 20, task_deadline: deadline, ..Settings::default() };
     ToSlot::Welcome { term: Term(term), settings }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::worker::{Exchange, Frames, Watch, Worker, WorkerOptions};
+use engine::worker::{Exchange, Frames, Results, Watch, Worker, WorkerOptions};
 use engine::{Batch, Error, Stores};
 use operator::master::api::{Entry, RunPhase, RunSpec};
 use operator::master::machine::Machine;
@@ -32,8 +32,9 @@ fn check(flow: &GeneratedFlow) -> Result<(), String> {
     flow.write_files(base).map_err(|error| error.to_string())?;
     let checked = flow.checked()?;
     let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
-    for trouble in [false, true] {
-        let mut cluster = Cluster::new(flow, base, trouble)?;
+    // The second run finds what the first one kept of persisted collections.
+    for trouble in [flow.seed % 2 == 1, flow.seed.is_multiple_of(2)] {
+        let mut cluster = Cluster::new(&flow.yaml, base, flow.seed, trouble)?;
         let outcome = cluster.run()?;
         if outcome != RunPhase::Succeeded {
             return Err(format!("trouble {trouble}: {outcome:?}"));
@@ -101,8 +102,8 @@ impl Exchange for Wire {
 }
 
 /// A run, and all that it talks to.
-struct Cluster {
-    machine: Machine,
+pub(crate) struct Cluster {
+    pub(crate) machine: Machine,
     spec: RunSpec,
     agents: Arc<Agents>,
     slots: BTreeMap<SlotId, Worker>,
@@ -118,15 +119,18 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(flow: &GeneratedFlow, base: &Path, trouble: bool) -> Result<Cluster, String> {
-        let document = crds::Document::parse(&flow.yaml, "flow.yaml").map_err(|problems| format!("{problems:?}"))?;
+    /// Results of its persisted collections outlive its runs. `trouble`: of what kind, is drawn from `seed`.
+    pub(crate) fn new(yaml: &str, base: &Path, seed: u64, trouble: bool) -> Result<Cluster, String> {
+        let document = crds::Document::parse(yaml, "flow.yaml").map_err(|problems| format!("{problems:?}"))?;
+        let mut flow = document.flow.spec;
+        flow.cache.enabled = true;
         let scratch = base.join("scratch");
         std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
         let spec = RunSpec {
             id: RunId::try_from("run-1".to_owned()).map_err(|error| error.to_string())?,
             namespace: "default".to_owned(),
             flow: "flow".to_owned(),
-            spec: document.flow.spec,
+            spec: flow,
             seed: 7,
             slot_memory: 8 << 20,
             record: Vec::new(),
@@ -150,7 +154,7 @@ impl Cluster {
             record: Vec::new(),
             events: VecDeque::new(),
             now: Duration::ZERO,
-            random: Random::new(flow.seed ^ 0x5eed),
+            random: Random::new(seed ^ 0x5eed),
             trouble,
             term: 1,
             done: 0,
@@ -181,7 +185,7 @@ impl Cluster {
         Event::Beat(AgentBeat { address: node.clone(), node, incarnation: 1, holds, waiting: false, used: 0, limit: 1 << 30 })
     }
 
-    fn run(&mut self) -> Result<RunPhase, String> {
+    pub(crate) fn run(&mut self) -> Result<RunPhase, String> {
         for _ in 0..200_000 {
             if self.machine.is_over() {
                 return Ok(self.machine.progress().phase);
@@ -285,7 +289,12 @@ impl Cluster {
                 self.make_trouble();
             }
             ToSlot::Leave { .. } => drop(self.slots.remove(&slot)),
-            ToSlot::Welcome { .. } | ToSlot::NotLeader { .. } | ToSlot::Cancel { .. } => {}
+            ToSlot::Welcome { settings, .. } => known.set_results(settings.results.map(|results| Results {
+                namespace: results.namespace,
+                flow: results.flow,
+                ttl_seconds: results.ttl_seconds,
+            })),
+            ToSlot::NotLeader { .. } | ToSlot::Cancel { .. } => {}
         }
     }
 

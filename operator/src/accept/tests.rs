@@ -13,7 +13,7 @@ fn lines(write: Value) -> Value {
 }
 
 fn check(value: Value, reason: &str) {
-    let found = accept(&spec(value.clone()), &Prelude::NotAsked).refusal;
+    let found = accept(&spec(value.clone()), &Prelude::NotAsked, &Claim::NotAsked).refusal;
     assert_eq!(found.as_ref().map_or("accepted", |refusal| refusal.reason), reason, "{value}: {found:?}");
 }
 
@@ -33,11 +33,10 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     );
     check(with(good.clone(), "managedBy", json!("kueue.x-k8s.io/multikueue")), "Unsupported");
     check(with(good.clone(), "scheduling", json!({"queueName": "q"})), "Unsupported");
-    check(with(good.clone(), "cache", json!({"enabled": true})), "Unsupported");
     check(with(good.clone(), "executors", json!({"template": {"spec": {"hostNetwork": true}}})), "TemplateRejected");
     check(json!({"steps": 3}), "Invalid");
     let missing = Prelude::Missing("ConfigMap \"c\" is not there".into());
-    assert_eq!(accept(&spec(good), &missing).refusal.map(|refusal| refusal.reason), Some("ConfigMapNotFound"));
+    assert_eq!(accept(&spec(good), &missing, &Claim::NotAsked).refusal.map(|refusal| refusal.reason), Some("ConfigMapNotFound"));
 }
 
 #[test]
@@ -59,9 +58,53 @@ fn paths_need_a_volume_that_every_node_sees() {
 }
 
 #[test]
+fn a_claim_that_nodes_cannot_share_takes_no_files_unless_one_executor_does_it_all() {
+    let flow = with(
+        lines(json!({"text": {"path": "out"}})),
+        "storage",
+        json!({"volume": {"persistentVolumeClaim": {"claimName": "scratch"}}}),
+    );
+    let single = with(flow.clone(), "executors", json!({"maxReplicas": 1}));
+    let pinned = json!({"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": "a"}}}});
+    let pinned = with(flow.clone(), "executors", pinned);
+    let on = |flow: &Value, modes: &[&str], says: &str| {
+        let claim = Claim::Modes(modes.iter().map(|mode| (*mode).to_owned()).collect());
+        let refusal = accept(&spec(flow.clone()), &Prelude::NotAsked, &claim).refusal;
+        let told = refusal.map_or_else(|| "accepted".to_owned(), |refusal| format!("{}: {}", refusal.reason, refusal.message));
+        assert!(told.contains(says), "{modes:?}: {told}");
+    };
+    on(&flow, &["ReadWriteOnce"], "NoStorage: step \"out\" writes to \"out\", but the claim \"scratch\" is ReadWriteOnce");
+    on(&flow, &["ReadWriteOnce"], "executors.maxReplicas: 1");
+    on(&flow, &["ReadOnlyMany"], "nobody can write");
+    on(&flow, &["ReadWriteMany"], "accepted");
+    on(&flow, &["ReadWriteOnce", "ReadWriteMany"], "accepted");
+    on(&single, &["ReadWriteOnce"], "accepted");
+    on(&single, &["ReadWriteOncePod"], "accepted");
+    on(&single, &["ReadOnlyMany"], "nobody can write");
+    on(&pinned, &["ReadWriteOnce"], "accepted");
+    on(&pinned, &["ReadWriteOncePod"], "NoStorage");
+    let claim_of = |flow: &Value| claim_name(&spec(flow.clone()).unwrap()).map(str::to_owned);
+    assert_eq!(claim_of(&flow).as_deref(), Some("scratch"));
+    assert_eq!(claim_of(&with(flow, "steps", lines(json!({"stdout": {}}))["steps"].clone())), None);
+}
+
+#[test]
+fn results_that_outlive_a_run_need_a_volume_that_every_node_sees() {
+    let flow = json!({"cache": {"enabled": true}, "steps": [
+        {"name": "in", "read": {"inline": {"rows": [["a"]]}}, "persist": true}, {"name": "out", "write": {"stdout": {}}},
+    ]});
+    let on = |volume: Value| with(flow.clone(), "storage", json!({"volume": volume}));
+    check(flow.clone(), "NoStorage");
+    check(on(json!({"emptyDir": {}})), "NoStorage");
+    check(on(json!({"persistentVolumeClaim": {"claimName": "c"}})), "accepted");
+    check(with(flow, "cache", json!({"enabled": false})), "accepted");
+    check(with(lines(json!({"stdout": {}})), "cache", json!({"enabled": true})), "accepted");
+}
+
+#[test]
 fn only_what_defines_the_rows_is_in_the_hash() {
     let flow = lines(json!({"stdout": {}}));
-    let hash = |flow: Value| accept(&spec(flow), &Prelude::NotAsked).hash;
+    let hash = |flow: Value| accept(&spec(flow), &Prelude::NotAsked, &Claim::NotAsked).hash;
     let same = [
         ("suspend", json!(true)),
         ("retention", json!({"podsSeconds": 7})),
@@ -74,6 +117,6 @@ fn only_what_defines_the_rows_is_in_the_hash() {
     assert_ne!(hash(with(flow.clone(), "params", json!([{"name": "p", "value": "1"}]))), hash(flow.clone()));
     assert_ne!(hash(with(flow.clone(), "lua", json!("x = 1"))), hash(flow.clone()));
     let from = with(flow, "luaFrom", json!({"configMapKeyRef": {"name": "c", "key": "k"}}));
-    let of = |text: &str| accept(&spec(from.clone()), &Prelude::Found(text.into())).hash;
+    let of = |text: &str| accept(&spec(from.clone()), &Prelude::Found(text.into()), &Claim::NotAsked).hash;
     assert_ne!(of("x = 1"), of("x = 2"));
 }

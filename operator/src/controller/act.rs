@@ -10,6 +10,8 @@ use super::{Again, Controller};
 use crate::cache::Expected;
 use crate::decide::{Action, Decision, Here, Refused};
 use crate::manifest::pod::{self, Shape};
+use crate::master::api::Entry;
+use crate::master::machine::event::OutputRequest;
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::{self, FlowView, version};
@@ -65,7 +67,13 @@ impl Controller {
                 return Ok(After::LookAgain);
             }
             Action::Forget { run, keep_output } => {
-                self.runs.forget(&run, keep_output);
+                if keep_output && self.runs.progress(&run).is_none() {
+                    // An earlier leader ended it: the record says where its rows are.
+                    let output = self.located(view, tracked, &run).await?;
+                    self.runs.hold(&run, output);
+                } else {
+                    self.runs.forget(&run, keep_output);
+                }
                 tracked.memory.forgotten = Some((run.to_string(), keep_output));
             }
             Action::Tidy { run } => {
@@ -75,6 +83,18 @@ impl Controller {
             Action::Surplus { since } => tracked.memory.surplus_since = since,
         }
         Ok(After::Go)
+    }
+
+    async fn located(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId) -> Result<Option<OutputRequest>, ApiError> {
+        let entries = match self.entries(view, tracked, run).await {
+            // A record that cannot be read tells nothing: the rows are lost, and that is said to who asks for them.
+            Err(ApiError::Invalid(why)) => {
+                tracing::warn!(%run, why, "where the run's standard output is cannot be known any more");
+                return Ok(None);
+            }
+            other => other?,
+        };
+        Ok(entries.into_iter().rev().find_map(|entry| if let Entry::Output { at } = entry { Some(at) } else { None }))
     }
 
     async fn create_pod(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, index: u32) -> Result<After, ApiError> {

@@ -80,7 +80,7 @@ impl Controller {
         }
     }
 
-    async fn entries(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId) -> Result<Vec<Entry>, ApiError> {
+    pub(super) async fn entries(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId) -> Result<Vec<Entry>, ApiError> {
         tracked.requests += 1;
         read_record(self.server.as_ref(), &view.key.namespace, run).await
     }

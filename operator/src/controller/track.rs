@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proto::RunId;
 
 use super::Controller;
-use crate::accept::{Acceptance, Prelude, accept};
+use super::hanging::Hanging;
+use crate::accept::{Acceptance, Claim, Prelude, accept, claim_name};
 use crate::cache::Expected;
 use crate::decide::Memory;
 use crate::manifest::run::RunFile;
@@ -38,6 +39,8 @@ pub struct Tracked {
     pub(super) seen: BTreeMap<String, String>,
     /// Pods that the master knows to be gone, by name and why.
     pub(super) gone: BTreeMap<String, String>,
+    /// Pods that have a node and do not start.
+    pub(super) hanging: Hanging,
     /// Requests that the current run has taken.
     pub(super) requests: u32,
 }
@@ -46,6 +49,7 @@ pub struct Tracked {
 pub(super) struct Checked {
     generation: i64,
     prelude: Prelude,
+    claim: Claim,
     at: i64,
     acceptance: Arc<Acceptance>,
 }
@@ -106,9 +110,15 @@ impl Controller {
         let fresh = |checked: &Checked| checked.generation == view.generation && now - checked.at < PRELUDE_SECONDS;
         let from = view.spec.as_ref().ok().and_then(|spec| spec.lua_from.as_ref());
         let known = tracked.checked.as_ref().filter(|checked| checked.generation == view.generation);
-        if known.is_some() && (from.is_none() || known.is_some_and(fresh)) {
+        // Access modes never change; a claim that is not there may come.
+        let settled = |checked: &Checked| from.is_none() && checked.claim != Claim::Unknown;
+        if known.is_some_and(|checked| fresh(checked) || settled(checked)) {
             return Ok(());
         }
+        let claim = match known.map(|checked| &checked.claim) {
+            Some(claim) if *claim != Claim::Unknown => claim.clone(),
+            _ => self.claim(view, tracked).await?,
+        };
         let prelude = match from {
             None => Prelude::NotAsked,
             Some(from) => {
@@ -131,12 +141,38 @@ impl Controller {
             }
         };
         match &mut tracked.checked {
-            Some(checked) if checked.generation == view.generation && checked.prelude == prelude => checked.at = now,
+            Some(checked)
+                if checked.generation == view.generation && (&checked.prelude, &checked.claim) == (&prelude, &claim) =>
+            {
+                checked.at = now;
+            }
             _ => {
-                let acceptance = Arc::new(accept(&view.spec, &prelude));
-                tracked.checked = Some(Checked { generation: view.generation, prelude, at: now, acceptance });
+                let acceptance = Arc::new(accept(&view.spec, &prelude, &claim));
+                tracked.checked = Some(Checked { generation: view.generation, prelude, claim, at: now, acceptance });
             }
         }
         Ok(())
+    }
+
+    /// Who can share the claim that a flow writes to. Not asked of a flow that was accepted and has run.
+    async fn claim(&self, view: &FlowView, tracked: &mut Tracked) -> Result<Claim, ApiError> {
+        let over = view.status.current_run.as_ref().is_some_and(|run| run.completion_time.is_some());
+        let accepted = view.status.conditions.iter().any(|condition| {
+            let now = condition.observed_generation == Some(view.generation);
+            condition.type_ == "Accepted" && condition.status == "True" && now
+        });
+        let Some(name) = view.spec.as_ref().ok().and_then(claim_name).filter(|_| !(over && accepted)) else {
+            return Ok(Claim::NotAsked);
+        };
+        tracked.requests += 1;
+        match self.server.get(&Ref::new(Kind::PersistentVolumeClaim, &view.key.namespace, name)).await {
+            Ok(claim) => {
+                let modes = crate::view::list(&claim, "/spec/accessModes").iter().filter_map(|mode| mode.as_str());
+                Ok(Claim::Modes(modes.map(str::to_owned).collect()))
+            }
+            // Pods that mount it say so in the scheduler's words; it may be made later than the flow.
+            Err(ApiError::NotFound(_) | ApiError::Forbidden(_)) => Ok(Claim::Unknown),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -19,15 +19,17 @@ const SURPLUS: i64 = 30;
 const LONGEST_WAIT: i64 = 60;
 
 /// Troubles from the one that people must act on to the one that passes.
-const WORST_FIRST: [&str; 9] = [
+const WORST_FIRST: [&str; 11] = [
     "ImagePullFailed",
     "ContainerConfigError",
     "OutOfMemory",
     "ExecutorFailed",
+    "VolumeNotReady",
     "Unschedulable",
     "NodeLost",
     "Evicted",
     "Disrupted",
+    "PodNotStarted",
     "Starting",
 ];
 

@@ -1,7 +1,7 @@
 //! A run that is not over: taken up, given executors, watched, ended.
 
 use crds::cluster::OnSpecChange;
-use crds::status::{GleamFlowStatus, Phase, Run};
+use crds::status::{GleamFlowStatus, Output, Phase, Run};
 
 use super::report::Stand;
 use super::{Action, Draft, Here, condition, id};
@@ -176,6 +176,13 @@ fn told(status: &GleamFlowStatus) -> u32 {
 /// At most so many stages fit the schema.
 const STAGES: usize = 1024;
 const OUTPUTS: usize = 256;
+const PERSISTED: usize = 256;
+
+/// What was written, as it is known now; a new leader that finds a run committing does not know how much an earlier one kept.
+fn outputs(before: &[Output], now: &[Output]) -> Vec<Output> {
+    let counted = |output: &Output| before.iter().find(|told| told.step == output.step).filter(|_| output.rows.is_none());
+    now.iter().take(OUTPUTS).map(|output| counted(output).unwrap_or(output).clone()).collect()
+}
 
 fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     if progress.known > 0 {
@@ -183,7 +190,8 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     }
     status.stages = progress.stages.iter().take(STAGES).cloned().collect();
     status.failures = progress.failures.iter().take(10).cloned().collect();
-    status.outputs = progress.outputs.iter().take(OUTPUTS).cloned().collect();
+    status.outputs = outputs(&status.outputs, &progress.outputs);
+    status.persisted = progress.persisted.iter().take(PERSISTED).cloned().collect();
     let run = status.current_run.as_ref().and_then(|run| naming::run_number(&run.id)).unwrap_or(0);
     let secret = naming::output(&naming::run_base(flow, run));
     for output in status.outputs.iter_mut().filter(|output| output.location == KEPT) {

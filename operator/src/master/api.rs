@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plan::task::{Attempt, Manifest, TaskId};
 use proto::RunId;
+
+use super::machine::event::OutputRequest;
 use serde::{Deserialize, Serialize};
 
 /// A run to be started or, by a new leader, taken up again.
@@ -39,6 +41,8 @@ pub enum Entry {
     /// Rows that an indeterminate step made are gone, and others have been read: attempts of these tasks up to number `above`
     /// are void for ever, but for those in `except`. Voids the splits and cuts of the tasks that are void, too.
     Redo { sets: BTreeSet<TaskSet>, above: u32, except: BTreeSet<Attempt> },
+    /// Standard output is too much to be kept in a Secret: where it stays, on the agents. The last one counts.
+    Output { at: OutputRequest },
     /// All sinks are staged: from here on the run only rolls forward.
     Committing { manifest: Manifest },
 }
@@ -114,6 +118,8 @@ pub struct Progress {
     pub outputs: Vec<crds::status::Output>,
     /// Rows set aside by `onError`, per step, where any.
     pub set_aside: BTreeMap<String, u64>,
+    /// What became of results that outlive the run.
+    pub persisted: Vec<crds::status::Persisted>,
     /// Why nothing moves, where nothing does: a condition's reason and message (no agents, no room for shuffles, ...).
     pub waiting: Option<(String, String)>,
 }
@@ -160,6 +166,9 @@ pub trait Runs: Send + Sync + std::fmt::Debug {
     fn stop(&self, run: &RunId, why: &str);
     /// Forgets a run whose end is recorded; its pieces go, unless `keep_output` says that agents still hold its stdout.
     fn forget(&self, run: &RunId, keep_output: bool);
+    /// A run that is over, and not started here, has standard output on the agents, which is to stay there; `None`: it is not known
+    /// where.
+    fn hold(&self, run: &RunId, output: Option<OutputRequest>);
     /// How a run stands; `None`: not started here.
     fn progress(&self, run: &RunId) -> Option<Progress>;
     /// A pod of a run is gone (deleted, failed, its node lost), for this reason: its slots are too.

@@ -21,6 +21,7 @@ mod naming;
 mod placement;
 mod planning;
 mod progress;
+mod results;
 mod resume;
 mod retry;
 mod slots;
@@ -43,6 +44,7 @@ use self::event::{Command, Event, SlotId};
 use self::flow::Flow;
 use self::journal::{Journal, Recorded};
 use self::ledger::Ledger;
+use self::results::Results;
 use self::resume::Resume;
 use self::slots::Slot;
 use self::tasks::MapSpec;
@@ -81,6 +83,7 @@ pub struct Machine {
     /// Since when shuffles have had no room, or no agent was there.
     stalled: Option<Duration>,
     bytes_shuffled: u64,
+    results: Results,
     out: Vec<Command>,
 }
 
@@ -91,6 +94,8 @@ enum Stage {
     Resuming(Resume),
     /// The sources are being looked at.
     Inspecting,
+    /// Results of earlier runs are being looked up.
+    LookingUp,
     /// The plan is being recorded.
     Planning,
     Running,
@@ -137,6 +142,7 @@ impl Machine {
             ending: Ending::default(),
             stalled: None,
             bytes_shuffled: 0,
+            results: Results::default(),
             out: Vec::new(),
         };
         machine.ledger.skip_to(given);
@@ -191,6 +197,7 @@ impl Machine {
         match &self.stage {
             Stage::Resuming(_) => self.resume_if_ready(),
             Stage::Inspecting => self.offer(TaskId::Inspect),
+            Stage::LookingUp => self.offer(TaskId::LookUp),
             Stage::Running => self.run_tasks(),
             Stage::Committing => self.offer(TaskId::Commit),
             Stage::Winding { .. } => self.wind(),
@@ -218,6 +225,8 @@ impl Machine {
             self.finish_sinks();
         }
         if matches!(self.stage, Stage::Running) {
+            // First: a run that fails later is to have them.
+            self.keep_results();
             self.give_out();
         }
     }
@@ -253,6 +262,7 @@ impl Machine {
             memory: self.spec.slot_memory,
             task_deadline: self.spec.spec.task_deadline_seconds,
             partitions: self.recorded.partitions,
+            results: self.results_place(),
         }
     }
 

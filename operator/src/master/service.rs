@@ -27,7 +27,7 @@ pub use self::trust::{KeptOutput, Refusal, Trust};
 
 use self::actor::Told;
 use super::api::{AgentState, Progress, Recorder, RunSpec, Runs};
-use super::machine::event::{AgentBeat, Event};
+use super::machine::event::{AgentBeat, Event, OutputRequest};
 
 /// Events on their way to a run: more than its slots and agents say at once. Who says more waits.
 const EVENTS: usize = 1024;
@@ -58,6 +58,8 @@ struct Inner {
 struct State {
     lead: Lead,
     runs: BTreeMap<RunId, Run>,
+    /// Runs that an earlier leader ended, whose standard output agents still hold; `None`: nobody knows where.
+    held: BTreeMap<RunId, Option<OutputRequest>>,
     /// How many runs were ever started: the oldest goes first.
     started: u64,
     /// Whether every run that may still need something is started: before, agents must not drop anything.
@@ -111,6 +113,7 @@ impl Master {
         let state = State {
             lead: Lead::Standby { leader: None },
             runs: BTreeMap::new(),
+            held: BTreeMap::new(),
             started: 0,
             complete: false,
             agents: BTreeMap::new(),
@@ -146,6 +149,7 @@ impl Master {
             let mut state = self.inner.state();
             (state.lead, state.complete) = (Lead::Standby { leader }, false);
             state.agents.clear();
+            state.held.clear();
             std::mem::take(&mut state.runs)
         };
         // Their actors end with them.
@@ -155,6 +159,13 @@ impl Master {
     /// Every run that goes on was started: whatever agents hold of others can go.
     pub fn all_runs_started(&self) {
         self.inner.state().complete = true;
+    }
+
+    /// Whether a run that is over is known here, with what agents hold of it.
+    #[must_use]
+    pub fn holds(&self, run: &RunId) -> bool {
+        let state = self.inner.state();
+        state.held.contains_key(run) || state.runs.contains_key(run)
     }
 
     /// For the metrics endpoint.
@@ -202,12 +213,15 @@ impl Inner {
         self.state().agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, run))).collect()
     }
 
-    /// Runs that may still need what agents hold, the oldest first; `None`: not known yet.
+    /// Runs that may still need what agents hold, the oldest first, those that are over last: the first ones get room before
+    /// others do. `None`: not known yet.
     fn needed_runs(&self) -> Option<Vec<RunId>> {
         let state = self.state();
-        let mut runs: Vec<(u64, RunId)> = state.runs.iter().map(|(id, run)| (run.order, id.clone())).collect();
+        let is_over = |run: &Run| run.progress.lock().unwrap_or_else(PoisonError::into_inner).phase.is_over();
+        let mut runs: Vec<(bool, u64, &RunId)> = state.runs.iter().map(|(id, run)| (is_over(run), run.order, id)).collect();
         runs.sort_unstable();
-        state.complete.then(|| runs.into_iter().map(|(_, id)| id).collect())
+        let runs = runs.into_iter().map(|(_, _, id)| id).chain(state.held.keys());
+        state.complete.then(|| runs.cloned().collect())
     }
 }
 
@@ -238,14 +252,22 @@ impl Runs for Master {
         let (found, lead) = {
             let mut state = self.inner.state();
             let lead = state.lead.clone();
-            (if keep_output { None } else { state.runs.remove(run) }, lead)
+            let found = if keep_output { None } else { state.runs.remove(run) };
+            let held = !keep_output && state.held.remove(run).is_some();
+            (found.is_some() || held, lead)
         };
-        if let (Some(found), Lead::Leader(term)) = (found, lead) {
-            drop(found);
+        if let (true, Lead::Leader(term)) = (found, lead) {
             let addresses: Vec<String> = self.inner.state().agents.keys().cloned().collect();
             for address in addresses {
                 self.inner.runtime.spawn(calls::release_all(Arc::clone(&self.inner), term, run.clone(), address));
             }
+        }
+    }
+
+    fn hold(&self, run: &RunId, output: Option<OutputRequest>) {
+        let mut state = self.inner.state();
+        if matches!(state.lead, Lead::Leader(_)) && !state.runs.contains_key(run) {
+            state.held.insert(run.clone(), output);
         }
     }
 

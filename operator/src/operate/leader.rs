@@ -13,7 +13,7 @@ use super::{Process, now};
 use crate::authority::Authority;
 use crate::controller::{Again, Controller, Told};
 use crate::lead::Standing;
-use crate::master::api::Runs;
+use crate::master::api::{NODE_LOCAL, Runs};
 use crate::master::service::Master;
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::{FlowKey, FlowView, text};
@@ -69,17 +69,23 @@ pub(super) async fn lead(
     }
 }
 
-/// Tells the master once every run that went on when this leader began is taken up or over: only then may agents drop what nobody
-/// asks for.
+/// Tells the master once every run that went on when this leader began is taken up or over, and every one whose standard output is
+/// still on agents is known: only then may agents drop what nobody asks for.
 async fn all_started(process: Process, controller: Arc<Controller>, master: Master) -> bool {
     let active = |key: &FlowKey| {
         let flow = controller.cached(|cache| cache.flow(key)).and_then(|object| FlowView::read(&object).ok())?;
-        let run = flow.status.current_run.filter(|run| run.completion_time.is_none() && !flow.deleting)?;
-        RunId::try_from(run.id).ok()
+        let run = flow.status.current_run.filter(|_| !flow.deleting)?;
+        let kept = flow.spec.map_or(0, |spec| i64::from(spec.retention.output_seconds));
+        let local = flow.status.outputs.iter().any(|output| output.location == NODE_LOCAL) && !run.released;
+        let open = match &run.completion_time {
+            None => true,
+            Some(ended) => local && jiff::Timestamp::now().as_second() < ended.0.as_second() + kept,
+        };
+        RunId::try_from(run.id).ok().filter(|_| open)
     };
     let mut waiting = controller.cached(|cache| cache.keys());
     while !waiting.is_empty() {
-        waiting.retain(|key| active(key).is_some_and(|run| master.progress(&run).is_none()));
+        waiting.retain(|key| active(key).is_some_and(|run| !master.holds(&run)));
         tokio::time::sleep(LOOK).await;
     }
     tracing::info!(flows = process.cache.lock().map(|cache| cache.keys().len()).unwrap_or(0), "every run is taken up");
@@ -184,11 +190,22 @@ async fn address(process: &Process) -> String {
 }
 
 async fn keep_agents(process: Process, operator: String) -> bool {
+    let (server, arguments) = (process.server.as_ref(), &process.arguments);
+    let (mut owner, mut adopted) = (None, false);
+    let mut keep = async || {
+        if owner.is_none() {
+            owner = Some(agents::owner(server, &arguments.namespace, &arguments.pod_name).await?);
+        }
+        let owner = owner.as_ref().and_then(Option::as_ref);
+        agents::apply(server, &process.config.agent, &arguments.namespace, owner, &operator).await?;
+        if let Some(owner) = owner.filter(|_| !adopted) {
+            agents::adopt_all(server, &arguments.namespace, owner).await?;
+            adopted = true;
+        }
+        Ok::<(), ApiError>(())
+    };
     loop {
-        let arguments = &process.arguments;
-        let applied =
-            agents::apply(process.server.as_ref(), &process.config.agent, &arguments.namespace, &arguments.pod_name, &operator);
-        let wait = match applied.await {
+        let wait = match keep().await {
             Ok(()) => agents::EVERY,
             Err(error) => {
                 tracing::warn!(%error, "the agents' DaemonSet could not be applied");

@@ -100,6 +100,13 @@ impl Server for KubeServer {
         }
     }
 
+    async fn events(&self, namespace: &str, name: &str) -> Result<Vec<Value>, ApiError> {
+        self.count("list", Kind::Event);
+        let of_it = ListParams::default().fields(&format!("involvedObject.name={name}")).limit(PAGE);
+        let found = self.api(Kind::Event, namespace).list(&of_it).await.map_err(|error| read(&error))?;
+        Ok(found.items.into_iter().map(plain).collect())
+    }
+
     async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
         self.may_write()?;
         self.count("create", kind);

@@ -10,12 +10,14 @@ use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 use serde_json::{Value, json};
 
+use super::tables::size;
 use crate::ClusterTest;
 use crate::gate::Gate;
 use crate::product::{self, Shared, await_complete, await_progress, executors, leader, text, until};
 
 const FILES: u64 = 12;
-const BYTES_PER_FILE: usize = 10 << 20;
+/// Of all texts; more by `GLEAMFLOW_E2E_TEXT_MIB`.
+const TEXT_MIB: u64 = 120;
 /// Different words: enough that their counts are megabytes.
 const WORDS: u64 = 200_000;
 const CLAIM: &str = "texts";
@@ -31,21 +33,26 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-big")?;
     let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
-    let wanted = generate(shared.path())?;
+    let mebibytes = size("GLEAMFLOW_E2E_TEXT_MIB", TEXT_MIB)?;
+    let wanted = generate(shared.path(), usize::try_from((mebibytes << 20) / FILES)?)?;
 
     let before = traffic(cluster)?;
     let start = Instant::now();
     cluster.apply(namespace.name(), &word_count("undisturbed", None))?;
     let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
-    let status = await_complete(cluster, namespace.name(), "undisturbed")?;
+    let patience = product::PATIENCE * u32::try_from((mebibytes / TEXT_MIB).max(1))?;
+    let complete = |name: &str| {
+        cluster.wait(namespace.name(), "condition=Complete", &[format!("gleamflow/{name}")], patience)?;
+        await_complete(cluster, namespace.name(), name)
+    };
+    let status = complete("undisturbed")?;
     let seconds = start.elapsed().as_secs_f64();
     check(shared.path(), "undisturbed", &wanted)?;
     let after = traffic(cluster)?;
     let crossed: Vec<(&String, f64, f64)> =
         after.iter().map(|(node, (put, fetched))| (node, put - before[node].0, fetched - before[node].1)).collect();
     eprintln!(
-        "figure: word count of {} MiB on {nodes} nodes in {seconds:.1} s; bytes put and fetched per agent: {crossed:?}; shuffled {}",
-        (FILES * BYTES_PER_FILE as u64) >> 20,
+        "figure: word count of {mebibytes} MiB on {nodes} nodes in {seconds:.1} s; bytes put and fetched per agent: {crossed:?}; shuffled {}",
         status["bytesShuffled"]
     );
     ensure!(nodes == cluster.nodes().len(), "executors were on {nodes} nodes");
@@ -59,7 +66,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     cluster.kubectl(&["delete", "pod", &killed, "-n", product::HOME, "--grace-period=0", "--force"])?;
     gate.open()?;
     let start = Instant::now();
-    let status = await_complete(cluster, namespace.name(), "leaderless")?;
+    let status = complete("leaderless")?;
     let next = leader(cluster)?;
     ensure!(next != killed, "{killed} still leads");
     eprintln!("figure: after leader {killed} was killed, the run was complete in {:.1} s", start.elapsed().as_secs_f64());
@@ -85,13 +92,13 @@ fn word_count(name: &str, gate: Option<&Gate>) -> Value {
 }
 
 /// Writes the texts; how often each word is in them.
-fn generate(folder: &Path) -> Result<BTreeMap<String, u64>> {
+fn generate(folder: &Path, bytes_per_file: usize) -> Result<BTreeMap<String, u64>> {
     fs::create_dir(folder.join("in")).context("failed to make a folder")?;
     let mut counts = vec![0_u64; WORDS as usize];
     let mut state = 88_172_645_463_325_252_u64;
     for file in 0..FILES {
-        let mut text = String::with_capacity(BYTES_PER_FILE + 64);
-        while text.len() < BYTES_PER_FILE {
+        let mut text = String::with_capacity(bytes_per_file + 64);
+        while text.len() < bytes_per_file {
             // Xorshift: the same words in every run of the test.
             state ^= state << 13;
             state ^= state >> 7;

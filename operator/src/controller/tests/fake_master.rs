@@ -7,6 +7,7 @@ use proto::RunId;
 use tokio::sync::broadcast;
 
 use crate::master::api::{AgentState, Progress, Recorder, RunPhase, RunSpec, Runs};
+use crate::master::machine::event::OutputRequest;
 
 /// What survives a leader.
 #[derive(Clone, Debug, Default)]
@@ -29,12 +30,13 @@ pub(super) type Truths = Arc<Mutex<BTreeMap<String, Truth>>>;
 pub(super) struct FakeMaster {
     pub(super) truths: Truths,
     pub(super) here: Mutex<BTreeSet<String>>,
+    pub(super) held: Mutex<BTreeMap<String, Option<OutputRequest>>>,
     changes: broadcast::Sender<RunId>,
 }
 
 impl FakeMaster {
     pub(super) fn new(truths: Truths) -> FakeMaster {
-        FakeMaster { truths, here: Mutex::default(), changes: broadcast::channel(16).0 }
+        FakeMaster { truths, here: Mutex::default(), held: Mutex::default(), changes: broadcast::channel(16).0 }
     }
 
     /// Executors of a run do a task.
@@ -78,6 +80,10 @@ impl Runs for FakeMaster {
 
     fn forget(&self, run: &RunId, _: bool) {
         self.here.lock().unwrap().remove(run.as_str());
+    }
+
+    fn hold(&self, run: &RunId, output: Option<OutputRequest>) {
+        self.held.lock().unwrap().insert(run.to_string(), output);
     }
 
     fn progress(&self, run: &RunId) -> Option<Progress> {

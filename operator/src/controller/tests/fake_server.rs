@@ -240,6 +240,14 @@ impl Server for FakeServer {
         Ok(())
     }
 
+    async fn events(&self, namespace: &str, name: &str) -> Result<Vec<Value>, ApiError> {
+        let heard = self.fate()?;
+        let store = self.store();
+        let here = store.objects.iter().filter(|(place, _)| place.kind == Kind::Event && place.namespace == namespace);
+        let about = |event: &&Value| text(event, "/involvedObject/name") == Some(name);
+        FakeServer::answer(heard, Ok(here.map(|(_, event)| event).filter(about).cloned().collect()))
+    }
+
     async fn published_keys(&self) -> Result<Value, ApiError> {
         Err(ApiError::NotFound("the controller asks for no keys".into()))
     }

@@ -73,7 +73,15 @@ impl Machine {
             widths: BTreeMap::new(),
         };
         match task {
-            TaskId::Inspect => made.work = Work::Inspect { sources: self.sources()? },
+            TaskId::Inspect => {
+                made.work = Work::Inspect { sources: self.sources()?, versions: self.versioned_sources() };
+            }
+            TaskId::LookUp => made.work = self.look_up_work(),
+            TaskId::Keep { collection } => {
+                let recipe = self.flow().plan.keep.get(&collection)?.clone();
+                let part = |maker| pieces.whole(self, maker, |name| is_part(name, collection));
+                made.work = Work::Keep { recipe, parts: self.parts(collection)?.into_iter().map(part).collect() };
+            }
             TaskId::Split { stage } => made.work = self.split_work(stage, &mut pieces),
             TaskId::Map { stage, at } => self.map_task(stage, at, &mut made, &mut pieces)?,
             TaskId::Reduce { stage, group, at } => self.reduce_task((stage, group, at), &mut made, &mut pieces)?,

@@ -35,7 +35,8 @@ impl Machine {
     pub(super) fn look_around(&mut self) -> bool {
         self.number_maps();
         let mut walk = Walk::default();
-        let ready = self.walk_sinks(&mut walk);
+        let kept = self.walk_results(&mut walk);
+        let ready = self.walk_sinks(&mut walk) && kept;
         self.stale = false;
         if self.redo_lost(&walk.redo, &walk.doubt) {
             self.agenda.clear();
@@ -78,7 +79,7 @@ impl Machine {
     }
 
     /// Asks for the output of all tasks of a set, as far as it is used; whether all of it is there.
-    fn need_set(&self, walk: &mut Walk, set: TaskSet, uses: &dyn Fn(&PieceName) -> bool) -> bool {
+    pub(super) fn need_set(&self, walk: &mut Walk, set: TaskSet, uses: &dyn Fn(&PieceName) -> bool) -> bool {
         let Some(tasks) = self.tasks_of(set) else {
             self.open(walk, set);
             return false;
@@ -179,7 +180,7 @@ impl Machine {
                 self.need_shuffle(walk, group, at) && ready
             }
             TaskId::Operate { node } => self.need_collections(walk, flow.sides_of(&[node])),
-            TaskId::Inspect | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
+            TaskId::Inspect | TaskId::LookUp | TaskId::Keep { .. } | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
         }
     }
 

@@ -15,6 +15,10 @@ use crate::master::api::{Entry, OUTPUT_LIMIT, RunPhase};
 
 /// So long a run that failed waits for its staged files to go.
 const DISCARD: Duration = Duration::from_secs(30);
+/// So long it waits for results that are whole to be kept for the next run.
+const KEEPING: Duration = Duration::from_secs(300);
+/// Why a run ends that was told to.
+const STOPPED: &str = "Stopped";
 /// Of standard output so much shows in status, per step.
 const PREVIEW: usize = 1024;
 
@@ -24,6 +28,8 @@ pub(super) struct Ending {
     manifest: Option<Manifest>,
     /// Whether some attempt may have staged files.
     may_have_staged: bool,
+    /// Whether a run that failed waits for what it keeps.
+    keeping: bool,
     output: Output,
     pub(super) previews: BTreeMap<String, String>,
     /// Whether standard output is too much to be kept.
@@ -46,6 +52,8 @@ enum Output {
     Fetching,
     Fetched(BTreeMap<String, Vec<u8>>),
     Keeping(BTreeMap<String, Vec<u8>>),
+    /// It stays on the agents; where is being recorded.
+    Locating,
     Kept,
 }
 
@@ -73,7 +81,9 @@ impl Machine {
     /// An answer task has told its answer.
     pub(super) fn answered(&mut self, attempt: Attempt, done: Done) {
         match (attempt.task, done.answer) {
-            (TaskId::Inspect, Some(Answer::Facts(facts))) => self.plan_with(&facts),
+            (TaskId::Inspect, Some(Answer::Facts(facts))) => self.inspected(facts),
+            (TaskId::LookUp, Some(Answer::Found(found))) => self.looked_up(found),
+            (TaskId::Keep { collection }, Some(Answer::Kept(size))) => self.kept(collection, size),
             (TaskId::Split { stage }, Some(Answer::Splits(splits))) => {
                 let set = self.flow().set_of(attempt.task);
                 // Listed from rows that are being done over: to be listed again.
@@ -84,7 +94,7 @@ impl Machine {
             }
             (TaskId::Stage, Some(Answer::Staged(manifest))) => self.ending.manifest = Some(manifest),
             (TaskId::Commit, _) => self.over(RunPhase::Succeeded),
-            (TaskId::Discard, _) => self.wound(),
+            (TaskId::Discard, _) => self.ending.may_have_staged = false,
             (task, _) => {
                 self.fail("Invalid", format!("an executor answered task {task} with something else: it is of another version"))
             }
@@ -94,7 +104,8 @@ impl Machine {
     /// Whether a task that answers has done so.
     pub(super) fn is_answered(&self, task: TaskId) -> bool {
         match task {
-            TaskId::Inspect => self.flow.is_some() || !self.journal.is_empty(),
+            TaskId::Inspect | TaskId::LookUp => self.flow.is_some() || !self.journal.is_empty(),
+            TaskId::Keep { collection } => self.is_kept(collection),
             TaskId::Split { stage } => {
                 let recording = |entry: &Entry| matches!(entry, Entry::Split { stage: this, .. } if *this == stage);
                 self.recorded.splits.contains_key(&stage) || self.is_recording(recording)
@@ -114,7 +125,8 @@ impl Machine {
         if stdout && !self.ending.output_kept() {
             self.keep_output();
         }
-        let whole = (!files || self.ending.staged()) && (!stdout || self.ending.output_kept());
+        let kept = self.results_settled();
+        let whole = kept && (!files || self.ending.staged()) && (!stdout || self.ending.output_kept());
         if !whole {
             return;
         }
@@ -146,7 +158,7 @@ impl Machine {
                 self.out.push(Command::KeepOutput { output: output.clone() });
                 self.ending.output = Output::Keeping(output);
             }
-            Output::Fetching | Output::Keeping(_) | Output::Kept => {}
+            Output::Fetching | Output::Keeping(_) | Output::Locating | Output::Kept => {}
         }
     }
 
@@ -161,10 +173,24 @@ impl Machine {
                 self.ending.retries = 0;
                 self.ending.trouble = None;
                 self.ending.previews = output.iter().map(|(step, text)| (step.clone(), preview(text))).collect();
-                self.ending.output = if self.ending.node_local { Output::Kept } else { Output::Fetched(output) };
+                if !self.ending.node_local {
+                    self.ending.output = Output::Fetched(output);
+                } else if let Some(at) = self.output_request(false) {
+                    self.ending.output = Output::Locating;
+                    self.record(Entry::Output { at });
+                }
             }
             Err(Unfetched::Lost(lost)) => self.outputs_lost(&lost.into_iter().collect::<BTreeSet<_>>()),
             Err(Unfetched::Unavailable(why)) => self.put_off(format!("standard output could not be fetched: {why}")),
+        }
+    }
+
+    /// Where it stays is recorded: another leader finds it, too.
+    pub(super) fn output_located(&mut self) {
+        if self.ending.output == Output::Locating {
+            // What was lost meanwhile is made again, elsewhere.
+            let still = self.recorded.output.is_some() && self.recorded.output == self.output_request(false);
+            self.ending.output = if still { Output::Kept } else { Output::Open };
         }
     }
 
@@ -204,7 +230,7 @@ impl Machine {
     }
 
     pub(super) fn stop(&mut self, why: String) {
-        self.end(RunPhase::Failed { reason: "Stopped".to_owned(), message: why });
+        self.end(RunPhase::Failed { reason: STOPPED.to_owned(), message: why });
     }
 
     pub(super) fn fail(&mut self, reason: &str, message: String) {
@@ -215,7 +241,7 @@ impl Machine {
     fn end(&mut self, outcome: RunPhase) {
         match self.stage {
             Stage::Committing | Stage::Winding { .. } | Stage::Over(_) | Stage::Abandoned => return,
-            Stage::Resuming(_) | Stage::Inspecting | Stage::Planning | Stage::Running => {}
+            Stage::Resuming(_) | Stage::Inspecting | Stage::LookingUp | Stage::Planning | Stage::Running => {}
         }
         if self.is_recording(|entry| matches!(entry, Entry::Committing { .. })) {
             // It may be stored already: then this comes too late.
@@ -224,25 +250,37 @@ impl Machine {
         }
         let outcome = self.ending.deferred.take().unwrap_or(outcome);
         let resumed = self.flow.as_ref().is_some_and(|flow| flow.has_files()) && matches!(self.stage, Stage::Resuming(_));
-        let staged = self.ending.may_have_staged || resumed;
-        let running: BTreeSet<Attempt> =
-            self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt).collect();
+        self.ending.may_have_staged |= resumed;
+        // What was whole is for the next run; who stops a run does not wait for that.
+        let stopped = matches!(&outcome, RunPhase::Failed { reason, .. } if reason == STOPPED);
+        let keeping = !stopped && matches!(self.stage, Stage::Running) && self.keeping();
+        let ends = |attempt: &Attempt| !(keeping && matches!(attempt.task, TaskId::Keep { .. }));
+        let running = self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt);
+        let running: BTreeSet<Attempt> = running.filter(ends).collect();
         self.cancel(&running);
         self.agenda.clear();
-        if staged && !self.slots.is_empty() {
-            self.stage = Stage::Winding { outcome, until: self.now + DISCARD };
+        if (self.ending.may_have_staged || keeping) && !self.slots.is_empty() {
+            let wait = if keeping { KEEPING } else { DISCARD };
+            self.ending.keeping = keeping;
+            self.stage = Stage::Winding { outcome, until: self.now + wait };
         } else {
             self.over(outcome);
         }
     }
 
-    /// Has staged files removed, as far as that can be done soon.
+    /// Has staged files removed, and what was whole kept for the next run, as far as that can be done soon.
     pub(super) fn wind(&mut self) {
         let Stage::Winding { until, .. } = &self.stage else { return };
-        if self.slots.is_empty() || self.now >= *until {
-            self.wound();
-        } else {
+        self.ending.keeping &= self.keeping();
+        let done = !self.ending.may_have_staged && !self.ending.keeping;
+        if done || self.slots.is_empty() || self.now >= *until {
+            return self.wound();
+        }
+        if self.ending.may_have_staged {
             self.offer(TaskId::Discard);
+        }
+        if self.ending.keeping {
+            self.keep_results();
         }
     }
 

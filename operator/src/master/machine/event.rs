@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use plan::task::{Attempt, Done, Failed, Held};
 use proto::master::ToSlot;
+use serde::{Deserialize, Serialize};
 
 use crate::master::api::{Entry, RecordError};
 
@@ -139,7 +140,7 @@ pub enum Unfetched {
 }
 
 /// Rows of `write.stdout` to be fetched, per step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputRequest {
     pub agents: Vec<String>,
     pub steps: BTreeMap<String, Vec<Held>>,

@@ -198,7 +198,9 @@ impl Flow {
             TaskId::Map { stage, .. } => TaskSet::Maps(stage),
             TaskId::Reduce { group, .. } => TaskSet::Reduces(group),
             TaskId::Operate { node } => TaskSet::Operate(node),
-            TaskId::Inspect | TaskId::Stage | TaskId::Commit | TaskId::Discard => TaskSet::One(task),
+            TaskId::Inspect | TaskId::LookUp | TaskId::Keep { .. } | TaskId::Stage | TaskId::Commit | TaskId::Discard => {
+                TaskSet::One(task)
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plan::task::{Attempt, Manifest, Split};
 use plan::{MscrId, NodeId};
 
-use super::event::{Command, Unrecorded};
+use super::event::{Command, OutputRequest, Unrecorded};
 use super::{Machine, Stage};
 use crate::master::api::{Cut, Entry, TaskSet};
 
@@ -21,6 +21,8 @@ pub(super) struct Recorded {
     pub(super) splits: BTreeMap<MscrId, BTreeMap<NodeId, Vec<Split>>>,
     pub(super) cuts: BTreeMap<NodeId, Cut>,
     pub(super) manifest: Option<Manifest>,
+    /// Where standard output stays that is too much to be kept.
+    pub(super) output: Option<OutputRequest>,
     voids: Vec<Void>,
 }
 
@@ -141,6 +143,10 @@ impl Machine {
                 self.number_anew();
             }
             Entry::Redo { sets, above, except } => self.redo(sets, above, except),
+            Entry::Output { at } => {
+                self.recorded.output = Some(at);
+                self.output_located();
+            }
             Entry::Committing { manifest } => {
                 self.recorded.manifest = Some(manifest);
                 self.begin_commit();

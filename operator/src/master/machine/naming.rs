@@ -95,7 +95,13 @@ impl Machine {
 /// Whether a task's answer is all that it makes: it counts when it is told, and is in the record when it is acted on.
 pub(super) fn is_answer(task: TaskId) -> bool {
     match task {
-        TaskId::Inspect | TaskId::Split { .. } | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
+        TaskId::Inspect
+        | TaskId::LookUp
+        | TaskId::Split { .. }
+        | TaskId::Keep { .. }
+        | TaskId::Stage
+        | TaskId::Commit
+        | TaskId::Discard => true,
         TaskId::Map { .. } | TaskId::Reduce { .. } | TaskId::Operate { .. } => false,
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crds::GleamFlow;
 use plan::Plan;
 use plan::task::Facts;
-use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName, SourceFacts};
+use planner::cache::Known;
+use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName};
 
 use super::flow::Flow;
 use super::{Machine, Stage};
@@ -21,7 +22,7 @@ impl Machine {
         planner::sources_with(&self.object(), &ParamValues::new(), &CheckOptions::default()).ok()
     }
 
-    fn object(&self) -> GleamFlow {
+    pub(super) fn object(&self) -> GleamFlow {
         let mut spec = self.spec.spec.clone();
         if spec.lua.is_some() {
             // What it refers to is in `lua` already.
@@ -33,22 +34,19 @@ impl Machine {
     /// Plans at once where there is nothing to look at before.
     pub(super) fn begin_planning(&mut self) {
         match planner::sources_with(&self.object(), &ParamValues::new(), &CheckOptions::default()) {
-            Ok(sources) if sources.is_empty() => self.plan_with(&BTreeMap::new()),
+            Ok(sources) if sources.is_empty() => self.inspected(BTreeMap::new()),
             Ok(_) => self.stage = Stage::Inspecting,
             Err(problems) => self.invalid(&problems),
         }
     }
 
-    /// Plans with what the sources are.
-    pub(super) fn plan_with(&mut self, facts: &BTreeMap<String, Facts>) {
-        let known =
-            |(step, facts): (&String, &Facts)| (step.clone(), SourceFacts { fields: facts.fields.clone(), bytes: facts.bytes });
-        let facts = facts.iter().map(known).collect();
-        let checked = match planner::check_with(&self.object(), &facts, &ParamValues::new(), &CheckOptions::default()) {
+    /// Plans with what the sources are, and the results that are there.
+    pub(super) fn plan_with(&mut self, facts: &BTreeMap<String, Facts>, cache: BTreeMap<String, Known>) {
+        let checked = match self.checked(facts, &CheckOptions::default()) {
             Ok(checked) => checked,
             Err(problems) => return self.invalid(&problems),
         };
-        let mut plan = planner::plan(checked.graph, checked.prelude, &Options::default());
+        let mut plan = planner::plan(checked.graph, checked.prelude, &Options { cache, ..Options::default() });
         plan.keep_shuffles(
             PassName::SwitchJoins.as_str(),
             "shuffled: on a cluster both sides of a join are mapped at the same time, and neither waits",
@@ -63,7 +61,7 @@ impl Machine {
         }
     }
 
-    fn invalid(&mut self, problems: &[FlowProblem]) {
+    pub(super) fn invalid(&mut self, problems: &[FlowProblem]) {
         let told: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         self.fail("Invalid", told.join("\n"));
     }

@@ -24,13 +24,14 @@ impl Machine {
             failures: self.failures.iter().cloned().collect(),
             outputs: if self.flow.is_some() { self.outputs() } else { Vec::new() },
             set_aside: self.set_aside(),
+            persisted: self.persisted(),
             waiting: self.waiting(),
         }
     }
 
     fn phase(&self) -> RunPhase {
         match &self.stage {
-            Stage::Inspecting | Stage::Planning => RunPhase::Planning,
+            Stage::Inspecting | Stage::LookingUp | Stage::Planning => RunPhase::Planning,
             Stage::Resuming(_) | Stage::Running | Stage::Winding { .. } | Stage::Abandoned => RunPhase::Running,
             Stage::Committing => RunPhase::Committing,
             Stage::Over(outcome) => outcome.clone(),
@@ -79,7 +80,12 @@ impl Machine {
         match self.stage {
             Stage::Over(_) | Stage::Abandoned => 0,
             Stage::Running => super::tasks::number(busy + self.agenda.len()).clamp(1, most),
-            Stage::Resuming(_) | Stage::Inspecting | Stage::Planning | Stage::Committing | Stage::Winding { .. } => 1,
+            Stage::Resuming(_)
+            | Stage::Inspecting
+            | Stage::LookingUp
+            | Stage::Planning
+            | Stage::Committing
+            | Stage::Winding { .. } => 1,
         }
     }
 
@@ -114,6 +120,13 @@ impl Machine {
                 let (rows, bytes) = (i64::try_from(rows).ok(), i64::try_from(bytes).ok());
                 outputs.push(Output { step, location: location.to_owned(), rows, bytes, preview });
             }
+        } else if self.recorded.manifest.is_some() {
+            // An earlier leader kept it before it recorded that it commits.
+            let location = if self.recorded.output.is_some() { NODE_LOCAL } else { KEPT };
+            let shown = self.flow().sinks().filter(|(_, sink)| matches!(sink, Sink::Stdout { .. })).map(|(node, _)| &node.step);
+            for step in shown.collect::<BTreeSet<_>>() {
+                outputs.push(Output { step: step.clone(), location: location.to_owned(), ..Output::default() });
+            }
         }
         outputs
     }
@@ -143,7 +156,8 @@ impl Machine {
             return told((reason, why.clone()));
         }
         if matches!(self.stage, Stage::Winding { .. }) {
-            return told(("Discarding", "what was staged is being removed".to_owned()));
+            let what = if self.keeping() { "what is whole is kept for the next run" } else { "what was staged is being removed" };
+            return told(("Discarding", format!("the run has failed; {what}")));
         }
         let backing_off = self.ledger.iter().any(|(_, state)| state.not_before > self.now && !state.is_done());
         let busy = self.ledger.iter().any(|(_, state)| state.is_busy());

@@ -117,7 +117,8 @@ impl Machine {
     /// Slots that work on what is done already are told to stop.
     fn drop_answered(&mut self) {
         let over = |task: TaskId| {
-            let answered = matches!(task, TaskId::Inspect | TaskId::Commit | TaskId::Discard) || self.is_answered(task);
+            let answered =
+                matches!(task, TaskId::Inspect | TaskId::LookUp | TaskId::Commit | TaskId::Discard) || self.is_answered(task);
             !self.is_task(task) || self.ledger.is_there(task) || answered
         };
         let attempts = self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt);

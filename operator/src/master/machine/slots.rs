@@ -74,9 +74,10 @@ impl Machine {
         let current = match self.stage {
             Stage::Resuming(_) => true,
             Stage::Inspecting => attempt.task == TaskId::Inspect,
-            Stage::Running => !matches!(attempt.task, TaskId::Inspect | TaskId::Commit | TaskId::Discard),
+            Stage::LookingUp => attempt.task == TaskId::LookUp,
+            Stage::Running => !matches!(attempt.task, TaskId::Inspect | TaskId::LookUp | TaskId::Commit | TaskId::Discard),
             Stage::Committing => attempt.task == TaskId::Commit,
-            Stage::Winding { .. } => attempt.task == TaskId::Discard,
+            Stage::Winding { .. } => matches!(attempt.task, TaskId::Discard | TaskId::Keep { .. }),
             Stage::Planning | Stage::Over(_) | Stage::Abandoned => false,
         };
         known && current && !self.is_void(attempt) && !self.is_answered(attempt.task) && !self.ledger.is_there(attempt.task)
@@ -172,10 +173,12 @@ impl Machine {
             verdict = Verdict::Retry(backoff(&retry, state.tally.flow.max(state.tally.lost).max(1)));
             self.ending.trouble = Some(failed.message.clone());
         }
+        let Some(verdict) = self.not_kept(attempt.task, failed, verdict) else { return };
         self.note_failure(attempt, pod, failed);
         match verdict {
             Verdict::Retry(wait) => self.ledger.entry(attempt.task).not_before = self.now + wait,
             Verdict::Fail(_) if attempt.task == TaskId::Discard => self.ledger.entry(attempt.task).not_before = Duration::MAX,
+            Verdict::Fail(_) if attempt.task == TaskId::LookUp => self.fail("CacheUnavailable", with_step(failed)),
             Verdict::Fail(reason) => {
                 self.fail(reason, with_step(failed));
             }

@@ -155,9 +155,10 @@ impl Machine {
     /// Whether a task is one of this run's: what comes over the wire may name anything.
     pub(super) fn is_task(&self, task: TaskId) -> bool {
         let within = |count: Option<usize>, at: u32| count.is_some_and(|count| (at as usize) < count);
-        let Some(flow) = &self.flow else { return matches!(task, TaskId::Inspect | TaskId::Discard) };
+        let Some(flow) = &self.flow else { return matches!(task, TaskId::Inspect | TaskId::LookUp | TaskId::Discard) };
         match task {
-            TaskId::Inspect | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
+            TaskId::Inspect | TaskId::LookUp | TaskId::Stage | TaskId::Commit | TaskId::Discard => true,
+            TaskId::Keep { collection } => flow.plan.keep.contains_key(&collection),
             TaskId::Split { stage } => flow.plan.mscrs.iter().any(|mscr| mscr.id == stage),
             TaskId::Map { stage, at } => within(self.maps.get(&stage).map(Vec::len), at),
             TaskId::Reduce { stage, group, at } => {

@@ -30,6 +30,8 @@ const REPORT_LIMIT: usize = 64 << 20;
 const HELLO: Duration = Duration::from_secs(10);
 /// An agent that was not heard of for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
+/// What to do about rows that are lost.
+const AGAIN: &str = "run the flow again, and write what is large to files";
 /// Messages of output on their way to the command line.
 const OUTPUT: usize = 4;
 
@@ -175,14 +177,21 @@ impl Inner {
 
     /// Where the standard output of a run is that is still held by agents.
     async fn pieces(&self, run: &RunId) -> Result<(Pieces, Term), Status> {
-        let gone =
-            || Status::not_found(format!("the output was kept on agents ({NODE_LOCAL}), and where it is is not known any more"));
+        let gone = || {
+            Status::data_loss(format!(
+                "these rows are lost: they were too many for a Secret and stayed on the agents ({NODE_LOCAL}), and nobody knows any more where; {AGAIN}"
+            ))
+        };
         let term = match &self.state().lead {
             Lead::Leader(term) => *term,
             Lead::Standby { leader } => {
                 return Err(Status::unavailable(format!("not the leader; that is {}", leader.as_deref().unwrap_or("not known"))));
             }
         };
+        let held = self.state().held.get(run).cloned();
+        if let Some(held) = held {
+            return Ok((held.ok_or_else(gone)?, term));
+        }
         let Found::Run(events) = self.find(run) else { return Err(gone()) };
         let (answer, pieces) = oneshot::channel();
         events.send(Told::Output { answer }).await.map_err(|_| gone())?;
@@ -236,9 +245,11 @@ async fn stream_output(caller: Caller, pieces: Pieces, step: String, messages: m
                 Err(why) => {
                     let status = match why {
                         Unfetched::Lost(_) => {
-                            Status::data_loss("a part of the output is lost: the agent that held it has restarted")
+                            Status::data_loss(format!("the rest is lost: the agent that held it has restarted; {AGAIN}"))
                         }
-                        Unfetched::Unavailable(why) => Status::unavailable(why),
+                        Unfetched::Unavailable(why) => Status::unavailable(format!(
+                            "the rest cannot be had now ({why}); if the node of that agent is gone, so are the rows: {AGAIN}"
+                        )),
                     };
                     let _ = messages.send(Err(status)).await;
                     return;

@@ -524,9 +524,9 @@ impl World {
     fn make(&mut self, task: &Task, rows: Vec<Token>, plan: Option<&Plan>) -> (Done, Vec<Filled>) {
         let answer = |answer| (Done { answer: Some(answer), ..Done::default() }, Vec::new());
         match &task.work {
-            Work::Inspect { sources } => {
+            Work::Inspect { sources, .. } => {
                 let fields = |step: &String| self.headers.iter().find(|(name, _)| name == step).map(|(_, fields)| fields.clone());
-                let facts = |step: &String| Facts { fields: fields(step), bytes: Some(1 << 30) };
+                let facts = |step: &String| Facts { fields: fields(step), bytes: Some(1 << 30), ..Facts::default() };
                 answer(Answer::Facts(sources.iter().map(|(step, _)| (step.clone(), facts(step))).collect()))
             }
             Work::Split { .. } => {
@@ -545,6 +545,7 @@ impl World {
                 (Done::default(), Vec::new())
             }
             Work::Discard { .. } => (Done::default(), Vec::new()),
+            Work::LookUp { .. } | Work::Keep { .. } => unreachable!("generated flows keep nothing for later runs"),
             Work::Map { input: MapInput::Split { node, split }, .. } => {
                 let at = u64::from_be_bytes(split.encoded.clone().try_into().unwrap());
                 self.made(task, content::source(*node, at), plan)
