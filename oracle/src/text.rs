@@ -25,6 +25,7 @@ pub fn json(value: &Value) -> String {
         Value::Nil => "null".to_owned(),
         Value::Bool(b) => b.to_string(),
         Value::Int(i) => i.to_string(),
+        Value::Float(f) if f.is_nan() => "nan".to_owned(),
         Value::Float(f) => format!("{f:?}"),
         Value::Str(bytes) => serde_json::Value::from(String::from_utf8_lossy(bytes)).to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),

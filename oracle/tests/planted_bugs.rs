@@ -315,9 +315,9 @@ fn bugs() -> Vec<Planted> {
         ),
         bug(
             PassName::SwitchJoins,
-            "- {name: x, map: {lua: 'function(a) return a end'}, hints: {sizeRatio: 9000000}}
-             - {name: q, read: {inline: {rows: [[1]]}}}\n- {name: y, map: {lua: 'function(a) return a end'}, hints: {sizeRatio: 9000000}}
-             - {name: j, from: [x, y], join: {key: [1]}}\n- {name: w, write: {text: {path: w}}}",
+            "- {name: x, map: {lua: 'function(a) return a end'}, hints: {sizeRatio: 900000000}}
+             - {name: q, read: {inline: {rows: [[1]]}}}\n- {name: z, map: {lua: 'function(a) return a end'}, hints: {sizeRatio: 900000000}}
+             - {name: j, from: [x, z], join: {key: [1]}}\n- {name: w, write: {text: {path: w}}}",
             // The side that is measured waits for the one that waits for it.
             P(|plan| plan.switches[0].late = vec![0, 1]),
             I("cannot switch as planned"),

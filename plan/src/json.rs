@@ -13,17 +13,20 @@ use crate::{
 /// The plan as one JSON object.
 #[must_use]
 pub fn render(plan: &Plan) -> Value {
-    json!({
+    let mut object = json!({
         "operations": {
             "initial": plan.operations.initial, "sunk": plan.operations.sunk, "fused": plan.operations.fused,
         },
         "mscrs": plan.mscrs.iter().filter(|mscr| !mscr.is_load()).map(|mscr| stage(plan, mscr)).collect::<Vec<_>>(),
         "loads": plan.mscrs.iter().filter(|mscr| mscr.is_load()).map(|mscr| load(plan, mscr)).collect::<Vec<_>>(),
         "operates": plan.operates.iter().map(|operate| operate_stage(plan, operate)).collect::<Vec<_>>(),
-        "switches": plan.switches.iter().map(|switch| may_switch(plan, switch)).collect::<Vec<_>>(),
         "decisions": plan.decisions,
         "functions": plan.functions,
-    })
+    });
+    if !plan.switches.is_empty() {
+        object["switches"] = plan.switches.iter().map(|switch| may_switch(plan, switch)).collect();
+    }
+    object
 }
 
 /// A shuffled join that becomes a broadcast if all but the side that waits have at most so many bytes each.

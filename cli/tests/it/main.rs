@@ -10,6 +10,7 @@ mod flow;
 mod functions;
 mod memory;
 mod mistakes;
+mod odd_flows;
 mod operators;
 mod random_cache;
 mod random_flows;

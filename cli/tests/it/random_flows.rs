@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::report::Quiet;
 use engine::run::RunOptions;
@@ -15,6 +15,10 @@ use plan::Sink;
 
 /// Most of a check's time is waiting for shells and disks.
 const SEEDS: Seeds = Seeds { name: "RANDOM", flows: 300, workers: 4, stack: 2 << 20 };
+
+/// What was decided at run time, over all runs.
+static SWITCHED: AtomicUsize = AtomicUsize::new(0);
+static SPLIT: AtomicUsize = AtomicUsize::new(0);
 
 /// How many of `RUNS` each flow gets, beginning at its seed.
 const RUNS_PER_FLOW: usize = 3;
@@ -32,9 +36,14 @@ const RUNS: [(Option<u32>, usize, usize); 6] = [
 #[test]
 fn random_flows_give_what_the_naive_interpreter_gives() {
     SEEDS.check(check);
+    let (switched, split) = (SWITCHED.load(Ordering::Relaxed), SPLIT.load(Ordering::Relaxed));
+    println!("{switched} joins switched to a broadcast, {split} shuffles had a bucket split");
+    if std::env::var_os("GLEAMFLOW_RANDOM_SEED").is_none() {
+        assert!(switched >= 50 && split >= 50, "{switched} joins switched, {split} buckets split: the test tests little of that");
+    }
 }
 
-fn check(flow: &GeneratedFlow) -> Result<(), String> {
+pub(crate) fn check(flow: &GeneratedFlow) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let base = folder.path();
     flow.write_files(base).map_err(|error| error.to_string())?;
@@ -86,8 +95,12 @@ fn run(
         stop,
         cleanup: Arc::default(),
     };
-    let ran = engine::run::run(&plan, &options, &Quiet);
-    ran.map(|_| ()).map_err(|error| causes(&error))
+    let report = engine::run::run(&plan, &options, &Quiet).map_err(|error| causes(&error))?;
+    for told in report.decisions.iter().filter(|told| told.did) {
+        SWITCHED.fetch_add(usize::from(told.pass == "switch-joins"), Ordering::Relaxed);
+        SPLIT.fetch_add(usize::from(told.reason.contains("is split between")), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

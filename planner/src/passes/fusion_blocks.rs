@@ -89,7 +89,7 @@ impl View<'_> {
         let which = if candidates == 1 {
             "its result is the only one".into()
         } else {
-            format!("of {candidates} results its is the smallest, or the first of the smallest,")
+            format!("of {candidates} results this is the smallest, or the first of such,")
         };
         log.did(step, format!("a stage ends here: {which} between the shuffles of `{from}` and `{to}`"));
     }

@@ -61,7 +61,7 @@ fn e_the_earliest_of_equal_collections_is_the_boundary() {
         "m1: in r; out G > X <0
          m2 after m1: in x > Y+Z; out H > W <0",
     );
-    told(&plan, "fusion-blocks", "X", true, "of 3 results its is the smallest, or the first");
+    told(&plan, "fusion-blocks", "X", true, "of 3 results this is the smallest, or the first");
 }
 
 #[test]
