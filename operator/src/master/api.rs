@@ -41,6 +41,8 @@ pub enum Entry {
     /// Rows that an indeterminate step made are gone, and others have been read: attempts of these tasks up to number `above`
     /// are void for ever, but for those in `except`. Voids the splits and cuts of the tasks that are void, too.
     Redo { sets: BTreeSet<TaskSet>, above: u32, except: BTreeSet<Attempt> },
+    /// What became of a persisted collection that was to outlive the run: how much was kept, or why it was not.
+    Kept { collection: plan::CollectionId, outcome: Result<plan::task::Size, String> },
     /// Standard output is too much to be kept in a Secret: where it stays, on the agents. The last one counts.
     Output { at: OutputRequest },
     /// All sinks are staged: from here on the run only rolls forward.

@@ -143,6 +143,7 @@ impl Machine {
                 self.number_anew();
             }
             Entry::Redo { sets, above, except } => self.redo(sets, above, except),
+            Entry::Kept { collection, outcome } => self.result_settled(collection, outcome),
             Entry::Output { at } => {
                 self.recorded.output = Some(at);
                 self.output_located();

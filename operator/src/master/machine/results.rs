@@ -20,6 +20,7 @@ use super::ledger::Standing;
 use super::retry::Verdict;
 use super::tasks::is_part;
 use super::{Machine, Stage};
+use crate::master::api::Entry;
 
 /// So much is told of why a result is not kept.
 const TOLD: usize = 300;
@@ -123,8 +124,10 @@ impl Machine {
         self.to_keep().is_empty()
     }
 
+    /// Whether it is settled, or about to be.
     pub(super) fn is_kept(&self, collection: CollectionId) -> bool {
-        self.results.settled.contains_key(&collection)
+        let recording = |entry: &Entry| matches!(entry, Entry::Kept { collection: this, .. } if *this == collection);
+        self.results.settled.contains_key(&collection) || self.is_recording(recording)
     }
 
     /// Asks for the rows of all that is to be kept: some of it may be needed for nothing else.
@@ -158,7 +161,20 @@ impl Machine {
     }
 
     pub(super) fn kept(&mut self, collection: CollectionId, size: Size) {
-        self.results.settled.insert(collection, Ok(size));
+        self.settle(collection, Ok(size));
+    }
+
+    /// Another leader is to know it. Of a run that has failed nothing is recorded any more.
+    fn settle(&mut self, collection: CollectionId, outcome: Result<Size, String>) {
+        if matches!(self.stage, Stage::Winding { .. }) {
+            self.result_settled(collection, outcome);
+        } else if !self.is_kept(collection) {
+            self.record(Entry::Kept { collection, outcome });
+        }
+    }
+
+    pub(super) fn result_settled(&mut self, collection: CollectionId, outcome: Result<Size, String>) {
+        self.results.settled.insert(collection, outcome);
         self.stale = true;
     }
 
@@ -169,8 +185,7 @@ impl Machine {
             // Its rows are made once more, or another slot takes it.
             (Fault::Lost(_) | Fault::Infrastructure | Fault::Stopped, Verdict::Retry(_)) => Some(verdict),
             _ => {
-                self.results.settled.insert(collection, Err(failed.message.chars().take(TOLD).collect()));
-                self.stale = true;
+                self.settle(collection, Err(failed.message.chars().take(TOLD).collect()));
                 None
             }
         }

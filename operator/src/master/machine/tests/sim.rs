@@ -15,6 +15,7 @@ fn run_spec(seed: u64) -> RunSpec {
     let document = Document::parse(&flow.yaml, "flow.yaml").unwrap();
     let mut spec = document.flow.spec;
     spec.executors.max_replicas = 3;
+    spec.cache.enabled = true;
     RunSpec {
         id: "sim-1".to_owned().try_into().unwrap(),
         namespace: "default".to_owned(),
