@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use proto::MasterClient;
 use proto::chunk::MESSAGE_LIMIT;
+use proto::credentials::{Credentials, Door, Papers};
 use proto::master::OutputRequest;
 use tonic::{Code, Request};
 
@@ -63,7 +64,11 @@ async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::tra
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| cluster.told(error, "reach the operator"))?;
     let stream = forward.take_stream(PORT).ok_or_else(|| Failure::System(anyhow!("the port-forward has no stream")))?;
-    let channel =
-        proto::transport::channel_through(stream, &authority).await.map_err(|error| system(error, "connect to the operator"))?;
+    // We have no certificate: the token says who we are.
+    let credentials = Credentials::new(Papers { authority, own: None }, Door::Members)
+        .map_err(|error| Failure::System(anyhow!(error).context("failed to know the operator by its authority")))?;
+    let channel = proto::transport::channel_through(stream, &credentials)
+        .await
+        .map_err(|error| system(error, "connect to the operator"))?;
     Ok(MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT))
 }

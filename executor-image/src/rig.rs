@@ -1,25 +1,48 @@
-//! An agent in the test's own process, and those who call it.
+//! An agent in the test's own process, those who call it, and what they are known by.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use operator::authority::{Authority, Lives};
 use plan::MscrId;
 use plan::task::{Attempt, Held, TaskId};
 use proto::agent::{Inventory, InventoryRequest, Name, Named, Release, Released, Stored};
+use proto::credentials::{Credentials, Door, Papers};
+use proto::listen::connections;
 use proto::token::{Claims, Role, Signer, authorization, now};
-use proto::{AgentClient, AgentServer, RunId, Term, transport};
+use proto::transport::{self, Serves, To};
+use proto::{AgentClient, RunId, Term};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonic::Status;
 
 use crate::agent::options::Options;
 use crate::agent::service::Service;
-use crate::agent::{listen, make_service};
+use crate::agent::{LIMITS, make_service};
+use crate::passport::Passport;
 use crate::wire::{Agents, WireError};
 
 pub(crate) const TERM: Term = Term(7);
+pub(crate) const LIVES: Lives = Lives { certificate: 3600, authority: 86_400 };
+
+pub(crate) fn authority() -> Authority {
+    Authority::new(LIVES, now()).unwrap()
+}
+
+/// As an operator.
+pub(crate) fn operators(authority: &Authority) -> Arc<Credentials> {
+    let issued = authority.operator([127, 0, 0, 1].into(), now()).unwrap();
+    let papers = Papers { authority: authority.bundle(), own: Some((issued.certificate, issued.key)) };
+    Credentials::new(papers, Door::Anybody).unwrap()
+}
+
+/// As an executor of a run.
+pub(crate) fn executors(authority: &Authority, run: &RunId) -> Papers {
+    let papers = authority.executors(run, now()).unwrap();
+    Papers { authority: papers.authority, own: Some((papers.certificate, papers.key)) }
+}
 
 /// An agent without TLS on a port of its own, which has heard from a leader.
 #[derive(Debug)]
@@ -71,7 +94,7 @@ impl Rig {
     }
 
     pub(crate) fn agents_with(&self, run: &RunId, token: &str) -> Agents {
-        Agents::new(self.runtime.handle().clone(), run.clone(), None, token).unwrap()
+        Agents::new(self.runtime.handle().clone(), run.clone(), Passport::given(None, token).unwrap())
     }
 
     pub(crate) fn put(&self, run: &RunId, attempt: Attempt, frames: &[(u32, Bytes)]) -> Result<Stored, WireError> {
@@ -84,7 +107,7 @@ impl Rig {
 
     pub(crate) fn client(&self) -> AgentClient<tonic::transport::Channel> {
         let _entered = self.runtime.enter();
-        transport::agent_client(transport::plain_channel(&self.address.to_string()).unwrap())
+        transport::agent_client(transport::channel(To::agent(&self.address.to_string(), None)).unwrap())
     }
 
     pub(crate) fn call<T>(&self, message: T, role: Role) -> tonic::Request<T> {
@@ -136,10 +159,10 @@ impl Rig {
         let server = two_threads();
         let listener = server.block_on(TcpListener::bind(self.address)).unwrap();
         self.address = listener.local_addr().unwrap();
-        let service = AgentServer::new(self.service.clone());
+        let service = self.service.clone().gated();
         server.spawn(async move {
-            let connections = listen::connections(listener, None);
-            transport::server(None).unwrap().add_service(service).serve_with_incoming(connections).await.unwrap();
+            let connections = connections(listener, None, LIMITS);
+            transport::server(Serves::Agent).add_service(service).serve_with_incoming(connections).await.unwrap();
         });
         self.server = Some(server);
     }

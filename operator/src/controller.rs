@@ -1,6 +1,7 @@
 //! One flow at a time: observe, decide, act, report. The same code runs against the API server and against the simulated one.
 
 mod act;
+mod papers;
 mod start;
 mod status;
 mod track;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use proto::RunId;
 
+use crate::authority::RunPapers;
 use crate::cache::Cache;
 use crate::config::Image;
 use crate::decide::{Decision, Event, Surroundings, World, decide};
@@ -49,10 +51,21 @@ pub enum Again {
     WhenSomethingHappens,
 }
 
-/// What executors trust and are trusted by: a token for the run that expires then, and the authority's certificate.
-pub type Trust = dyn Fn(&RunId, i64) -> Option<(String, String)> + Send + Sync;
+/// What executors of a run are known by, and whom they know; `None`: there is no authority.
+pub type Trust = dyn Fn(&RunId) -> Option<RunPapers> + Send + Sync;
 /// Milliseconds since 1970.
 pub type Clock = dyn Fn() -> i64 + Send + Sync;
+
+impl Again {
+    /// Or earlier.
+    fn at_most(self, other: Option<Duration>) -> Again {
+        match (self, other) {
+            (again, None) | (again @ Again::Now, Some(_)) => again,
+            (Again::After(after), Some(other)) => Again::After(after.min(other)),
+            (Again::WhenSomethingHappens, Some(other)) => Again::After(other),
+        }
+    }
+}
 
 /// What the controller needs.
 pub struct Controller {
@@ -134,7 +147,8 @@ impl Controller {
         }
         self.check(&view, tracked, now).await?;
         let decision = self.decided(&view, tracked, now);
-        self.carry_out(&view, tracked, decision).await
+        let again = self.carry_out(&view, tracked, decision).await?;
+        Ok(again.at_most(self.renew(&view, tracked).await))
     }
 
     fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Decision {

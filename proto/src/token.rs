@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
+use crate::peer::Peer;
 use crate::{RunId, Term};
 
 /// What a token says.
@@ -44,6 +45,9 @@ pub enum Refused {
     Forged,
     #[error("the token has expired")]
     Expired,
+    /// Stolen, that is.
+    #[error("the connection's certificate is not that of the token's holder")]
+    OtherHolder,
 }
 
 /// A key could not be made or read.
@@ -90,11 +94,17 @@ impl Signer {
     }
 }
 
+/// The longest token: ours are a tenth of that.
+const LONGEST: usize = 2048;
+
 /// Checks a token; `now` in seconds since 1970.
 ///
 /// # Errors
 /// [`Refused`].
 pub fn verify(token: &str, keys: &[PublicKey], now: u64) -> Result<Claims, Refused> {
+    if token.len() > LONGEST {
+        return Err(Refused::Forged);
+    }
     let (body, signature) = token.split_once('.').ok_or(Refused::Forged)?;
     let body = BASE64.decode(body).map_err(|_| Refused::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| Refused::Forged)?;
@@ -113,6 +123,15 @@ pub fn verify(token: &str, keys: &[PublicKey], now: u64) -> Result<Claims, Refus
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, Refused> {
     let value = metadata.get("authorization").and_then(|value| value.to_str().ok());
     value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Refused::Missing)
+}
+
+/// What the token of a call says, if it is good and came over a connection of whom it names.
+///
+/// # Errors
+/// [`Refused`].
+pub fn check(metadata: &MetadataMap, peer: &Peer, keys: &[PublicKey], now: u64) -> Result<Claims, Refused> {
+    let claims = verify(bearer(metadata)?, keys, now)?;
+    if peer.may_be(&claims.role) { Ok(claims) } else { Err(Refused::OtherHolder) }
 }
 
 /// The metadata value for `authorization`; `None` for a text that no header can hold.

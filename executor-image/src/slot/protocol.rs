@@ -39,7 +39,7 @@ pub struct Opening {
     pub run: RunId,
     pub pod: String,
     pub slot: u32,
-    /// Where `token` and `ca.crt` are.
+    /// Where the run's Secret is mounted: `token`, `ca.crt`, `tls.crt`, `tls.key`.
     pub credentials: PathBuf,
     /// Relative paths of a flow resolve here.
     pub base: PathBuf,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto::RunId;
 
 use super::Controller;
+use super::papers::Due;
 use crate::accept::{Acceptance, Prelude, accept};
 use crate::cache::Expected;
 use crate::decide::Memory;
@@ -25,6 +26,8 @@ pub struct Tracked {
     /// The current run, and what it is to do.
     pub(super) run: Option<RunId>,
     pub(super) file: Option<RunFile>,
+    /// When its executors need new papers.
+    pub(super) due: Option<Due>,
     pub(super) memory: Memory,
     /// Our writes that the cache does not show yet, and since when.
     pub(super) expected: Vec<(Expected, i64)>,
@@ -96,6 +99,7 @@ impl Controller {
         tracked.memory = Memory { tidied, terminating: tracked.memory.terminating, ..Memory::default() };
         tracked.run = run;
         tracked.file = None;
+        tracked.due = None;
         tracked.requests = 0;
         tracked.refusals = 0;
         tracked.gone.clear();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use plan::task::{Attempt, Held};
 use proto::agent::{Fetch, FetchItem, InventoryRequest, Name, Release};
 use proto::chunk::{Frames, MESSAGE_LIMIT};
+use proto::credentials::Credentials;
+use proto::transport::To;
 use proto::{AgentClient, RunId, Term};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -26,11 +28,11 @@ const INVENTORY_LIMIT: usize = 256 << 20;
 
 /// Makes channels to agents.
 pub trait Connect: Send + Sync + Debug {
-    /// A channel to an agent's address; connects at the first call.
+    /// A channel to an agent's address; connects at the first call. `credentials`: `None` without TLS, for tests of one process.
     ///
     /// # Errors
-    /// In words, if the address or the authority is none.
-    fn channel(&self, address: &str, authority: &str) -> Result<Channel, String>;
+    /// In words, if the address is none.
+    fn channel(&self, address: &str, credentials: Option<&Arc<Credentials>>) -> Result<Channel, String>;
     /// The agent is gone, or has restarted.
     fn forget(&self, address: &str);
 }
@@ -42,12 +44,12 @@ pub struct TlsConnect {
 }
 
 impl Connect for TlsConnect {
-    fn channel(&self, address: &str, authority: &str) -> Result<Channel, String> {
+    fn channel(&self, address: &str, credentials: Option<&Arc<Credentials>>) -> Result<Channel, String> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = proto::transport::channel(address, authority)
+        let channel = proto::transport::channel(To::agent(address, credentials))
             .map_err(|error| format!("{address:?} cannot be connected to: {error}"))?;
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
@@ -69,7 +71,7 @@ pub(super) struct Caller {
 impl Caller {
     fn client(&self, address: &str) -> Result<AgentClient<Channel>, Status> {
         let trust = self.inner.trust.get().ok_or_else(|| Status::unavailable("there is no authority yet"))?;
-        let channel = self.inner.connect.channel(address, &trust.certificate()).map_err(Status::unavailable)?;
+        let channel = self.inner.connect.channel(address, trust.credentials().as_ref()).map_err(Status::unavailable)?;
         Ok(AgentClient::new(channel).max_decoding_message_size(INVENTORY_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
     }
 

@@ -20,26 +20,37 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub status: &'static str,
+    pub kind: &'static str,
     pub body: String,
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// As Prometheus reads it.
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Page {
     /// A page that was found.
     #[must_use]
     pub fn ok(body: String) -> Page {
-        Page { status: "200 OK", body }
+        Page { status: "200 OK", kind: TEXT, body }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(body: String) -> Page {
+        Page { status: "200 OK", kind: METRICS, body }
     }
 
     /// Not now.
     #[must_use]
     pub fn unavailable(body: &str) -> Page {
-        Page { status: "503 Service Unavailable", body: body.to_owned() }
+        Page { status: "503 Service Unavailable", kind: TEXT, body: body.to_owned() }
     }
 
     /// No such page.
     #[must_use]
     pub fn not_found() -> Page {
-        Page { status: "404 Not Found", body: "no such page\n".to_owned() }
+        Page { status: "404 Not Found", kind: TEXT, body: "no such page\n".to_owned() }
     }
 }
 
@@ -77,10 +88,10 @@ async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) ->
             return Ok(());
         }
     }
-    let Page { status, body } = path(&request).map_or_else(Page::not_found, page);
+    let Page { status, kind, body } = path(&request).map_or_else(Page::not_found, page);
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
