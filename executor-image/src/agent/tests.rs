@@ -1,5 +1,6 @@
 //! An agent over loopback: what it holds, gives, refuses, and survives.
 
+mod attack;
 mod enroll;
 
 use std::io::{Read, Write};

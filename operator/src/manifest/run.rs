@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::owned;
 use crate::authority::RunPapers;
 use crate::naming;
+use crate::record::unzipped;
 use crate::server::Kind;
 use crate::view::FlowView;
 
@@ -90,7 +91,7 @@ pub fn read_secret(secret: &Value) -> Result<RunFile, BadRunFile> {
     let damaged = |message: String| BadRunFile::Damaged { key: WHAT, message };
     let packed = secret.get("data").and_then(|data| data.get(WHAT)).and_then(Value::as_str).ok_or(BadRunFile::Lacks(WHAT))?;
     let packed = BASE64.decode(packed).map_err(|error| damaged(error.to_string()))?;
-    let json = zstd::decode_all(packed.as_slice()).map_err(|error| damaged(error.to_string()))?;
+    let json = unzipped(&packed).map_err(|error| damaged(error.to_string()))?;
     serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))
 }
 

@@ -15,12 +15,15 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::{Counters, Inner, lines};
+use crate::master::api::OUTPUT_LIMIT;
 use crate::master::machine::event::{Event, Found, OutputRequest, Unfetched};
 
 /// A call that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// What is read at a time of standard output: eight frames at most, of which one may be a long line.
+const MOST: usize = 2 * lines::LONGEST;
 /// Releases are best effort: what is left goes with its run.
 const RELEASE_TRIES: u32 = 5;
 /// The trailers of all that an agent holds of a run.
@@ -164,6 +167,10 @@ pub(super) async fn output(caller: Caller, request: OutputRequest) -> Option<Eve
         for held in pieces {
             let Some(agent) = request.agents.get(held.agent as usize) else { continue };
             match piece(&caller, agent, held).await {
+                Ok(part) if text.len() + part.len() > 4 * OUTPUT_LIMIT as usize => {
+                    let why = format!("agent {agent} holds more standard output of step {step:?} than was told of");
+                    return Some(Event::OutputFetched { result: Err(Unfetched::Unavailable(why)) });
+                }
                 Ok(part) => text.extend(part),
                 Err(why) => return Some(Event::OutputFetched { result: Err(why) }),
             }
@@ -190,8 +197,12 @@ async fn fetch(caller: &Caller, agent: &str, held: &Held) -> Result<Vec<u8>, Sta
     caller.sign(&mut request)?;
     let mut client = caller.client(agent)?.max_decoding_message_size(MESSAGE_LIMIT);
     let mut messages = client.fetch(request).await?.into_inner();
-    let (mut frames, mut text, mut whole) = (Frames::default(), Vec::new(), 0);
+    let (mut frames, mut text, mut whole, mut came) = (Frames::default(), Vec::new(), 0, 0);
     while let Some(message) = messages.message().await? {
+        came += message.wire_bytes();
+        if came.max(text.len()) > MOST {
+            return Err(Status::data_loss("more came than standard output may hold"));
+        }
         for chunk in message.chunks {
             if let Some(frame) = frames.push(chunk) {
                 text.extend(lines::text(&frame).map_err(|bad| Status::data_loss(bad.to_string()))?);
