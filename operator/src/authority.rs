@@ -102,7 +102,7 @@ impl Authority {
     /// If the API server does not answer, or the Secret is damaged.
     pub async fn find(server: &dyn Server, namespace: &str, lives: Lives) -> Result<Option<Authority>, AuthorityError> {
         match server.get(&place(namespace)).await {
-            Ok(secret) => Authority::read(&secret, lives).map(Some),
+            Ok(secret) => Authority::from_secret(&secret, lives).map(Some),
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -116,7 +116,7 @@ impl Authority {
         let authority = match Authority::find(server, namespace, lives).await? {
             Some(authority) => authority,
             None => match server.create(Kind::Secret, namespace, &Authority::new(lives, now)?.secret(namespace)).await {
-                Ok(secret) => Authority::read(&secret, lives)?,
+                Ok(secret) => Authority::from_secret(&secret, lives)?,
                 Err(ApiError::AlreadyExists(_)) => {
                     Authority::find(server, namespace, lives).await?.ok_or(AuthorityError::Damaged(NAMES[0].certificate))?
                 }
@@ -167,7 +167,11 @@ impl Authority {
         Ok(Authority { generations: vec![Generation::make(lives, now)?], lives })
     }
 
-    fn read(secret: &Value, lives: Lives) -> Result<Authority, AuthorityError> {
+    /// As its Secret has it.
+    ///
+    /// # Errors
+    /// If something is missing or damaged.
+    pub fn from_secret(secret: &Value, lives: Lives) -> Result<Authority, AuthorityError> {
         let data = secret.get("data").and_then(Value::as_object).ok_or(AuthorityError::Damaged(NAMES[0].certificate))?;
         let mut generations = vec![Generation::read(data, &NAMES[0])?];
         if data.contains_key(NAMES[1].certificate) {
@@ -176,7 +180,9 @@ impl Authority {
         Ok(Authority { generations, lives })
     }
 
-    fn secret(&self, namespace: &str) -> Value {
+    /// Its Secret.
+    #[must_use]
+    pub fn secret(&self, namespace: &str) -> Value {
         let parts = self.generations.iter().zip(&NAMES).flat_map(|(generation, names)| {
             [names.certificate, names.key, names.signing].into_iter().map(str::to_owned).zip(generation.data.clone())
         });

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const CONNECTIONS: usize = 32;
+use crate::listen::{Limits, Place, Places};
+
+/// Few from one address, so that nobody keeps the kubelet out.
+const CONNECTIONS: Limits = Limits { all: 64, each: 8 };
 const REQUEST_BYTES: usize = 8 << 10;
 /// For a whole connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,15 +58,16 @@ impl Page {
 
 /// Serves the pages that `page` makes by path; never ends by itself.
 pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + Sync + 'static) {
-    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (page, places) = (Arc::new(page), Places::new(CONNECTIONS));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = open.join_next() => continue,
         };
-        match (accepted, Arc::clone(&places).try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => {
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(place) = Place::take(&places, peer.ip().to_canonical()) else { continue };
                 let page = Arc::clone(&page);
                 open.spawn(async move {
                     let _place = place;
@@ -72,8 +75,7 @@ pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + S
                     let _ = tokio::time::timeout(PATIENCE, answer(stream, &*page)).await;
                 });
             }
-            (Ok(_), Err(_)) => {}
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -82,7 +84,7 @@ pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + S
 }
 
 async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) -> std::io::Result<()> {
-    let mut request = Vec::new();
+    let mut request: Vec<u8> = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
             return Ok(());

@@ -1,8 +1,11 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
+mod hostile;
+mod loopback;
 mod operator;
 mod pod;
 mod spread;
+mod trust;
 
 use std::time::{Duration, Instant};
 

@@ -66,10 +66,10 @@ fn the_authority_comes_back_from_its_secret_as_it_was() {
     let now = 1_800_000_000;
     let mut authority = Authority::new(LIVES, now).unwrap();
     authority.generations.push(Generation::make(LIVES, now + 50).unwrap());
-    let read = Authority::read(&authority.secret("ns"), LIVES).unwrap();
+    let read = Authority::from_secret(&authority.secret("ns"), LIVES).unwrap();
     assert_eq!((read.bundle(), read.keys()), (authority.bundle(), authority.keys()));
     assert_eq!(read.generations.iter().map(|one| one.made).collect::<Vec<_>>(), [now, now + 50]);
-    assert!(matches!(Authority::read(&json!({"data": {"ca.crt": "AA=="}}), LIVES), Err(AuthorityError::Damaged("ca.crt"))));
+    assert!(matches!(Authority::from_secret(&json!({"data": {"ca.crt": "AA=="}}), LIVES), Err(AuthorityError::Damaged("ca.crt"))));
 }
 
 #[test]
