@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use proto::RunId;
+use proto::codec::whole;
 use serde_json::{Value, json};
 
 use crate::manifest::run::{output, record, record_bytes};
@@ -173,7 +174,7 @@ fn assemble(objects: &[Value]) -> Result<Vec<Entry>, String> {
             bytes.extend(parts.get(part).ok_or_else(|| format!("part {part} of entry {at} is missing"))?);
         }
         let packed = unzipped(&bytes).map_err(|error| format!("entry {at} is damaged: {error}"))?;
-        entries.push(rmp_serde::from_slice(&packed).map_err(|error| format!("entry {at} is damaged: {error}"))?);
+        entries.push(whole(&packed).map_err(|error| format!("entry {at} is damaged: {error}"))?);
     }
     Ok(entries)
 }

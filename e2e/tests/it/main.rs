@@ -12,6 +12,7 @@ mod product;
 mod release;
 mod round_trip;
 mod rules;
+mod store;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -27,9 +27,12 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     if *installed {
         return Ok(());
     }
+    // Agents and operators live under the same rules as what runs users' code.
+    cluster.kubectl(&["create", "namespace", HOME])?;
+    cluster.kubectl(&["label", "namespace", HOME, "pod-security.kubernetes.io/enforce=restricted"])?;
     let tags = [format!("image.tag={IMAGE_TAG}"), format!("executorImage.tag={IMAGE_TAG}"), "replicas=2".to_owned()];
     let chart = root().join(CHART).display().to_string();
-    let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--create-namespace", "--take-ownership"];
+    let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--take-ownership"];
     arguments.extend(["--wait", "--timeout", "90s"]);
     arguments.extend(tags.iter().flat_map(|tag| ["--set", tag.as_str()]));
     cluster.helm(&arguments)?;

@@ -90,6 +90,14 @@ impl Place {
     }
 }
 
+/// Whether it is the description of a sink that a commit may follow. Looks at nothing.
+///
+/// # Errors
+/// If it is none, or names what is not the sink's.
+pub fn check(staged: &StagedSink) -> Result<()> {
+    Place::unpacked(staged).map(drop)
+}
+
 /// Makes staged output visible. To be called again after any failure, by any process that reaches the place.
 ///
 /// # Errors

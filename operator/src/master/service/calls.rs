@@ -8,6 +8,7 @@ use std::time::Duration;
 use plan::task::{Attempt, Held};
 use proto::agent::{Fetch, FetchItem, InventoryRequest, Name, Release};
 use proto::chunk::{Frames, MESSAGE_LIMIT};
+use proto::codec::whole;
 use proto::credentials::Credentials;
 use proto::transport::To;
 use proto::{AgentClient, RunId, Term};
@@ -130,7 +131,7 @@ pub(super) async fn inventory(caller: Caller, agent: String, incarnation: u64) -
     let found = outputs.into_iter().map(|output| Found {
         attempt: output.attempt,
         named: output.named,
-        done: rmp_serde::from_slice(&output.done).ok(),
+        done: whole(&output.done).ok(),
     });
     Some(Event::Inventory { agent, incarnation, outputs: found.collect() })
 }
