@@ -120,6 +120,35 @@ mod tests {
         answer
     }
 
+    /// A connection that comes from this address.
+    async fn from(own: [u8; 4], to: std::net::SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((own, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_holds_connections_open_keeps_nobody_else_out() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
+        let server = tokio::spawn(serve(listener, |_| Page::ok("ok".to_owned())));
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS.each {
+            let mut stream = from([127, 0, 0, 1], address).await;
+            stream.write_all(b"GET /hea").await.unwrap();
+            held.push(stream);
+        }
+        let mut one_more = from([127, 0, 0, 1], address).await;
+        let mut nothing = Vec::new();
+        assert!(one_more.read_to_end(&mut nothing).await.is_err() || nothing.is_empty(), "turned away");
+        let mut other = from([127, 0, 0, 2], address).await;
+        other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+        server.abort();
+    }
+
     #[tokio::test]
     async fn pages_are_found_by_path_and_garbage_gets_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -134,10 +134,12 @@ pub fn check(metadata: &MetadataMap, peer: &Peer, keys: &[PublicKey], now: u64) 
     if peer.may_be(&claims.role) { Ok(claims) } else { Err(Refused::OtherHolder) }
 }
 
-/// The metadata value for `authorization`; `None` for a text that no header can hold.
+/// The metadata value for `authorization`, which is never shown; `None` for a text that no header can hold.
 #[must_use]
 pub fn authorization(token: &str) -> Option<MetadataValue<Ascii>> {
-    format!("Bearer {}", token.trim()).parse().ok()
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Seconds since 1970.
@@ -149,6 +151,22 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_not_shown_with_what_carries_it() {
+        let mut call = tonic::Request::new(());
+        call.metadata_mut().insert("authorization", authorization("the-token").unwrap());
+        assert_eq!(bearer(call.metadata()), Ok("the-token"));
+        assert!(!format!("{call:?}").contains("the-token"));
+        let enrolled = crate::master::Enrolled {
+            certificate: String::new(),
+            expires: 1,
+            authority: String::new(),
+            keys: Vec::new(),
+            token: "the-token".to_owned(),
+        };
+        assert!(!format!("{enrolled:?}").contains("the-token"));
+    }
 
     #[test]
     fn a_token_is_good_for_what_it_says_until_it_expires_and_only_if_signed() {

@@ -124,6 +124,27 @@ async fn the_operator_turns_away_who_is_not_what_the_call_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_take_the_places_of_members() {
+    let cluster = Cluster::start(0).await;
+    let authority = cluster.trust.authority();
+    let nameless = Papers { authority: authority.bundle(), own: None };
+    let enroll = || call(Enroll { csr: String::new(), node: "n".to_owned(), address: String::new() }, "nobody");
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for _ in 0..40 {
+        let mut stranger = client(&cluster, nameless.clone());
+        match status(stranger.enroll(enroll()).await) {
+            Code::Unauthenticated => held.push(stranger),
+            _ => refused += 1,
+        }
+    }
+    assert_eq!((held.len(), refused), (16, 24), "so many from one address, and no more");
+    let token = authority.agent_token("n", now() + 60, now());
+    for _ in 0..20 {
+        assert!(beat(&cluster, agent(&authority, "n"), &token, "n").await.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_says_hello_to_an_operator_that_stands_by_is_sent_to_the_leader_alone() {
     let cluster = Cluster::start(0).await;
     cluster.master.stand_by(Some("10.0.0.1:7400".to_owned()));
