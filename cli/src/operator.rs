@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use proto::MasterClient;
 use proto::chunk::MESSAGE_LIMIT;
+use proto::credentials::{Credentials, Door, Papers};
 use proto::master::OutputRequest;
 use tonic::{Code, Request};
 
@@ -18,8 +19,11 @@ const PORT: u16 = 7400;
 const OPERATORS: &str = "gleamflow.io/role=operator";
 const AUTHORITY: &str = "gleamflow-ca";
 
-/// Prints rows of `write.stdout` that only agents hold.
-pub(crate) async fn output(cluster: &Cluster, flow: &str, step: &str) -> Result<(), Failure> {
+/// Where the operator usually is.
+const HOME: &str = "gleamflow";
+
+/// Prints rows of `write.stdout` that only agents hold. `home`: the operator's namespace, where it is known.
+pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, step: &str) -> Result<(), Failure> {
     let Some(token) = cluster.token.as_deref().and_then(proto::token::authorization) else {
         let hint = "the kubeconfig has no token, by which the operator could know you (a client certificate is known to the API server alone)";
         return Err(Failure::System(anyhow!(hint).context("failed to ask the operator")));
@@ -27,7 +31,7 @@ pub(crate) async fn output(cluster: &Cluster, flow: &str, step: &str) -> Result<
     let request =
         OutputRequest { namespace: cluster.namespace.clone(), flow: flow.to_owned(), step: Some(step.to_owned()), run: None };
     let mut last = anyhow!("no pod has the label {OPERATORS}");
-    for pod in operators(cluster).await? {
+    for pod in operators(cluster, home).await? {
         let mut master = connect(cluster, &pod).await?;
         let mut request = Request::new(request.clone());
         request.metadata_mut().insert("authorization", token.clone());
@@ -56,10 +60,26 @@ pub(crate) async fn is_absent(cluster: &Cluster) -> bool {
     })
 }
 
-async fn operators(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
-    let pods: Api<Pod> = Api::all(cluster.client.clone());
-    let found = pods.list(&ListParams::default().labels(OPERATORS)).await;
-    Ok(found.map_err(|error| cluster.told(error, "find the operator"))?.items)
+/// In the namespace that is given; else in all that can be seen: many may see only their own, and that of the operator.
+async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Failure> {
+    let list = async |pods: Api<Pod>| pods.list(&ListParams::default().labels(OPERATORS)).await.map(|found| found.items);
+    let told = |error| cluster.told(error, "find the operator");
+    if let Some(home) = home {
+        return list(Api::namespaced(cluster.client.clone(), home)).await.map_err(told);
+    }
+    match list(Api::all(cluster.client.clone())).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => {}
+        found => return found.map_err(told),
+    }
+    for namespace in [cluster.namespace.as_str(), HOME] {
+        match list(Api::namespaced(cluster.client.clone(), namespace)).await {
+            Ok(found) if found.is_empty() => {}
+            Err(kube::Error::Api(status)) if status.code == 403 => {}
+            found => return found.map_err(told),
+        }
+    }
+    let hint = "you may see no operator: name its namespace by --operator-namespace, where the Role gleamflow-output gives the rights to reach it";
+    Err(Failure::System(anyhow!(hint).context("failed to find the operator")))
 }
 
 async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::transport::Channel>, Failure> {
@@ -72,7 +92,11 @@ async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::tra
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| cluster.told(error, "reach the operator"))?;
     let stream = forward.take_stream(PORT).ok_or_else(|| Failure::System(anyhow!("the port-forward has no stream")))?;
-    let channel =
-        proto::transport::channel_through(stream, &authority).await.map_err(|error| system(error, "connect to the operator"))?;
+    // We have no certificate: the token says who we are.
+    let credentials = Credentials::new(Papers { authority, own: None }, Door::Members)
+        .map_err(|error| Failure::System(anyhow!(error).context("failed to know the operator by its authority")))?;
+    let channel = proto::transport::channel_through(stream, &credentials)
+        .await
+        .map_err(|error| system(error, "connect to the operator"))?;
     Ok(MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT))
 }

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("operator", &["crds", "plan", "planner", "proto"]),
     ("executor", &["engine", "plan", "proto"]),
     ("oracle", &["crds", "plan", "planner"]),
-    ("hostile", &["crds", "engine", "lua", "plan", "planner"]),
+    ("hostile", &["crds", "engine", "executor", "lua", "operator", "plan", "planner", "proto"]),
     ("e2e", &[]),
 ];
 

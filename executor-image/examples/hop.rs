@@ -8,20 +8,22 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf, BufMut, Bytes};
-use executor::agent::identity::{Identity, Request};
 use executor::agent::options::Options;
-use executor::agent::{listen, make_service};
+use executor::agent::{LIMITS, make_service};
+use executor::passport::Passport;
 use executor::wire::Agents;
 use futures::StreamExt;
 use futures::stream;
+use operator::authority::{Authority, Lives};
 use plan::task::{Attempt, Held, TaskId};
-use proto::master::Enrolled;
-use proto::token::{Claims, Role, Signer};
-use proto::{AgentServer, RunId, Term, transport};
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use proto::credentials::{Credentials, Door, Papers};
+use proto::listen::connections;
+use proto::token::now;
+use proto::transport::{self, Serves, To};
+use proto::{RunId, Term};
+use rcgen::{CertificateParams, KeyPair};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio_rustls::TlsAcceptor;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{ClientStreamingService, NamedService, ServerStreamingService};
@@ -96,7 +98,7 @@ fn processor_seconds() -> Result<f64, Failure> {
 struct Bench {
     client: Runtime,
     _server: Runtime,
-    authority: String,
+    credentials: Arc<Credentials>,
     address: String,
     agents: Agents,
     run: RunId,
@@ -107,7 +109,9 @@ struct Bench {
 impl Bench {
     fn new() -> Result<Bench, Failure> {
         let (client, server) = (threads(1)?, threads(1)?);
-        let (identity, authority) = identity()?;
+        let run = RunId::try_from("bench".to_owned())?;
+        let authority = Authority::new(Lives { certificate: 86_400, authority: 10 * 86_400 }, now())?;
+        let (identity, credentials) = (agents(&authority)?, executors(&authority, &run)?);
         let spill = std::env::temp_dir();
         let options = Options {
             operator: String::new(),
@@ -122,19 +126,18 @@ impl Bench {
             authority_file: "/".into(),
         };
         let service = make_service(&options);
-        let signer = Signer::new(&Signer::generate()?)?;
-        service.access.learn(Term(1), &[signer.public_key()]);
+        service.access.learn(Term(1), &authority.keys());
         let listener = server.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?.to_string();
-        let (calls, config) = (AgentServer::new(service.clone()), identity.config()?);
+        let calls = service.clone().gated();
         server.spawn(async move {
-            let connections = listen::connections(listener, Some(TlsAcceptor::from(config)));
-            transport::server(None)?.add_service(calls).add_service(Bare).serve_with_incoming(connections).await
+            let connections = connections(listener, Some(identity), LIMITS);
+            transport::server(Serves::Agent).add_service(calls).add_service(Bare).serve_with_incoming(connections).await
         });
-        let run = RunId::try_from("bench".to_owned())?;
-        let token = signer.sign(&Claims { role: Role::Executor { run: run.clone() }, expires: u64::MAX });
-        let agents = Agents::new(client.handle().clone(), run.clone(), Some(authority.clone()), &token)?;
-        Ok(Bench { client, _server: server, authority, address, agents, run, service, bare: std::sync::OnceLock::new() })
+        let token = authority.executor_token(&run, u64::MAX, now());
+        let passport = Passport::given(Some(Arc::clone(&credentials)), &token)?;
+        let agents = Agents::new(client.handle().clone(), run.clone(), passport);
+        Ok(Bench { client, _server: server, credentials, address, agents, run, service, bare: std::sync::OnceLock::new() })
     }
 
     fn put(&self, attempt: Attempt) -> Result<(), Failure> {
@@ -159,7 +162,7 @@ impl Bench {
 
     fn bare(&self, path: &'static str) -> Result<(), Failure> {
         let _entered = self.client.enter();
-        let channel = transport::channel(&self.address, &self.authority)?;
+        let channel = transport::channel(To::agent(&self.address, Some(&self.credentials)))?;
         let channel = self.bare.get_or_init(|| channel).clone();
         self.client.block_on(async move {
             let mut grpc = tonic::client::Grpc::new(channel);
@@ -182,19 +185,20 @@ fn threads(count: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build()
 }
 
-fn identity() -> Result<(Arc<Identity>, String), Failure> {
+/// As an agent serves with.
+fn agents(authority: &Authority) -> Result<Arc<Credentials>, Failure> {
     let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key)?.pem();
-    let issuer = Issuer::new(params, key);
-    let request = Request::new([127, 0, 0, 1].into())?;
-    let certificate = CertificateSigningRequestParams::from_pem(&request.csr)?.signed_by(&issuer)?.pem();
-    let enrolled =
-        Enrolled { certificate, expires: u64::MAX, authority: authority.clone(), keys: Vec::new(), token: String::new() };
-    let identity = Identity::new();
-    identity.set(request, &enrolled)?;
-    Ok((identity, authority))
+    let request = CertificateParams::new(Vec::new())?.serialize_request(&key)?.pem()?;
+    let issued = authority.agent(&request, "node", [127, 0, 0, 1].into(), now())?;
+    let papers = Papers { authority: authority.bundle(), own: Some((issued.certificate, key.serialize_pem())) };
+    Ok(Credentials::new(papers, Door::Members)?)
+}
+
+/// As the executors of a run call.
+fn executors(authority: &Authority, run: &RunId) -> Result<Arc<Credentials>, Failure> {
+    let papers = authority.executors(run, now())?;
+    let papers = Papers { authority: papers.authority, own: Some((papers.certificate, papers.key)) };
+    Ok(Credentials::new(papers, Door::Members)?)
 }
 
 fn messages() -> impl futures::Stream<Item = Bytes> + Send + 'static {

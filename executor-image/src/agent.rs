@@ -14,10 +14,8 @@
 pub mod access;
 pub mod budget;
 pub mod give;
-pub mod http;
 pub mod identity;
 pub mod link;
-pub mod listen;
 pub mod metrics;
 pub mod options;
 pub mod output;
@@ -32,15 +30,14 @@ mod tests;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use proto::{AgentServer, transport};
+use proto::listen::{Limits, connections};
+use proto::pages::{self, Page};
+use proto::transport::{Serves, server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 
 use access::Access;
 use give::Outgo;
-use http::Page;
-use identity::Identity;
 use link::Link;
 use metrics::Metrics;
 use options::Options;
@@ -51,6 +48,8 @@ use store::Store;
 
 /// Threads for calls: encryption is what costs, and the node's cores belong to executors.
 const THREADS: usize = 4;
+/// Each slot of an executor is a connection or two.
+pub const LIMITS: Limits = Limits { all: 2048, each: 256 };
 
 /// Why an agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +70,6 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
-    #[error(transparent)]
-    Identity(#[from] identity::IdentityError),
     #[error(transparent)]
     Link(#[from] link::LinkError),
     #[error("the server ended")]
@@ -125,16 +122,14 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<(
     let calls = listen(options.port).await?;
     let port = calls.local_addr().map_err(|source| AgentError::Listen { port: options.port, source })?.port();
     let address = SocketAddr::new(options.address, port).to_string();
-    let (identity, service) = (Identity::new(), make_service(&options));
-    let config = identity.config()?;
-    let link = Arc::new(Link::new(options, address, identity, service.clone())?);
+    let service = make_service(&options);
+    let link = Arc::new(Link::new(options, address, service.clone())?);
     let (ready, intake) = (Arc::clone(&link), service.intake.clone());
     let work = async {
         // Until it is enrolled it has no certificate to serve with.
         let badge = link.enrolled().await;
-        let mut server = transport::server(None).map_err(AgentError::Server)?;
-        let connections = listen::connections(calls, Some(TlsAcceptor::from(config)));
-        let serving = server.add_service(AgentServer::new(service)).serve_with_incoming(connections);
+        let connections = connections(calls, Some(Arc::clone(link.credentials())), LIMITS);
+        let serving = server(Serves::Agent).add_service(service.gated()).serve_with_incoming(connections);
         tokio::select! {
             ended = serving => ended.map_err(AgentError::Server),
             () = link.beat_on(badge) => Ok(()),
@@ -142,7 +137,7 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<(
     };
     tokio::select! {
         ended = work => ended,
-        () = http::serve(pages, move |path| page(path, &ready, &intake)) => Ok(()),
+        () = pages::serve(pages, move |path| page(path, &ready, &intake)) => Ok(()),
         () = stop => Ok(()),
     }
 }
@@ -179,7 +174,7 @@ impl Intake {
         metrics.waiting.set(budget.waiting().len() as u64);
         metrics.writers.set(budget.writers() as u64);
         drop(budget);
-        metrics.page().map_or_else(|_| Page::unavailable("the metrics cannot be written\n"), Page::ok)
+        metrics.page().map_or_else(|_| Page::unavailable("the metrics cannot be written\n"), Page::metrics)
     }
 }
 

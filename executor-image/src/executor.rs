@@ -27,7 +27,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use proto::Term;
+use proto::{Term, pages};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -97,8 +97,11 @@ async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
     }
     let mut others = JoinSet::new();
     let listener = TcpListener::bind(&options.listen).await.with_context(|| format!("failed to listen on {}", options.listen))?;
-    let router = health::router(shared.metrics.clone(), welcome);
-    others.spawn(async move { axum::serve(listener, router).await.context("failed to serve health and metrics") });
+    let metrics = shared.metrics.clone();
+    others.spawn(async move {
+        pages::serve(listener, move |path| health::page(path, &metrics, &welcome)).await;
+        Ok(())
+    });
     others.spawn(watch_memory(Arc::clone(&shared), ears, config.slot_memory));
     others.spawn(await_end(Arc::clone(&shared), config.grace));
     loop {

@@ -3,10 +3,11 @@
 //! The Service reaches any operator; one that does not lead says who does ([`proto::transport::not_leader`] or an answer of its
 //! own), and [`Leader::follow`] goes there. Whatever fails goes back to the Service, after a pause that grows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proto::transport;
+use proto::credentials::Credentials;
+use proto::transport::{self, To};
 use tonic::transport::Channel;
 
 /// The first pause after a failure; doubles with each one.
@@ -17,13 +18,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Leader {
     service: String,
+    credentials: Option<Arc<Credentials>>,
     way: Mutex<Way>,
 }
 
 #[derive(Debug)]
 struct Way {
-    /// PEM; `None`: without TLS, for tests of one process.
-    authority: Option<String>,
     /// Of the leader, where it is known.
     address: Option<String>,
     channel: Option<Channel>,
@@ -33,7 +33,7 @@ struct Way {
 
 /// No channel can be made.
 #[derive(Debug, thiserror::Error)]
-#[error("no channel to the operator at {address:?}: bad address or authority")]
+#[error("no channel to the operator at {address:?}: bad address")]
 pub struct NoWay {
     address: String,
     #[source]
@@ -41,36 +41,29 @@ pub struct NoWay {
 }
 
 impl Leader {
-    /// Nothing is connected yet. `authority`: PEM; `None`: without TLS, for tests of one process.
+    /// Nothing is connected yet. `credentials`: `None` without TLS, for tests of one process.
     #[must_use]
-    pub fn new(service: &str, authority: Option<String>) -> Leader {
-        let way = Way { authority, address: None, channel: None, misses: 0 };
-        Leader { service: service.to_owned(), way: Mutex::new(way) }
+    pub fn new(service: &str, credentials: Option<Arc<Credentials>>) -> Leader {
+        let way = Way { address: None, channel: None, misses: 0 };
+        Leader { service: service.to_owned(), credentials, way: Mutex::new(way) }
     }
 
-    /// Trusts another authority from the next connection on.
-    pub fn trust(&self, authority: &str) {
-        let mut way = self.lock();
-        if way.authority.as_deref() != Some(authority) {
-            way.authority = Some(authority.to_owned());
-            way.channel = None;
-        }
+    /// Lets go of the connection; the next call makes another, with what the credentials are then.
+    pub fn hang_up(&self) {
+        self.lock().channel = None;
     }
 
     /// A channel to the leader, or to the Service while the leader is not known. Connects at the first call.
     ///
     /// # Errors
-    /// If the address or the authority is none.
+    /// If the address is none.
     pub fn channel(&self) -> Result<Channel, NoWay> {
         let mut way = self.lock();
         if let Some(channel) = &way.channel {
             return Ok(channel.clone());
         }
         let address = way.address.clone().unwrap_or_else(|| self.service.clone());
-        let made = match &way.authority {
-            Some(authority) => transport::channel(&address, authority),
-            None => transport::plain_channel(&address),
-        };
+        let made = transport::channel(To::operator(&address, self.credentials.as_ref()));
         let channel = made.map_err(|source| NoWay { address, source })?;
         way.channel = Some(channel.clone());
         Ok(channel)

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod executor;
 pub mod leader;
 pub mod log;
+pub mod passport;
 pub mod slot;
 mod unix;
 pub mod wire;

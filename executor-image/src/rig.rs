@@ -1,25 +1,62 @@
-//! An agent in the test's own process, and those who call it.
+//! An agent in the test's own process, those who call it, and what they are known by.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use operator::authority::{Authority, Lives};
 use plan::MscrId;
 use plan::task::{Attempt, Held, TaskId};
 use proto::agent::{Inventory, InventoryRequest, Name, Named, Release, Released, Stored};
+use proto::credentials::{Credentials, Door, Papers};
+use proto::listen::connections;
 use proto::token::{Claims, Role, Signer, authorization, now};
-use proto::{AgentClient, AgentServer, RunId, Term, transport};
+use proto::transport::{self, Serves, To};
+use proto::{AgentClient, RunId, Term};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonic::Status;
 
 use crate::agent::options::Options;
 use crate::agent::service::Service;
-use crate::agent::{listen, make_service};
+use crate::agent::{LIMITS, make_service};
+use crate::passport::Passport;
 use crate::wire::{Agents, WireError};
 
 pub(crate) const TERM: Term = Term(7);
+pub(crate) const LIVES: Lives = Lives { certificate: 3600, authority: 86_400 };
+
+pub(crate) fn authority() -> Authority {
+    Authority::new(LIVES, now()).unwrap()
+}
+
+/// As an operator.
+pub(crate) fn operators(authority: &Authority) -> Arc<Credentials> {
+    let issued = authority.operator([127, 0, 0, 1].into(), now()).unwrap();
+    let papers = Papers { authority: authority.bundle(), own: Some((issued.certificate, issued.key)) };
+    Credentials::new(papers, Door::Anybody).unwrap()
+}
+
+/// As the agent of a node.
+pub(crate) fn agents(authority: &Authority, node: &str) -> Arc<Credentials> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
+    let issued = authority.agent(&request, node, [127, 0, 0, 1].into(), now()).unwrap();
+    let papers = Papers { authority: authority.bundle(), own: Some((issued.certificate, key.serialize_pem())) };
+    Credentials::new(papers, Door::Members).unwrap()
+}
+
+/// As an executor of a run.
+pub(crate) fn executors(authority: &Authority, run: &RunId) -> Papers {
+    executors_at(authority, run, now())
+}
+
+/// As an executor of a run whose certificate was made then.
+pub(crate) fn executors_at(authority: &Authority, run: &RunId, made: u64) -> Papers {
+    let papers = authority.executors(run, made).unwrap();
+    Papers { authority: papers.authority, own: Some((papers.certificate, papers.key)) }
+}
 
 /// An agent without TLS on a port of its own, which has heard from a leader.
 #[derive(Debug)]
@@ -28,6 +65,8 @@ pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     pub(crate) service: Service,
     pub(crate) signer: Signer,
+    /// What it serves with; `None`: without TLS.
+    credentials: Option<Arc<Credentials>>,
     /// Has all connections, so that they end with it.
     server: Option<Runtime>,
     spill: tempfile::TempDir,
@@ -51,12 +90,21 @@ pub(crate) fn options(memory: u64, disk: u64, spill: &std::path::Path) -> Option
 
 impl Rig {
     pub(crate) fn new(memory: u64, disk: u64) -> Rig {
+        Rig::with(memory, disk, None)
+    }
+
+    /// With TLS, as any agent has it.
+    pub(crate) fn secured(memory: u64, disk: u64, credentials: Arc<Credentials>) -> Rig {
+        Rig::with(memory, disk, Some(credentials))
+    }
+
+    fn with(memory: u64, disk: u64, credentials: Option<Arc<Credentials>>) -> Rig {
         let runtime = two_threads();
         let spill = tempfile::tempdir().unwrap();
         let service = make_service(&options(memory, disk, spill.path()));
         let signer = Signer::new(&Signer::generate().unwrap()).unwrap();
         service.access.learn(TERM, &[signer.public_key()]);
-        let mut rig = Rig { runtime, address: ([127, 0, 0, 1], 0).into(), service, signer, server: None, spill };
+        let mut rig = Rig { runtime, address: ([127, 0, 0, 1], 0).into(), service, signer, credentials, server: None, spill };
         rig.start();
         rig
     }
@@ -71,7 +119,17 @@ impl Rig {
     }
 
     pub(crate) fn agents_with(&self, run: &RunId, token: &str) -> Agents {
-        Agents::new(self.runtime.handle().clone(), run.clone(), None, token).unwrap()
+        Agents::new(self.runtime.handle().clone(), run.clone(), Passport::given(None, token).unwrap())
+    }
+
+    /// An executor with these papers and this token.
+    pub(crate) fn stranger(&self, run: &RunId, papers: Papers, token: &str) -> Agents {
+        let credentials = Credentials::new(papers, Door::Members).unwrap();
+        Agents::new(self.runtime.handle().clone(), run.clone(), Passport::given(Some(credentials), token).unwrap())
+    }
+
+    pub(crate) fn spill(&self) -> &std::path::Path {
+        self.spill.path()
     }
 
     pub(crate) fn put(&self, run: &RunId, attempt: Attempt, frames: &[(u32, Bytes)]) -> Result<Stored, WireError> {
@@ -84,7 +142,7 @@ impl Rig {
 
     pub(crate) fn client(&self) -> AgentClient<tonic::transport::Channel> {
         let _entered = self.runtime.enter();
-        transport::agent_client(transport::plain_channel(&self.address.to_string()).unwrap())
+        transport::agent_client(transport::channel(To::agent(&self.address.to_string(), None)).unwrap())
     }
 
     pub(crate) fn call<T>(&self, message: T, role: Role) -> tonic::Request<T> {
@@ -136,10 +194,10 @@ impl Rig {
         let server = two_threads();
         let listener = server.block_on(TcpListener::bind(self.address)).unwrap();
         self.address = listener.local_addr().unwrap();
-        let service = AgentServer::new(self.service.clone());
+        let (service, credentials) = (self.service.clone().gated(), self.credentials.clone());
         server.spawn(async move {
-            let connections = listen::connections(listener, None);
-            transport::server(None).unwrap().add_service(service).serve_with_incoming(connections).await.unwrap();
+            let connections = connections(listener, credentials, LIMITS);
+            transport::server(Serves::Agent).add_service(service).serve_with_incoming(connections).await.unwrap();
         });
         self.server = Some(server);
     }

@@ -16,18 +16,19 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plan::task::{Attempt, Fault};
-use proto::token::authorization;
+use proto::transport::To;
 use proto::{AgentClient, RunId, transport};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 pub use fetch::Fetched;
 pub use put::Sender;
 
-/// Every agent that a slot speaks with: one channel to each, and the token that it shows them.
+use crate::passport::Passport;
+
+/// Every agent that a slot speaks with: one channel to each, and what lets it in there.
 #[derive(Clone, Debug)]
 pub struct Agents {
     inner: Arc<Inner>,
@@ -37,9 +38,7 @@ pub struct Agents {
 struct Inner {
     runtime: Handle,
     run: RunId,
-    /// PEM; `None`: without TLS, for tests of one process.
-    authority: Option<String>,
-    token: MetadataValue<Ascii>,
+    passport: Passport,
     /// By address and width.
     channels: Mutex<HashMap<(String, Width), Channel>>,
     /// Fetch streams that are open.
@@ -95,8 +94,6 @@ pub enum WireError {
     },
     #[error("a piece is at agent {at} of only {agents}")]
     NoAgent { at: u32, agents: usize },
-    #[error("the token is no text that a call can carry")]
-    Token,
     #[error("stopped")]
     Stopped,
 }
@@ -122,21 +119,17 @@ impl WireError {
             | WireError::Denied { .. }
             | WireError::Protocol { .. }
             | WireError::Address { .. }
-            | WireError::NoAgent { .. }
-            | WireError::Token => Fault::Infrastructure,
+            | WireError::NoAgent { .. } => Fault::Infrastructure,
         }
     }
 }
 
 impl Agents {
-    /// `authority`: PEM; `None`: without TLS, for tests of one process. `token`: as mounted from the run's Secret.
-    ///
-    /// # Errors
-    /// [`WireError::Token`].
-    pub fn new(runtime: Handle, run: RunId, authority: Option<String>, token: &str) -> Result<Agents, WireError> {
-        let token = authorization(token).ok_or(WireError::Token)?;
+    /// For executors of a run; `passport` is the run's.
+    #[must_use]
+    pub fn new(runtime: Handle, run: RunId, passport: Passport) -> Agents {
         let (channels, streams) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Agents { inner: Arc::new(Inner { runtime, run, authority, token, channels, streams, stop: watch::Sender::new(0) }) })
+        Agents { inner: Arc::new(Inner { runtime, run, passport, channels, streams, stop: watch::Sender::new(0) }) }
     }
 
     /// Breaks off every stream that is open: whoever is blocked in one gets [`WireError::Stopped`]. Later ones are not touched.
@@ -153,10 +146,10 @@ impl Inner {
         }
         // A connection belongs to the runtime that drives it.
         let _entered = self.runtime.enter();
-        let made = match (width, &self.authority) {
-            (Width::Narrow, authority) => transport::narrow_channel(address, authority.as_deref()),
-            (Width::Wide, Some(authority)) => transport::channel(address, authority),
-            (Width::Wide, None) => transport::plain_channel(address),
+        let to = To::agent(address, self.passport.credentials());
+        let made = match width {
+            Width::Narrow => transport::narrow_channel(to),
+            Width::Wide => transport::channel(to),
         };
         let channel = made.map_err(|source| WireError::Address { address: address.to_owned(), source })?;
         channels.insert((address.to_owned(), width), channel.clone());
@@ -165,7 +158,7 @@ impl Inner {
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("authorization", self.token.clone());
+        request.metadata_mut().insert("authorization", self.passport.token());
         request
     }
 

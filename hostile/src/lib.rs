@@ -7,12 +7,13 @@ pub mod mutate;
 mod rows;
 mod sources;
 mod texts;
+pub mod wire;
 
 /// A target: any bytes are welcome.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("document", texts::document),
     ("function", texts::function),
     ("prelude", texts::prelude),
@@ -21,6 +22,13 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("csv", sources::csv),
     ("json", sources::json),
     ("text", sources::text),
+    ("message", wire::message),
+    ("chunks", wire::chunks),
+    ("frame", wire::frame),
+    ("child", wire::child),
+    ("token", wire::token),
+    ("manifest", wire::manifest),
+    ("kept", wire::kept),
 ];
 
 /// Runs a target by its name.

@@ -5,7 +5,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::{Batch, Val, codec};
+use executor::slot::protocol::FromChild;
 use hostile::mutate::{Random, mutated};
+use operator::master::api::{Entry, TaskSet};
+use plan::task::{Attempt, Done, Manifest, StagedSink, Task, TaskId, Work};
+use proto::chunk::{Chunk, Message};
+use proto::master::{Enroll, FromSlot, Orders, Settings, ToSlot};
+use proto::token::{Claims, PublicKey, Role};
+use proto::{RunId, Term, agent};
 
 fn runs(default: u64) -> u64 {
     std::env::var("GLEAMFLOW_HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(default)
@@ -139,6 +146,166 @@ fn json_files() {
 #[test]
 fn text_files() {
     survives("text", &[b"one\r\ntwo\n\nthree\rfour\n", b"\xff\xfe\0no end"], 1000);
+}
+
+fn attempt() -> Attempt {
+    Attempt { task: TaskId::Map { stage: plan::MscrId(3), at: 70_000 }, number: 2 }
+}
+
+fn run_id() -> RunId {
+    RunId::try_from("a1b2-1".to_owned()).unwrap()
+}
+
+/// Messages of all kinds: whatever kind the first byte names, the rest may be of any.
+fn messages() -> Vec<Vec<u8>> {
+    let (run, term, keys) = (run_id(), Term(7), vec![PublicKey(vec![9; 32])]);
+    let done = Done { rows: [(plan::CollectionId(2), 5)].into(), steps: [("s".to_owned(), Default::default())].into(), ..Done::default() };
+    let hello = FromSlot::Hello { run: run.clone(), pod: "p".into(), node: "n".into(), slot: 1, incarnation: 2, busy: Some(attempt()) };
+    let staged = StagedSink { encoded: b"{}".to_vec(), location: "/data/out".into(), files: 1, rows: 2, bytes: 3 };
+    let manifest = Manifest { sinks: [("out".to_owned(), staged)].into() };
+    let task = Task {
+        attempt: attempt(),
+        place: (1, 10),
+        work: Work::Discard { manifest: Some(manifest.clone()) },
+        agents: vec!["10.0.0.1:7401".into()],
+        sides: Default::default(),
+        buckets: [(plan::NodeId(4), 64)].into(),
+        widths: [(plan::NodeId(4), vec![1, 2])].into(),
+    };
+    let held = agent::HeldOutput { attempt: attempt(), named: true, done: vec![1, 2, 3] };
+    let item = agent::FetchItem { attempt: attempt(), piece: 1, first: 0, end: 9 };
+    let settings = Settings { seed: 1, memory: 2, task_deadline: Some(3), partitions: None };
+    vec![
+        packed(&hello),
+        packed(&FromSlot::Done { attempt: attempt(), agent: "10.0.0.1:7401".into(), done: Box::new(done.clone()) }),
+        packed(&FromSlot::Draining),
+        packed(&ToSlot::Welcome { term, settings }),
+        packed(&ToSlot::Plan { plan: vec![0x28, 0xb5, 0x2f, 0xfd] }),
+        packed(&ToSlot::Run { task: Box::new(task.clone()), output: "10.0.0.1:7401".into() }),
+        packed(&Enroll { csr: "-----BEGIN".into(), node: "n".into(), address: "10.0.0.1:7401".into() }),
+        packed(&Orders::Leader { term, runs: Some(vec![run.clone()]), keys }),
+        packed(&agent::PutHeader { run: run.clone(), attempt: attempt() }),
+        packed(&agent::Stored { frames: vec![1, 2], bytes: 3 }),
+        packed(&agent::Fetch { run: run.clone(), items: vec![item] }),
+        packed(&agent::Name { run: run.clone(), term, winners: vec![attempt()], fenced: vec![attempt()] }),
+        packed(&agent::Release { run: run.clone(), term, attempts: None }),
+        packed(&agent::Inventory { outputs: vec![held] }),
+        packed(&done),
+        packed(&task),
+        packed(&Claims { role: Role::Executor { run }, expires: 1 }),
+        packed(&Entry::Committing { manifest }),
+        packed(&Entry::Redo { sets: [TaskSet::Maps(plan::MscrId(1))].into(), above: 3, except: [attempt()].into() }),
+    ]
+}
+
+fn packed(message: &impl serde::Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(message).unwrap()
+}
+
+#[test]
+fn wire_messages() {
+    let examples: Vec<Vec<u8>> = messages()
+        .into_iter()
+        .flat_map(|message| (0..hostile::wire::KINDS).map(move |kind| [&[kind as u8], message.as_slice()].concat()))
+        .collect();
+    survives("message", &examples.iter().map(Vec::as_slice).collect::<Vec<_>>(), 60_000);
+}
+
+#[test]
+fn chunks_of_pieces() {
+    let mut message = Message::default();
+    message.push_frame(3, bytes::Bytes::from_static(b"a frame"));
+    message.push_frame(u32::MAX, bytes::Bytes::from_static(b"done"));
+    message.chunks.push(Chunk { piece: 1, ends: false, bytes: bytes::Bytes::from_static(b"goes on") });
+    let mut encoded = bytes::BytesMut::new();
+    message.encode(&mut encoded);
+    survives("chunks", &[&encoded], 40_000);
+}
+
+#[test]
+fn frames_of_rows() {
+    let frame = |batch: &Batch| executor::slot::frame::encode(batch).unwrap();
+    let (rows, zeros) = (frame(&Batch { rows: 4, bytes: encoded() }), frame(&Batch { rows: 9, bytes: vec![0; 5000] }));
+    survives("frame", &[&rows, &zeros], 40_000);
+}
+
+#[test]
+fn words_of_a_slots_process() {
+    let mut said = Vec::new();
+    for word in [
+        FromChild::Ready,
+        FromChild::Progress { attempt: attempt(), rows: 1, bytes: 2 },
+        FromChild::Done { attempt: attempt(), done: Box::default() },
+    ] {
+        executor::slot::protocol::write(&mut said, &word).unwrap();
+    }
+    survives("child", &[&said, b"\xff\xff\xff\xffhello"], 20_000);
+}
+
+#[test]
+fn tokens_and_names_in_certificates() {
+    let token = hostile::wire::signed(&Claims { role: Role::Operator { term: Term(3) }, expires: u64::MAX });
+    let issuer = operator::authority::Authority::new(operator::authority::Lives { certificate: 60, authority: 720 }, 1_800_000_000).unwrap();
+    let papers = issuer.executors(&run_id(), 1_800_000_000).unwrap();
+    let certificate = papers.certificate.lines().filter(|line| !line.starts_with("-----")).collect::<String>();
+    let certificate = base64(&certificate);
+    survives("token", &[token.as_bytes(), b"gleamflow:executor:a1-2", b"gleamflow:agent:node", &certificate], 40_000);
+}
+
+/// Decodes what is known to be base64.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').map(value).collect();
+    letters
+        .chunks(4)
+        .flat_map(|four| {
+            let bits = (0..4).fold(0_u32, |bits, at| bits << 6 | u32::from(four.get(at).copied().unwrap_or(0)));
+            bits.to_be_bytes()[1..four.len()].to_vec()
+        })
+        .collect()
+}
+
+#[test]
+fn manifests_of_sinks() {
+    let bytes = |text: &str| serde_json::to_string(text.as_bytes()).unwrap();
+    let swap = format!(
+        "{{\"Directory\":{{\"target\":{},\"staging\":{},\"how\":{{\"Swap\":{{\"inode\":5}}}}}}}}",
+        bytes("/data/out"),
+        bytes("/data/.out.staging-a-1")
+    );
+    let one_by_one = format!(
+        "{{\"Directory\":{{\"target\":{},\"staging\":{},\"how\":{{\"OneByOne\":{{\"files\":[\"part-0\",\"..\"],\"old\":[{}]}}}}}}}}",
+        bytes("/data/out"),
+        bytes("/data/out/_staging-a-1"),
+        bytes("old")
+    );
+    let objects = r#"{"Objects":{"marker":"s3://b/out/_SUCCESS","replace":true,"old":["s3://b/out/a"],"uploads":[{"url":"s3://b/out/p","id":"1","tags":["t"]}]}}"#;
+    let good = |text: &str| {
+        let staged = StagedSink { encoded: text.as_bytes().to_vec(), location: String::new(), files: 0, rows: 0, bytes: 0 };
+        engine::sink::manifest::check(&staged).is_ok()
+    };
+    assert!(good(&swap) && good(objects) && good(&one_by_one.replace(",\"..\"", "")) && !good(&one_by_one));
+    assert!(!good(&one_by_one.replace(",\"..\"", ",\"../other/part-0\"")) && !good(&one_by_one.replace("\"..\"", "\"/etc/passwd\"")));
+    assert!(!good(&objects.replace("s3://b/out/a", "s3://b/other/a")) && !good(&objects.replace("out/p", "out/../p")));
+    assert!(!good(&swap.replace(&bytes("/data/.out.staging-a-1"), &bytes("/data"))), "what is staged is removed");
+    survives("manifest", &[swap.as_bytes(), one_by_one.as_bytes(), objects.as_bytes()], 40_000);
+}
+
+#[test]
+fn what_is_kept_of_a_run() {
+    let entry = packed(&Entry::Committing { manifest: Manifest::default() });
+    let packed = zstd::bulk::compress(&entry, 3).unwrap();
+    let file = zstd::bulk::compress(br#"{"spec":{"steps":[]},"seed":1,"slot_memory":2}"#, 3).unwrap();
+    survives("kept", &[&packed, &file, &entry], 20_000);
+    // What says little and means a lot.
+    let bomb = zstd::bulk::compress(&vec![0; 300 << 20], 3).unwrap();
+    assert!(bomb.len() < 100_000 && operator::record::unzipped(&bomb).is_err());
 }
 
 #[test]

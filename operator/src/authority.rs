@@ -1,35 +1,51 @@
-//! The authority: makes and signs the certificates of operator and agents, and the tokens of executors. Kept in one Secret.
+//! The authority: makes and signs the certificates of operator, agents and executors, and their tokens. Kept in one Secret.
+//!
+//! It is replaced while flows run. For one lifetime of a certificate the next one is only told of, so that all who renew theirs
+//! get to know it; for another it signs, and the old one is still known; then the old one goes:
+//!
+//! ```text
+//! old   ═══════ signs ═══════╤═══ known ═══╗
+//! next      told of ─────────┤════ signs ══╩══════════
+//! ```
+//!
+//! How far this is follows from the certificates' own times, so that every operator sees the same.
 
-use std::net::IpAddr;
-use std::time::Duration;
+mod issue;
+#[cfg(test)]
+mod tests;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use proto::token::{Claims, Role, Signer};
-use proto::{RunId, Term};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-use serde_json::{Value, json};
+use proto::token::{PublicKey, Signer};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::{Map, Value, json};
 
+use self::issue::{SKEW, life};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref, Server};
 
-/// How long the authority is good, in seconds.
-const AUTHORITY_LIFE: u64 = 10 * 365 * 86_400;
-/// How long a certificate of the operator is good; its process ends at two thirds of that, and its successor makes a new one.
-pub const SERVER_LIFE: u64 = 30 * 86_400;
-/// How long an agent's certificate and token are good; it asks again at two thirds of that.
-pub const AGENT_LIFE: u64 = 86_400;
-/// How long the tokens are good that the operator signs for its own calls.
-const OPERATOR_TOKEN: u64 = 300;
-/// Clocks differ: certificates are good from a little before they are made.
-const SKEW: u64 = 300;
+pub use self::issue::{Issued, RunPapers};
 
-const CERTIFICATE: &str = "ca.crt";
-const KEY: &str = "ca.key";
-const SIGNING_KEY: &str = "signing.key";
+/// Keys of the Secret: of the authority, and of the next one while there are two.
+const NAMES: [Names; 2] = [
+    Names { certificate: "ca.crt", key: "ca.key", signing: "signing.key" },
+    Names { certificate: "next.crt", key: "next.key", signing: "next-signing.key" },
+];
+
+struct Names {
+    certificate: &'static str,
+    key: &'static str,
+    signing: &'static str,
+}
+
+/// How long things are good, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// Certificates and tokens; renewed at two thirds of that.
+    pub certificate: u64,
+    /// The authority; replaced from two thirds of that on.
+    pub authority: u64,
+}
 
 /// Something of the authority could not be made, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,28 +62,37 @@ pub enum AuthorityError {
     Request(String),
 }
 
-/// The authority.
+/// The authority as its Secret has it: the one, and while it is replaced the next one too.
 pub struct Authority {
+    generations: Vec<Generation>,
+    lives: Lives,
+}
+
+/// One key pair for certificates and one for tokens.
+struct Generation {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
     signer: Signer,
+    /// Seconds since 1970.
+    made: u64,
+    /// As the Secret holds them, in the order of [`Names`].
+    data: [Value; 3],
+}
+
+/// What the leader has to do about the authority's age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    None,
+    /// Makes the next one.
+    Begin,
+    /// Lets the old one go.
+    End,
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
+        f.debug_struct("Authority").field("generations", &self.generations.len()).finish_non_exhaustive()
     }
-}
-
-/// A certificate and when it ends.
-#[derive(Clone, Debug)]
-pub struct Issued {
-    /// PEM.
-    pub certificate: String,
-    /// PEM; empty where its owner made the key.
-    pub key: String,
-    /// Seconds since 1970.
-    pub expires: u64,
 }
 
 impl Authority {
@@ -75,103 +100,175 @@ impl Authority {
     ///
     /// # Errors
     /// If the API server does not answer, or the Secret is damaged.
-    pub async fn find(server: &dyn Server, namespace: &str) -> Result<Option<Authority>, AuthorityError> {
-        match server.get(&Ref::new(Kind::Secret, namespace, naming::AUTHORITY)).await {
-            Ok(secret) => Authority::read(&secret).map(Some),
+    pub async fn find(server: &dyn Server, namespace: &str, lives: Lives) -> Result<Option<Authority>, AuthorityError> {
+        match server.get(&place(namespace)).await {
+            Ok(secret) => Authority::from_secret(&secret, lives).map(Some),
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Makes it once, whoever else tries at the same time, and tells its certificate in a ConfigMap. For the leader.
+    /// Makes it once, whoever else tries at the same time, and tells its certificates in a ConfigMap. For the leader.
     ///
     /// # Errors
     /// As [`Authority::find`].
-    pub async fn found(server: &dyn Server, namespace: &str, now: u64) -> Result<Authority, AuthorityError> {
-        let authority = match Authority::find(server, namespace).await? {
+    pub async fn found(server: &dyn Server, namespace: &str, lives: Lives, now: u64) -> Result<Authority, AuthorityError> {
+        let authority = match Authority::find(server, namespace, lives).await? {
             Some(authority) => authority,
-            None => match server.create(Kind::Secret, namespace, &make(namespace, now)?).await {
-                Ok(secret) => Authority::read(&secret)?,
+            None => match server.create(Kind::Secret, namespace, &Authority::new(lives, now)?.secret(namespace)).await {
+                Ok(secret) => Authority::from_secret(&secret, lives)?,
                 Err(ApiError::AlreadyExists(_)) => {
-                    Authority::find(server, namespace).await?.ok_or(AuthorityError::Damaged(CERTIFICATE))?
+                    Authority::find(server, namespace, lives).await?.ok_or(AuthorityError::Damaged(NAMES[0].certificate))?
                 }
                 Err(error) => return Err(error.into()),
             },
         };
+        authority.tell(server, namespace).await?;
+        Ok(authority)
+    }
+
+    /// Does what its age asks for; `None`: nothing. For the leader, again and again.
+    ///
+    /// # Errors
+    /// As [`Authority::find`].
+    pub async fn tend(self, server: &dyn Server, namespace: &str, now: u64) -> Result<Option<Authority>, AuthorityError> {
+        let lives = self.lives;
+        let mut generations = self.generations;
+        match step(&generations.iter().map(|generation| generation.made).collect::<Vec<_>>(), lives, now) {
+            Step::None => return Ok(None),
+            Step::Begin => generations.push(Generation::make(lives, now)?),
+            Step::End => drop(generations.remove(0)),
+        }
+        let authority = Authority { generations, lives };
+        server.apply(&place(namespace), false, &authority.secret(namespace)).await?;
+        authority.tell(server, namespace).await?;
+        tracing::info!(generations = authority.generations.len(), "the authority is being replaced");
+        Ok(Some(authority))
+    }
+
+    /// Tells its certificates to whoever may read the ConfigMap: agents, executors' Secrets and the command line know it by them.
+    async fn tell(&self, server: &dyn Server, namespace: &str) -> Result<(), AuthorityError> {
         let told = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": naming::AUTHORITY_CERTIFICATE, "namespace": namespace, "labels": {naming::MANAGED_BY: naming::MANAGER}},
-            "data": {CERTIFICATE: authority.certificate},
+            "data": {NAMES[0].certificate: self.bundle()},
         });
         let place = Ref::new(Kind::ConfigMap, namespace, naming::AUTHORITY_CERTIFICATE);
         let told = keep_owner(server, &place, told).await?;
         server.apply(&place, false, &told).await?;
-        Ok(authority)
+        Ok(())
     }
 
-    fn read(secret: &Value) -> Result<Authority, AuthorityError> {
-        let bytes = |key: &'static str| {
-            let text = secret.get("data").and_then(|data| data.get(key)).and_then(Value::as_str);
-            text.and_then(|text| BASE64.decode(text).ok()).ok_or(AuthorityError::Damaged(key))
-        };
-        let text = |key| String::from_utf8(bytes(key)?).map_err(|_| AuthorityError::Damaged(key));
-        let certificate = text(CERTIFICATE)?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&text(KEY)?)?)?;
-        Ok(Authority { certificate, issuer, signer: Signer::new(&bytes(SIGNING_KEY)?)? })
+    /// A new one, which is kept nowhere yet.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn new(lives: Lives, now: u64) -> Result<Authority, AuthorityError> {
+        Ok(Authority { generations: vec![Generation::make(lives, now)?], lives })
     }
 
-    /// Its certificate, PEM.
+    /// As its Secret has it.
+    ///
+    /// # Errors
+    /// If something is missing or damaged.
+    pub fn from_secret(secret: &Value, lives: Lives) -> Result<Authority, AuthorityError> {
+        let data = secret.get("data").and_then(Value::as_object).ok_or(AuthorityError::Damaged(NAMES[0].certificate))?;
+        let mut generations = vec![Generation::read(data, &NAMES[0])?];
+        if data.contains_key(NAMES[1].certificate) {
+            generations.push(Generation::read(data, &NAMES[1])?);
+        }
+        Ok(Authority { generations, lives })
+    }
+
+    /// Its Secret.
     #[must_use]
-    pub fn certificate(&self) -> &str {
-        &self.certificate
+    pub fn secret(&self, namespace: &str) -> Value {
+        let parts = self.generations.iter().zip(&NAMES).flat_map(|(generation, names)| {
+            [names.certificate, names.key, names.signing].into_iter().map(str::to_owned).zip(generation.data.clone())
+        });
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": naming::AUTHORITY, "namespace": namespace, "labels": {naming::MANAGED_BY: naming::MANAGER}},
+            "data": parts.collect::<Map<String, Value>>(),
+        })
+    }
+
+    /// Its certificates, PEM: whom all are to know.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        self.generations.iter().map(|generation| generation.certificate.as_str()).collect()
     }
 
     /// What checks its tokens.
     #[must_use]
-    pub fn keys(&self) -> Vec<proto::token::PublicKey> {
-        vec![self.signer.public_key()]
+    pub fn keys(&self) -> Vec<PublicKey> {
+        self.generations.iter().map(|generation| generation.signer.public_key()).collect()
     }
 
-    /// A certificate for a server of the operator.
-    ///
-    /// # Errors
-    /// If it cannot be made.
-    pub fn server(&self, address: IpAddr, now: u64) -> Result<Issued, AuthorityError> {
+    /// How long things are good.
+    #[must_use]
+    pub fn lives(&self) -> Lives {
+        self.lives
+    }
+
+    /// The one that signs: the next one does once all know it.
+    fn signing(&self, now: u64) -> &Generation {
+        let known = |generation: &&Generation| generation.made + self.lives.certificate <= now;
+        let first = self.generations.first().expect("there is always one");
+        self.generations.iter().skip(1).rfind(known).unwrap_or(first)
+    }
+}
+
+fn place(namespace: &str) -> Ref {
+    Ref::new(Kind::Secret, namespace, naming::AUTHORITY)
+}
+
+/// `made`: when the one was made, and the next one if there is one.
+fn step(made: &[u64], lives: Lives, now: u64) -> Step {
+    match made {
+        [one] if *one + lives.authority / 3 * 2 <= now => Step::Begin,
+        [_, next] if *next + 2 * lives.certificate <= now => Step::End,
+        _ => Step::None,
+    }
+}
+
+impl Generation {
+    fn make(lives: Lives, now: u64) -> Result<Generation, AuthorityError> {
         let key = KeyPair::generate()?;
-        let params = leaf(naming::OPERATOR, &[address], now, SERVER_LIFE)?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem(), expires: now + SERVER_LIFE })
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        // The name tells one generation from another.
+        params.distinguished_name.push(DnType::CommonName, format!("gleamflow authority {now}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        life(&mut params, now, lives.authority);
+        let certificate = params.self_signed(&key)?.pem();
+        let parts = [certificate.into_bytes(), key.serialize_pem().into_bytes(), Signer::generate()?];
+        let data = parts.map(|part| Value::from(BASE64.encode(part)));
+        let names = [NAMES[0].certificate, NAMES[0].key, NAMES[0].signing].map(str::to_owned);
+        Generation::read(&names.into_iter().zip(data).collect(), &NAMES[0])
     }
 
-    /// A certificate for an agent that asks for one. Only its key is taken from the request: what it says about itself is not.
-    ///
-    /// # Errors
-    /// If the request is none.
-    pub fn agent(&self, request: &str, node: &str, address: IpAddr, now: u64) -> Result<Issued, AuthorityError> {
-        let asked =
-            CertificateSigningRequestParams::from_pem(request).map_err(|error| AuthorityError::Request(error.to_string()))?;
-        let params = leaf(&format!("{}:{node}", naming::AGENT), &[address], now, AGENT_LIFE)?;
-        let certificate = CertificateSigningRequestParams { params, public_key: asked.public_key }.signed_by(&self.issuer)?;
-        Ok(Issued { certificate: certificate.pem(), key: String::new(), expires: now + AGENT_LIFE })
+    fn read(data: &Map<String, Value>, names: &Names) -> Result<Generation, AuthorityError> {
+        let part = |name: &'static str| data.get(name).cloned().ok_or(AuthorityError::Damaged(name));
+        let bytes = |name: &'static str| {
+            let text = data.get(name).and_then(Value::as_str);
+            text.and_then(|text| BASE64.decode(text).ok()).ok_or(AuthorityError::Damaged(name))
+        };
+        let text = |name| String::from_utf8(bytes(name)?).map_err(|_| AuthorityError::Damaged(name));
+        let certificate = text(names.certificate)?;
+        let made = made(&certificate).ok_or(AuthorityError::Damaged(names.certificate))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&text(names.key)?)?)?;
+        let signer = Signer::new(&bytes(names.signing)?)?;
+        let data = [part(names.certificate)?, part(names.key)?, part(names.signing)?];
+        Ok(Generation { certificate, issuer, signer, made, data })
     }
+}
 
-    /// A token for the executors of a run.
-    #[must_use]
-    pub fn executor_token(&self, run: &RunId, expires: u64) -> String {
-        self.signer.sign(&Claims { role: Role::Executor { run: run.clone() }, expires })
-    }
-
-    /// A token for the agent of a node.
-    #[must_use]
-    pub fn agent_token(&self, node: &str, expires: u64) -> String {
-        self.signer.sign(&Claims { role: Role::Agent { node: node.to_owned() }, expires })
-    }
-
-    /// A token for calls of the leader to agents.
-    #[must_use]
-    pub fn operator_token(&self, term: Term, now: u64) -> String {
-        self.signer.sign(&Claims { role: Role::Operator { term }, expires: now + OPERATOR_TOKEN })
-    }
+/// When a certificate of the authority was made, by its own word.
+fn made(certificate: &str) -> Option<u64> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let from = pem.parse_x509().ok()?.validity().not_before.timestamp();
+    Some(u64::try_from(from).ok()? + SKEW)
 }
 
 /// What is applied anew still goes with whom it went with.
@@ -185,76 +282,5 @@ async fn keep_owner(server: &dyn Server, place: &Ref, mut told: Value) -> Result
         }
         Err(ApiError::NotFound(_)) => Ok(told),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The Secret of a new authority.
-fn make(namespace: &str, now: u64) -> Result<Value, AuthorityError> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(Vec::<String>::new())?;
-    params.distinguished_name.push(DnType::CommonName, "gleamflow authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    life(&mut params, now, AUTHORITY_LIFE);
-    let certificate = params.self_signed(&key)?;
-    let signing = Signer::generate()?;
-    Ok(json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": naming::AUTHORITY, "namespace": namespace, "labels": {naming::MANAGED_BY: naming::MANAGER}},
-        "data": {
-            CERTIFICATE: BASE64.encode(certificate.pem()), KEY: BASE64.encode(key.serialize_pem()),
-            SIGNING_KEY: BASE64.encode(signing),
-        },
-    }))
-}
-
-fn leaf(name: &str, addresses: &[IpAddr], now: u64, seconds: u64) -> Result<CertificateParams, AuthorityError> {
-    let mut params = CertificateParams::new(vec![proto::transport::SERVER_NAME.to_owned()])?;
-    params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    life(&mut params, now, seconds);
-    Ok(params)
-}
-
-fn life(params: &mut CertificateParams, now: u64, seconds: u64) {
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + Duration::from_secs(now.saturating_sub(SKEW));
-    params.not_after = epoch + Duration::from_secs(now + seconds);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_agent_gets_a_certificate_for_its_key_and_nothing_else_that_it_asked_for() {
-        let now = 1_800_000_000;
-        let authority = Authority::read(&make("ns", now).unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut asks = CertificateParams::new(vec!["kubernetes.default".to_owned()]).unwrap();
-        asks.distinguished_name.push(DnType::CommonName, "admin");
-        let request = asks.serialize_request(&key).unwrap().pem().unwrap();
-        let issued = authority.agent(&request, "node-1", "10.0.0.7".parse().unwrap(), now).unwrap();
-        let (_, pem) = x509_parser::pem::parse_x509_pem(issued.certificate.as_bytes()).unwrap();
-        let certificate = pem.parse_x509().unwrap();
-        assert_eq!(certificate.subject().to_string(), "CN=gleamflow-agent:node-1");
-        let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.len();
-        assert_eq!(names, 2, "the service's name and the address");
-        assert!(!certificate.is_ca());
-        assert_eq!(certificate.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
-        assert!(authority.agent("nonsense", "n", "10.0.0.7".parse().unwrap(), now).is_err());
-    }
-
-    #[test]
-    fn tokens_are_checked_with_the_authoritys_key() {
-        let authority = Authority::read(&make("ns", 0).unwrap()).unwrap();
-        let run = RunId::try_from("abc-1".to_owned()).unwrap();
-        let token = authority.executor_token(&run, 100);
-        let claims = proto::token::verify(&token, &authority.keys(), 99).unwrap();
-        assert_eq!(claims.role, Role::Executor { run });
     }
 }

@@ -10,6 +10,8 @@ use crds::cluster::Resources;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::authority::Lives;
+
 /// The gleamflow operator: runs GleamFlow objects.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gleamflow-operator", version)]
@@ -81,8 +83,49 @@ pub struct Config {
     /// The namespaces served where that is false; default: the operator's own.
     #[serde(default)]
     pub namespaces: Vec<String>,
+    #[serde(default)]
+    pub certificates: Certificates,
     pub executor: Image,
     pub agent: Agent,
+}
+
+/// How long certificates and tokens are good, and the authority that signs them, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Certificates {
+    /// Renewed at two thirds.
+    pub life_seconds: u64,
+    /// Replaced from two thirds on, which takes two lives of a certificate.
+    pub authority_life_seconds: u64,
+}
+
+impl Default for Certificates {
+    fn default() -> Certificates {
+        Certificates { life_seconds: 86_400, authority_life_seconds: 10 * 365 * 86_400 }
+    }
+}
+
+impl Certificates {
+    /// The least that the kubelet needs to bring what is new to executors in time, and how much longer the authority must be good.
+    const LEAST: u64 = 60;
+    const TIMES: u64 = 12;
+
+    fn check(self) -> Result<(), (&'static str, String)> {
+        if self.life_seconds < Certificates::LEAST {
+            return Err(("certificates.lifeSeconds", format!("{} is less than {}", self.life_seconds, Certificates::LEAST)));
+        }
+        if self.authority_life_seconds / Certificates::TIMES < self.life_seconds {
+            let why = format!("{} is less than {} times lifeSeconds", self.authority_life_seconds, Certificates::TIMES);
+            return Err(("certificates.authorityLifeSeconds", why));
+        }
+        Ok(())
+    }
+
+    /// As the authority takes them.
+    #[must_use]
+    pub fn lives(self) -> Lives {
+        Lives { certificate: self.life_seconds, authority: self.authority_life_seconds }
+    }
 }
 
 /// An image and how it is had.
@@ -182,6 +225,7 @@ impl Config {
         for (field, amount) in [("agent.memory", &config.agent.memory), ("agent.disk", &config.agent.disk)] {
             amount.bytes().map_err(|error| BadConfig::Value { path: path.to_owned(), field, message: error.to_string() })?;
         }
+        config.certificates.check().map_err(|(field, message)| BadConfig::Value { path: path.to_owned(), field, message })?;
         Ok(config)
     }
 
@@ -238,5 +282,10 @@ mod tests {
         assert!(parse(&format!("{GOOD}surprise: 1\n")).unwrap_err().to_string().contains("surprise"));
         assert!(parse(&GOOD.replace("64Mi", "lots")).unwrap_err().to_string().contains("agent.memory"));
         assert!(parse("executor: [").is_err());
+        assert_eq!(config.certificates.lives().certificate, 86_400);
+        let lives = |text: &str| parse(&format!("{GOOD}certificates: {text}\n"));
+        assert_eq!(lives("{lifeSeconds: 60, authorityLifeSeconds: 720}").unwrap().certificates.lives().authority, 720);
+        assert!(lives("{lifeSeconds: 59}").unwrap_err().to_string().contains("certificates.lifeSeconds"));
+        assert!(lives("{authorityLifeSeconds: 86400}").unwrap_err().to_string().contains("12 times"));
     }
 }

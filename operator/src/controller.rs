@@ -2,6 +2,7 @@
 
 mod act;
 mod hanging;
+mod papers;
 mod start;
 mod status;
 mod track;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use proto::RunId;
 
+use crate::authority::RunPapers;
 use crate::cache::Cache;
 use crate::config::Image;
 use crate::decide::{Decision, Event, Surroundings, World, decide};
@@ -50,10 +52,21 @@ pub enum Again {
     WhenSomethingHappens,
 }
 
-/// What executors trust and are trusted by: a token for the run that expires then, and the authority's certificate.
-pub type Trust = dyn Fn(&RunId, i64) -> Option<(String, String)> + Send + Sync;
+/// What executors of a run are known by, and whom they know; `None`: there is no authority.
+pub type Trust = dyn Fn(&RunId) -> Option<RunPapers> + Send + Sync;
 /// Milliseconds since 1970.
 pub type Clock = dyn Fn() -> i64 + Send + Sync;
+
+impl Again {
+    /// Or earlier.
+    fn at_most(self, other: Option<Duration>) -> Again {
+        match (self, other) {
+            (again, None) | (again @ Again::Now, Some(_)) => again,
+            (Again::After(after), Some(other)) => Again::After(after.min(other)),
+            (Again::WhenSomethingHappens, Some(other)) => Again::After(other),
+        }
+    }
+}
 
 /// What the controller needs.
 pub struct Controller {
@@ -137,11 +150,8 @@ impl Controller {
         let hanging = self.look_at_hanging(&view, tracked, now).await;
         let decision = self.decided(&view, tracked, now);
         let again = self.carry_out(&view, tracked, decision).await?;
-        Ok(match (again, hanging) {
-            (Again::After(after), Some(hanging)) => Again::After(after.min(hanging)),
-            (Again::WhenSomethingHappens, Some(hanging)) => Again::After(hanging),
-            (again, _) => again,
-        })
+        let renewal = self.renew(&view, tracked).await;
+        Ok(again.at_most(hanging).at_most(renewal))
     }
 
     fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Decision {

@@ -1,13 +1,9 @@
 //! Health and metrics over plain HTTP.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
+use proto::pages::{self, Page};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
@@ -20,27 +16,17 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves until `shutdown`.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    health: Arc<Health>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+/// Serves; never ends by itself.
+pub async fn serve(listener: TcpListener, health: Arc<Health>) {
+    pages::serve(listener, move |path| page(path, &health)).await;
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Acquire) { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not yet") }
-}
-
-async fn metrics(State(health): State<Arc<Health>>) -> ([(&'static str, &'static str); 1], String) {
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], health.metrics.text())
+fn page(path: &str, health: &Health) -> Page {
+    match path {
+        "/healthz" => Page::ok("ok".to_owned()),
+        "/readyz" if health.ready.load(Ordering::Acquire) => Page::ok("ok".to_owned()),
+        "/readyz" => Page::unavailable("not yet"),
+        "/metrics" => Page::metrics(health.metrics.text()),
+        _ => Page::not_found(),
+    }
 }

@@ -13,6 +13,8 @@ pub const ROLE: &str = "gleamflow.io/role";
 pub const RECORD: &str = "gleamflow.io/record";
 /// Holds the id of a run that is to be cancelled.
 pub const CANCEL: &str = "gleamflow.io/cancel";
+/// When the certificate and the token in a run's Secret are to be renewed, in seconds since 1970.
+pub const RENEW: &str = "gleamflow.io/renew-at";
 /// The Secret of the authority, in the operator's namespace.
 pub const AUTHORITY: &str = "gleamflow-authority";
 /// The ConfigMap with the authority's certificate.

@@ -27,6 +27,8 @@ use crate::server::Server;
 use crate::server::kube::KubeServer;
 use crate::watch::{follow, watches};
 
+use self::trusted::Held;
+
 /// Longer than a request to the API server takes, shorter than the lease is trusted.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,7 @@ pub(crate) struct Process {
     pub(crate) lead: Arc<Lead>,
     pub(crate) cache: Arc<Mutex<Cache>>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) authority: Arc<Held>,
     /// Writes while this process leads.
     pub(crate) server: Arc<dyn Server>,
     /// Writes always: the lease, reviews, events.
@@ -48,7 +51,7 @@ pub(crate) struct Process {
 /// Runs the operator until `shutdown`.
 ///
 /// # Errors
-/// If it cannot start, or must start anew: it has lost its lease, or its certificate is to be renewed.
+/// If it cannot start, or must start anew: it has lost its lease.
 pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     // Only the first caller of a process installs it; that it is installed is all that matters.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -60,7 +63,10 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
     let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
     tasks.spawn({
         let health = Arc::clone(&health);
-        async move { serve(listener, health, std::future::pending()).await.context("the server of health and metrics failed") }
+        async move {
+            serve(listener, health).await;
+            Err(anyhow!("the server of health and metrics ended"))
+        }
     });
     let listed = process.watch(client, &mut tasks);
     let (standing, follows) = watch::channel(None);
@@ -92,6 +98,7 @@ impl Process {
             lead,
             cache: Arc::default(),
             queue: Arc::default(),
+            authority: Arc::default(),
             server: Arc::new(fenced),
             free: Arc::new(free),
         }

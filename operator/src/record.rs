@@ -1,9 +1,11 @@
 //! The record of a run: one ConfigMap per entry, never changed. Who makes the `n`-th first has the say; everybody else is superseded.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use proto::RunId;
+use proto::codec::whole;
 use serde_json::{Value, json};
 
 use crate::manifest::run::{output, record, record_bytes};
@@ -156,6 +158,19 @@ pub async fn read_record(server: &dyn Server, namespace: &str, run: &RunId) -> R
     assemble(&objects).map_err(|what| ApiError::Invalid(format!("the record of run {run}: {what}")))
 }
 
+/// What is read of a run's objects is at most so long: others than we may have written them.
+const LONGEST: u64 = 256 << 20;
+
+/// Decompresses something of a run.
+///
+/// # Errors
+/// If it is no zstd, or longer than anything of ours.
+pub fn unzipped(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    zstd::Decoder::new(bytes)?.take(LONGEST + 1).read_to_end(&mut whole)?;
+    if whole.len() as u64 > LONGEST { Err(io::Error::other("it is longer than anything of ours")) } else { Ok(whole) }
+}
+
 fn assemble(objects: &[Value]) -> Result<Vec<Entry>, String> {
     let named = |object: &Value| Some((view::text(object, "/metadata/name")?.to_owned(), record_bytes(object)?));
     let parts: BTreeMap<String, Vec<u8>> = objects.iter().filter_map(named).collect();
@@ -175,8 +190,8 @@ fn assemble(objects: &[Value]) -> Result<Vec<Entry>, String> {
         for part in more.split(',').filter(|part| !part.is_empty()) {
             bytes.extend(parts.get(part).ok_or_else(|| format!("part {part} of entry {at} is missing"))?);
         }
-        let packed = zstd::decode_all(bytes.as_slice()).map_err(|error| format!("entry {at} is damaged: {error}"))?;
-        entries.push(rmp_serde::from_slice(&packed).map_err(|error| format!("entry {at} is damaged: {error}"))?);
+        let packed = unzipped(&bytes).map_err(|error| format!("entry {at} is damaged: {error}"))?;
+        entries.push(whole(&packed).map_err(|error| format!("entry {at} is damaged: {error}"))?);
     }
     Ok(entries)
 }

@@ -59,7 +59,8 @@ impl Message {
         self.chunks.extend(cut(piece, frame));
     }
 
-    pub(crate) fn encode(self, out: &mut impl BufMut) {
+    /// Appends its bytes.
+    pub fn encode(self, out: &mut impl BufMut) {
         for chunk in self.chunks {
             out.put_u32_le(chunk.piece);
             out.put_u32_le(chunk.bytes.len() as u32 | if chunk.ends { 0 } else { GOES_ON });
@@ -67,7 +68,11 @@ impl Message {
         }
     }
 
-    pub(crate) fn decode(mut bytes: Bytes) -> Result<Message, BadMessage> {
+    /// From its bytes.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn decode(mut bytes: Bytes) -> Result<Message, BadMessage> {
         let mut chunks = Vec::new();
         while bytes.has_remaining() {
             if bytes.len() < HEADER {

@@ -15,6 +15,9 @@ const BUFFER: usize = 8 << 10;
 /// A message of batches goes out by itself as soon as it is there; small ones still travel together.
 const YIELD: usize = 64 << 10;
 
+/// Messages of ours are a tenth as deep. Each level takes kilobytes of a thread's stack, of which a server's have 2 MiB.
+const DEPTH: usize = 128;
+
 /// Both ways MessagePack.
 #[derive(Debug)]
 pub struct Packed<T, U>(PhantomData<(T, U)>);
@@ -172,7 +175,16 @@ fn unpack<T: DeserializeOwned>(from: &mut DecodeBuf<'_>) -> Result<T, Status> {
 /// # Errors
 /// If it is none, or bytes are left over.
 pub fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadValue> {
+    whole_within(bytes, DEPTH)
+}
+
+/// As `whole`, with lists and maps within each other to another depth.
+///
+/// # Errors
+/// As `whole`.
+pub fn whole_within<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, BadValue> {
     let mut rest = rmp_serde::Deserializer::new(bytes);
+    rest.set_max_depth(depth);
     let value = T::deserialize(&mut rest)?;
     let left = rest.get_ref().len();
     if left == 0 { Ok(value) } else { Err(BadValue::LeftOver { left }) }
@@ -208,6 +220,13 @@ mod tests {
         // An array of 2^32 - 1 numbers, of which none comes.
         assert!(whole::<Vec<u64>>(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(whole::<serde_bytes::ByteBuf>(&[0xc6, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    #[test]
+    fn a_message_that_is_too_deep_takes_no_stack() {
+        let nested = |depth: usize| [vec![0x91; depth], vec![0xc0]].concat();
+        assert!(whole::<serde::de::IgnoredAny>(&nested(DEPTH / 2)).is_ok());
+        assert!(whole::<serde::de::IgnoredAny>(&nested(100_000)).is_err());
     }
 
     #[test]

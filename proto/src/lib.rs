@@ -9,14 +9,22 @@
 //!       Fetch: frames of pieces, from any frame on
 //! ```
 //!
+//! Every connection is TLS ([`credentials`]): members show a certificate that names them ([`peer`]), and each call carries a token
+//! of the same holder, checked before its message is read ([`gate`]). What may be open at a time is bounded ([`listen`]).
+//!
 //! Messages are Rust types in MessagePack ([`codec::Packed`]); batches go through untouched ([`codec::RawIn`], [`codec::RawOut`]).
 //! Whatever comes from the wire is checked before it is used: lengths by the codecs, ids by their types, tokens by [`token`].
 
 pub mod agent;
 pub mod chunk;
 pub mod codec;
+pub mod credentials;
+pub mod gate;
 pub mod ids;
+pub mod listen;
 pub mod master;
+pub mod pages;
+pub mod peer;
 pub mod token;
 pub mod transport;
 

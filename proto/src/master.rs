@@ -97,7 +97,7 @@ pub struct Enroll {
 }
 
 /// What an agent gets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Enrolled {
     /// Its certificate chain, PEM.
     pub certificate: String,
@@ -109,6 +109,12 @@ pub struct Enrolled {
     pub keys: Vec<crate::token::PublicKey>,
     /// Names the agent in its beats.
     pub token: String,
+}
+
+impl std::fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enrolled").field("expires", &self.expires).finish_non_exhaustive()
+    }
 }
 
 /// Every two seconds from each agent.

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
+use crate::peer::Peer;
 use crate::{RunId, Term};
 
 /// What a token says.
@@ -44,6 +45,9 @@ pub enum Refused {
     Forged,
     #[error("the token has expired")]
     Expired,
+    /// Stolen, that is.
+    #[error("the connection's certificate is not that of the token's holder")]
+    OtherHolder,
 }
 
 /// A key could not be made or read.
@@ -90,11 +94,17 @@ impl Signer {
     }
 }
 
+/// The longest token: ours are a tenth of that.
+const LONGEST: usize = 2048;
+
 /// Checks a token; `now` in seconds since 1970.
 ///
 /// # Errors
 /// [`Refused`].
 pub fn verify(token: &str, keys: &[PublicKey], now: u64) -> Result<Claims, Refused> {
+    if token.len() > LONGEST {
+        return Err(Refused::Forged);
+    }
     let (body, signature) = token.split_once('.').ok_or(Refused::Forged)?;
     let body = BASE64.decode(body).map_err(|_| Refused::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| Refused::Forged)?;
@@ -115,10 +125,21 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Refused> {
     value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Refused::Missing)
 }
 
-/// The metadata value for `authorization`; `None` for a text that no header can hold.
+/// What the token of a call says, if it is good and came over a connection of whom it names.
+///
+/// # Errors
+/// [`Refused`].
+pub fn check(metadata: &MetadataMap, peer: &Peer, keys: &[PublicKey], now: u64) -> Result<Claims, Refused> {
+    let claims = verify(bearer(metadata)?, keys, now)?;
+    if peer.may_be(&claims.role) { Ok(claims) } else { Err(Refused::OtherHolder) }
+}
+
+/// The metadata value for `authorization`, which is never shown; `None` for a text that no header can hold.
 #[must_use]
 pub fn authorization(token: &str) -> Option<MetadataValue<Ascii>> {
-    format!("Bearer {}", token.trim()).parse().ok()
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Seconds since 1970.
@@ -130,6 +151,22 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_not_shown_with_what_carries_it() {
+        let mut call = tonic::Request::new(());
+        call.metadata_mut().insert("authorization", authorization("the-token").unwrap());
+        assert_eq!(bearer(call.metadata()), Ok("the-token"));
+        assert!(!format!("{call:?}").contains("the-token"));
+        let enrolled = crate::master::Enrolled {
+            certificate: String::new(),
+            expires: 1,
+            authority: String::new(),
+            keys: Vec::new(),
+            token: "the-token".to_owned(),
+        };
+        assert!(!format!("{enrolled:?}").contains("the-token"));
+    }
 
     #[test]
     fn a_token_is_good_for_what_it_says_until_it_expires_and_only_if_signed() {

@@ -1,11 +1,19 @@
 //! How connections are set: windows and frames that let one stream fill the path, keep-alive that notices a dead peer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Channel, Endpoint, Error, Server};
 
+use crate::credentials::Credentials;
 use crate::{AgentClient, MasterClient};
 
 /// Flow-control window of a stream: how much may be on the way before the reader takes it.
@@ -14,6 +22,9 @@ pub const STREAM_WINDOW: u32 = 2 << 20;
 pub const CONNECTION_WINDOW: u32 = 8 << 20;
 /// The same for a stream of many that are open at a time.
 pub const NARROW_WINDOW: u32 = 128 << 10;
+/// The same of the operator.
+const OPERATOR_STREAM_WINDOW: u32 = 256 << 10;
+const OPERATOR_CONNECTION_WINDOW: u32 = 1 << 20;
 /// A client opens its streams itself and knows how many: readers that wait for each other (a merge) must never stand behind
 /// one window.
 const CLIENT_CONNECTION_WINDOW: u32 = 1 << 30;
@@ -23,51 +34,100 @@ pub const FRAME: u32 = 1 << 20;
 pub const PACKED_LIMIT: usize = 256 << 20;
 /// Calls that one connection may have open.
 const STREAMS: u32 = 1024;
-/// Lists of lost attempts travel in headers.
+/// Lists of lost attempts travel in headers, to clients.
 const HEADERS: u32 = 128 << 10;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The name in every certificate of the authority: peers are found by address, and known by the authority.
-pub const SERVER_NAME: &str = "gleamflow";
+/// Who serves at an address. Peers are found by address and known by the authority; the name in a certificate says what its
+/// holder may serve as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Serves {
+    Operator,
+    Agent,
+}
+
+impl Serves {
+    /// The DNS name in its certificates.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Serves::Operator => "operator.gleamflow",
+            Serves::Agent => "agent.gleamflow",
+        }
+    }
+}
 
 /// Metadata of the answer of an operator that does not lead: the leader's address, empty if there is none.
 const LEADER_HEADER: &str = "gleamflow-leader";
 
-/// A channel to `address` (`host:port`), trusting `authority` (PEM) alone; connects at the first call.
-///
-/// # Errors
-/// If the address or the authority is none.
-pub fn channel(address: &str, authority: &str) -> Result<Channel, Error> {
-    Ok(secured(address, authority)?.connect_lazy())
+/// Where a channel leads.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// `host:port`.
+    pub address: &'a str,
+    pub serves: Serves,
+    /// What we are known by there; `None` without TLS, for tests of one process.
+    pub credentials: Option<&'a Arc<Credentials>>,
 }
 
-/// As `channel`, without TLS, for tests of one process.
+impl<'a> To<'a> {
+    /// The operator at an address.
+    #[must_use]
+    pub fn operator(address: &'a str, credentials: Option<&'a Arc<Credentials>>) -> To<'a> {
+        To { address, serves: Serves::Operator, credentials }
+    }
+
+    /// The agent at an address.
+    #[must_use]
+    pub fn agent(address: &'a str, credentials: Option<&'a Arc<Credentials>>) -> To<'a> {
+        To { address, serves: Serves::Agent, credentials }
+    }
+}
+
+/// A channel; connects at the first call, and anew whenever it must, with the newest credentials.
 ///
 /// # Errors
 /// If the address is none.
-pub fn plain_channel(address: &str) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    Ok(set(endpoint).connect_lazy())
+pub fn channel(to: To<'_>) -> Result<Channel, Error> {
+    Ok(opened(to, endpoint(to.address)?))
 }
 
-/// As `channel` (`plain_channel` without an authority), for many streams at a time that each hold little.
+/// As `channel`, for many streams at a time that each hold little.
 ///
 /// # Errors
-/// If the address or the authority is none.
-pub fn narrow_channel(address: &str, authority: Option<&str>) -> Result<Channel, Error> {
-    let endpoint = match authority {
-        Some(authority) => secured(address, authority)?,
-        None => set(Endpoint::from_shared(format!("http://{address}"))?),
-    };
-    Ok(endpoint.initial_stream_window_size(NARROW_WINDOW).connect_lazy())
+/// If the address is none.
+pub fn narrow_channel(to: To<'_>) -> Result<Channel, Error> {
+    Ok(opened(to, endpoint(to.address)?.initial_stream_window_size(NARROW_WINDOW)))
 }
 
-fn secured(address: &str, authority: &str) -> Result<Endpoint, Error> {
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority)).domain_name(SERVER_NAME);
-    set(Endpoint::from_shared(format!("https://{address}"))?).tls_config(tls)
+fn opened(to: To<'_>, endpoint: Endpoint) -> Channel {
+    let Some(credentials) = to.credentials else { return endpoint.connect_lazy() };
+    let (address, serves, credentials) = (to.address.to_owned(), to.serves, Arc::clone(credentials));
+    let connect = move |_: http::Uri| {
+        let (address, credentials) = (address.clone(), Arc::clone(&credentials));
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            encrypted(stream, serves, &credentials).await
+        }
+    };
+    endpoint.connect_with_connector_lazy(tower::service_fn(connect))
+}
+
+/// The name is for the other side's HTTP alone: where it leads is the connector's to know, and whether it is encrypted too.
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    Ok(set(Endpoint::from_shared(format!("http://{address}"))?))
+}
+
+async fn encrypted<S>(stream: S, serves: Serves, credentials: &Credentials) -> std::io::Result<TokioIo<TlsStream<S>>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let name = ServerName::try_from(serves.name()).expect("it is a DNS name");
+    Ok(TokioIo::new(TlsConnector::from(credentials.client()).connect(name, stream).await?))
 }
 
 fn set(endpoint: Endpoint) -> Endpoint {
@@ -83,23 +143,21 @@ fn set(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
-/// A server to add services to; `identity`: certificate and key (PEM), `None` for tests of one process.
-///
-/// # Errors
-/// If the certificate or key is none.
-pub fn server(identity: Option<(&str, &str)>) -> Result<Server, Error> {
-    let server = Server::builder()
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+/// A server to add services to. It is given connections ([`crate::listen`]), which are encrypted already.
+#[must_use]
+pub fn server(serves: Serves) -> Server {
+    let (stream, connection) = match serves {
+        // Its messages are small, and strangers may send some.
+        Serves::Operator => (OPERATOR_STREAM_WINDOW, OPERATOR_CONNECTION_WINDOW),
+        Serves::Agent => (STREAM_WINDOW, CONNECTION_WINDOW),
+    };
+    Server::builder()
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection)
         .max_frame_size(FRAME)
         .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
-    match identity {
-        Some((certificate, key)) => server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))),
-        None => Ok(server),
-    }
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
 }
 
 /// What [`server`] becomes with its services.
@@ -134,21 +192,22 @@ pub fn leader_of(status: &Status) -> Option<Option<String>> {
     Some((!value.is_empty()).then(|| value.to_owned()))
 }
 
-/// A channel through a connection that is there already (a port-forward), as `channel`.
+/// A channel to the operator through a connection that is there already (a port-forward).
 ///
 /// # Errors
-/// If the authority is none, or the other side is not of it.
-pub async fn channel_through<S>(stream: S, authority: &str) -> Result<Channel, Error>
+/// If the other side is no operator of the authority.
+pub async fn channel_through<S>(stream: S, credentials: &Arc<Credentials>) -> Result<Channel, Error>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut stream = Some(hyper_util::rt::TokioIo::new(stream));
-    let connector = tower::service_fn(move |_| {
+    let (mut stream, credentials) = (Some(stream), Arc::clone(credentials));
+    let connector = tower::service_fn(move |_: http::Uri| {
         // A connection that broke cannot be had again.
         let stream = stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
-        std::future::ready(stream)
+        let credentials = Arc::clone(&credentials);
+        async move { encrypted(stream?, Serves::Operator, &credentials).await }
     });
-    secured(SERVER_NAME, authority)?.connect_with_connector(connector).await
+    endpoint(Serves::Operator.name())?.connect_with_connector(connector).await
 }
 
 #[cfg(test)]

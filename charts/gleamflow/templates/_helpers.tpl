@@ -108,6 +108,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- $image := include "gleamflow.executorImage" . -}}
 clusterScoped: {{ .Values.rbac.clusterScoped }}
 namespaces: {{ .Values.namespaces | uniq | toJson }}
+certificates: {{ .Values.certificates | toJson }}
 executor:
   image: {{ $image | quote }}
   imagePullPolicy: {{ .Values.executorImage.pullPolicy }}

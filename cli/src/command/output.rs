@@ -12,7 +12,7 @@ use crate::{operator, output};
 /// Print the rows that a flow wrote to standard output
 ///
 /// They come from the Secret that holds them; what is too large for one comes from the agents, by way of the operator, for which
-/// you need the right to get gleamflows/output.
+/// you need the right to get gleamflows/output, and those of the Role gleamflow-output in the operator's namespace.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// The flow
@@ -20,19 +20,24 @@ pub(crate) struct Output {
     /// The write step; default: the only one
     #[arg(long)]
     step: Option<String>,
+    /// Where the operator is, for rows that agents hold; default: wherever you may see it, else in the flow's namespace or `gleamflow`
+    #[arg(long, value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
     #[command(flatten)]
     target: Target,
 }
 
 impl Output {
     pub(crate) fn execute(self) -> Result<(), Failure> {
-        let Output { name, step, target } = self;
+        let Output { name, step, operator_namespace, target } = self;
         target.run(async |cluster: Cluster| {
             let status = cluster::status(&cluster.flow(&name).await?);
             let found = pick(&name, &status, step.as_deref())?;
             match found.location.strip_prefix("Secret/") {
                 Some(secret) => output::print(from_secret(&cluster, secret, &found.step).await?),
-                None if found.location == "NodeLocal" => operator::output(&cluster, &name, &found.step).await,
+                None if found.location == "NodeLocal" => {
+                    operator::output(&cluster, operator_namespace.as_deref(), &name, &found.step).await
+                }
                 None => output::print(format!("the rows of step {:?} are in {}\n", found.step, found.location)),
             }
         })

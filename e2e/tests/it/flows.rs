@@ -10,6 +10,7 @@ mod kept;
 mod kills;
 mod mistakes;
 mod tables;
+mod secrets;
 
 use crate::ClusterTest;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         mistakes::all(),
         big::all(),
         tables::all(),
+        secrets::all(),
         kills::all(),
     ]
     .concat()

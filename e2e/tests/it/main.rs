@@ -13,6 +13,7 @@ mod product;
 mod release;
 mod round_trip;
 mod rules;
+mod store;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -27,9 +27,12 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     if *installed {
         return Ok(());
     }
+    // Agents and operators live under the same rules as what runs users' code.
+    cluster.kubectl(&["create", "namespace", HOME])?;
+    cluster.kubectl(&["label", "namespace", HOME, "pod-security.kubernetes.io/enforce=restricted"])?;
     let tags = [format!("image.tag={IMAGE_TAG}"), format!("executorImage.tag={IMAGE_TAG}"), "replicas=2".to_owned()];
     let chart = root().join(CHART).display().to_string();
-    let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--create-namespace", "--take-ownership"];
+    let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--take-ownership"];
     arguments.extend(["--wait", "--timeout", "90s"]);
     arguments.extend(tags.iter().flat_map(|tag| ["--set", tag.as_str()]));
     cluster.helm(&arguments)?;
@@ -192,15 +195,28 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Makes an account that may edit in the namespace, and what it needs to reach operators.
+    /// Makes an account that may edit in the namespace, and in all others.
     pub(crate) fn new(cluster: &Cluster, namespace: &str) -> Result<User> {
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "user"}});
-        cluster.apply(namespace, &account)?;
-        let who = format!("--serviceaccount={namespace}:user");
-        cluster.kubectl(&["create", "rolebinding", "user-edits", "-n", namespace, "--clusterrole=edit", &who])?;
         let reach = format!("{namespace}-reaches-operators");
+        let who = format!("--serviceaccount={namespace}:user");
         cluster.kubectl(&["create", "clusterrolebinding", &reach, "--clusterrole=edit", &who])?;
-        let token = cluster.kubectl(&["create", "token", "user", "-n", namespace])?;
+        User::named(cluster, namespace, "user")
+    }
+
+    /// Makes an account that may edit in the namespace, and nothing elsewhere but what the chart has for such users.
+    pub(crate) fn confined(cluster: &Cluster, namespace: &str) -> Result<User> {
+        let who = format!("--serviceaccount={namespace}:confined");
+        let reach = format!("{namespace}-reads-output");
+        cluster.kubectl(&["create", "rolebinding", &reach, "-n", HOME, "--role=gleamflow-output", &who])?;
+        User::named(cluster, namespace, "confined")
+    }
+
+    fn named(cluster: &Cluster, namespace: &str, name: &str) -> Result<User> {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        cluster.apply(namespace, &account)?;
+        let (edits, who) = (format!("{name}-edits"), format!("--serviceaccount={namespace}:{name}"));
+        cluster.kubectl(&["create", "rolebinding", &edits, "-n", namespace, "--clusterrole=edit", &who])?;
+        let token = cluster.kubectl(&["create", "token", name, "-n", namespace])?;
         let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
         let kubectl = cluster.kubectl_command();
         let kubectl = fs::canonicalize(kubectl.get_program()).context("kubectl is not found by a path")?;

@@ -2,7 +2,7 @@
 //!
 //! A commit by description only rolls forward. Each of its steps is skipped where an earlier, interrupted commit has done it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -76,8 +76,26 @@ impl Place {
     }
 
     fn unpacked(staged: &StagedSink) -> Result<Place> {
-        serde_json::from_slice(&staged.encoded).map_err(|_| Error::Corrupt("the manifest of a sink is none"))
+        let place: Place =
+            serde_json::from_slice(&staged.encoded).map_err(|_| Error::Corrupt("the manifest of a sink is none"))?;
+        if place.is_sound() { Ok(place) } else { Err(Error::Corrupt("the manifest of a sink reaches out of its place")) }
     }
+
+    /// Whether all that it names is the sink's own: it has come a long way, and what it names is moved and removed.
+    fn is_sound(&self) -> bool {
+        match self {
+            Place::Directory(directory) => directory.is_sound(),
+            Place::Objects(prefix) => prefix.is_sound(),
+        }
+    }
+}
+
+/// Whether it is the description of a sink that a commit may follow. Looks at nothing.
+///
+/// # Errors
+/// If it is none, or names what is not the sink's.
+pub fn check(staged: &StagedSink) -> Result<()> {
+    Place::unpacked(staged).map(drop)
 }
 
 /// Makes staged output visible. To be called again after any failure, by any process that reaches the place.
@@ -138,6 +156,22 @@ fn sweep_directory(target: &Path, is_tag: &impl Fn(&str) -> bool) -> Result<(), 
 }
 
 impl Directory {
+    fn is_sound(&self) -> bool {
+        let name = self.staging.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let stages = |pattern: Option<PathBuf>| {
+            let start = pattern.as_deref().and_then(Path::file_name).map(|start| start.to_string_lossy().into_owned());
+            let parent = pattern.as_deref().and_then(Path::parent);
+            parent == self.staging.parent() && start.is_some_and(|start| name.strip_prefix(&start).is_some_and(|tag| !tag.is_empty()))
+        };
+        let names = match &self.how {
+            How::Swap { .. } => true,
+            How::OneByOne { files, old } => {
+                files.iter().all(|name| is_name(OsStr::new(name))) && old.iter().all(|name| is_name(name))
+            }
+        };
+        names && (stages(Some(inside(&self.target, ""))) || stages(beside(&self.target, "")))
+    }
+
     fn commit(&self) -> Result<(), SinkError> {
         match &self.how {
             How::Swap { inode } => self.take_place(*inode)?,
@@ -183,6 +217,12 @@ impl Directory {
 }
 
 impl Prefix {
+    fn is_sound(&self) -> bool {
+        let Some(prefix) = self.marker.strip_suffix(SUCCESS).filter(|prefix| !prefix.is_empty()) else { return false };
+        let own = |url: &String| url.strip_prefix(prefix).is_some_and(|name| !name.split('/').any(|part| part == ".."));
+        self.old.iter().all(own) && self.uploads.iter().all(|upload| own(&upload.url))
+    }
+
     fn commit(&self, stores: &Stores) -> Result<(), SinkError> {
         let marker = stores.locate(&self.marker)?;
         if self.replace {
@@ -216,6 +256,12 @@ impl Upload {
             done => Ok(done?),
         }
     }
+}
+
+/// Whether it is the name of something in a directory, and nothing else.
+fn is_name(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    !matches!(bytes, b"" | b"." | b"..") && !bytes.contains(&b'/') && !bytes.contains(&0)
 }
 
 fn inode_of(path: &Path) -> Result<Option<u64>, SinkError> {

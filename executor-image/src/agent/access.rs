@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use proto::token::{Claims, PublicKey, Refused, Role, bearer, verify};
+use proto::peer::Peer;
+use proto::token::{Claims, PublicKey, Refused, Role, check};
 use proto::{RunId, Term};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -76,13 +77,25 @@ impl Access {
         !self.lock().keys.is_empty()
     }
 
+    /// What the token of a call says, whatever the call is: for [`Access::writer`] and the others.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn claims(&self, metadata: &MetadataMap, peer: &Peer) -> Result<Claims, Denied> {
+        let known = self.lock();
+        if known.keys.is_empty() {
+            return Err(Denied::NotReady);
+        }
+        Ok(check(metadata, peer, &known.keys, (self.clock)())?)
+    }
+
     /// An executor of the run.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn writer(&self, metadata: &MetadataMap, run: &RunId) -> Result<(), Denied> {
-        match self.claims(metadata)?.role {
-            Role::Executor { run: own } if own == *run => Ok(()),
+    pub fn writer(&self, claims: &Claims, run: &RunId) -> Result<(), Denied> {
+        match &claims.role {
+            Role::Executor { run: own } if own == run => Ok(()),
             Role::Executor { .. } => Err(Denied::OtherRun),
             Role::Operator { .. } | Role::Agent { .. } => Err(Denied::Role),
         }
@@ -92,11 +105,11 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn reader(&self, metadata: &MetadataMap, run: &RunId) -> Result<(), Denied> {
-        match self.claims(metadata)?.role {
-            Role::Executor { run: own } if own == *run => Ok(()),
+    pub fn reader(&self, claims: &Claims, run: &RunId) -> Result<(), Denied> {
+        match &claims.role {
+            Role::Executor { run: own } if own == run => Ok(()),
             Role::Executor { .. } => Err(Denied::OtherRun),
-            Role::Operator { term } => self.is_current(term),
+            Role::Operator { term } => self.is_current(*term),
             Role::Agent { .. } => Err(Denied::Role),
         }
     }
@@ -105,9 +118,9 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn operator(&self, metadata: &MetadataMap, asked: Term) -> Result<(), Denied> {
-        match self.claims(metadata)?.role {
-            Role::Operator { term } if term == asked => self.is_current(term),
+    pub fn operator(&self, claims: &Claims, asked: Term) -> Result<(), Denied> {
+        match &claims.role {
+            Role::Operator { term } if *term == asked => self.is_current(asked),
             Role::Operator { .. } | Role::Executor { .. } | Role::Agent { .. } => Err(Denied::Role),
         }
     }
@@ -122,14 +135,6 @@ impl Access {
         Ok(())
     }
 
-    fn claims(&self, metadata: &MetadataMap) -> Result<Claims, Denied> {
-        let known = self.lock();
-        if known.keys.is_empty() {
-            return Err(Denied::NotReady);
-        }
-        Ok(verify(bearer(metadata)?, &known.keys, (self.clock)())?)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,6 +142,7 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
+    use proto::peer::{Member, Shown};
     use proto::token::{Signer, authorization};
 
     use super::*;
@@ -145,51 +151,65 @@ mod tests {
         RunId::try_from(name.to_owned()).unwrap()
     }
 
+    fn signer() -> Signer {
+        Signer::new(&Signer::generate().unwrap()).unwrap()
+    }
+
+    fn peer(shown: Shown) -> Peer {
+        Peer { address: [127, 0, 0, 1].into(), shown }
+    }
+
     fn call(signer: &Signer, role: Role, expires: u64) -> MetadataMap {
         let mut metadata = MetadataMap::new();
         metadata.insert("authorization", authorization(&signer.sign(&Claims { role, expires })).unwrap());
         metadata
     }
 
+    fn claims(role: Role) -> Claims {
+        Claims { role, expires: 200 }
+    }
+
     #[test]
     fn each_role_may_do_its_own_part_and_no_other() {
-        let signer = Signer::new(&Signer::generate().unwrap()).unwrap();
         let access = Access::new(|| 100);
-        let executor = call(&signer, Role::Executor { run: run("a") }, 200);
-        assert_eq!(access.writer(&executor, &run("a")), Err(Denied::NotReady));
-        assert!(access.learn(Term(5), &[signer.public_key()]));
+        assert!(access.learn(Term(5), &[signer().public_key()]));
+        let executor = claims(Role::Executor { run: run("a") });
         assert_eq!(access.writer(&executor, &run("a")), Ok(()));
         assert_eq!(access.reader(&executor, &run("a")), Ok(()));
         assert_eq!(access.writer(&executor, &run("b")), Err(Denied::OtherRun));
         assert_eq!(access.reader(&executor, &run("b")), Err(Denied::OtherRun));
         assert_eq!(access.operator(&executor, Term(5)), Err(Denied::Role));
-        let operator = call(&signer, Role::Operator { term: Term(5) }, 200);
+        let operator = claims(Role::Operator { term: Term(5) });
         assert_eq!(access.writer(&operator, &run("a")), Err(Denied::Role));
         assert_eq!(access.reader(&operator, &run("a")), Ok(()));
         assert_eq!(access.operator(&operator, Term(5)), Ok(()));
         assert_eq!(access.operator(&operator, Term(6)), Err(Denied::Role), "the token's term counts");
-        let agent = call(&signer, Role::Agent { node: "n".to_owned() }, 200);
+        let agent = claims(Role::Agent { node: "n".to_owned() });
         assert_eq!(access.reader(&agent, &run("a")), Err(Denied::Role));
     }
 
     #[test]
-    fn missing_expired_and_forged_tokens_are_refused() {
-        let (signer, other) =
-            (Signer::new(&Signer::generate().unwrap()).unwrap(), Signer::new(&Signer::generate().unwrap()).unwrap());
-        let access = Access::new(|| 100);
-        access.learn(Term(1), &[signer.public_key()]);
+    fn missing_expired_forged_and_stolen_tokens_are_refused() {
+        let (signer, other, access) = (signer(), signer(), Access::new(|| 100));
+        let plain = peer(Shown::Plain);
         let role = || Role::Executor { run: run("a") };
-        assert_eq!(access.writer(&MetadataMap::new(), &run("a")), Err(Denied::Token(Refused::Missing)));
-        assert_eq!(access.writer(&call(&signer, role(), 100), &run("a")), Err(Denied::Token(Refused::Expired)));
-        assert_eq!(access.writer(&call(&other, role(), 200), &run("a")), Err(Denied::Token(Refused::Forged)));
+        let good = call(&signer, role(), 200);
+        assert_eq!(access.claims(&good, &plain), Err(Denied::NotReady));
+        access.learn(Term(1), &[signer.public_key()]);
+        assert_eq!(access.claims(&good, &plain), Ok(claims(role())));
+        assert_eq!(access.claims(&MetadataMap::new(), &plain), Err(Denied::Token(Refused::Missing)));
+        assert_eq!(access.claims(&call(&signer, role(), 100), &plain), Err(Denied::Token(Refused::Expired)));
+        assert_eq!(access.claims(&call(&other, role(), 200), &plain), Err(Denied::Token(Refused::Forged)));
+        let other_run = peer(Shown::Member(Member::Executor { run: run("b") }));
+        assert_eq!(access.claims(&good, &other_run), Err(Denied::Token(Refused::OtherHolder)));
+        assert_eq!(access.claims(&good, &peer(Shown::Nothing)), Err(Denied::Token(Refused::OtherHolder)));
     }
 
     #[test]
     fn an_older_term_is_refused_once_a_newer_one_was_seen() {
-        let signer = Signer::new(&Signer::generate().unwrap()).unwrap();
-        let access = Access::new(|| 100);
+        let (signer, access) = (signer(), Access::new(|| 100));
         access.learn(Term(5), &[signer.public_key()]);
-        let of = |term| call(&signer, Role::Operator { term: Term(term) }, 200);
+        let of = |term| claims(Role::Operator { term: Term(term) });
         assert_eq!(access.operator(&of(6), Term(6)), Ok(()));
         assert_eq!(access.operator(&of(5), Term(5)), Err(Denied::OldTerm { given: Term(5), newest: Term(6) }));
         assert_eq!(access.reader(&of(5), &run("a")), Err(Denied::OldTerm { given: Term(5), newest: Term(6) }));

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proto::RunId;
+use proto::credentials::{BadPapers, Credentials, Door, Papers};
 use proto::master::{Beat, Enroll, Enrolled, Orders};
 use proto::token::{authorization, now};
 use proto::transport::{leader_of, master_client};
 use tonic::{Code, Request, Status};
 
-use super::identity::{Identity, IdentityError};
+use super::identity::IdentityError;
 use super::options::Options;
 use super::service::{Service, drop_apart};
 use super::{identity, process};
@@ -34,8 +35,12 @@ const WORTH_TRIMMING: u64 = 32 << 20;
 pub struct Link {
     options: Options,
     address: String,
+    /// Without a certificate, for who is to get one: the service-account token counts there.
+    entry: Leader,
+    stranger: Arc<Credentials>,
+    /// With it.
     leader: Leader,
-    identity: Arc<Identity>,
+    credentials: Arc<Credentials>,
     service: Service,
     incarnation: u64,
     /// When a leader last answered a beat; seconds since 1970.
@@ -62,6 +67,8 @@ pub enum LinkError {
     Token,
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("the certificates cannot be used")]
+    Papers(#[from] BadPapers),
     #[error(transparent)]
     NoWay(#[from] NoWay),
     #[error("the operator did not answer within {} s", PATIENCE.as_secs())]
@@ -75,10 +82,20 @@ impl Link {
     ///
     /// # Errors
     /// If the operator's authority cannot be read.
-    pub fn new(options: Options, address: String, identity: Arc<Identity>, service: Service) -> Result<Link, LinkError> {
-        let leader = Leader::new(&options.operator, Some(read(&options.authority_file)?));
+    pub fn new(options: Options, address: String, service: Service) -> Result<Link, LinkError> {
+        let papers = Papers { authority: read(&options.authority_file)?, own: None };
+        let (stranger, credentials) = (Credentials::new(papers.clone(), Door::Members)?, Credentials::new(papers, Door::Members)?);
+        let entry = Leader::new(&options.operator, Some(Arc::clone(&stranger)));
+        let leader = Leader::new(&options.operator, Some(Arc::clone(&credentials)));
         let incarnation = RandomState::new().build_hasher().finish();
-        Ok(Link { options, address, leader, identity, service, incarnation, answered: AtomicU64::new(0) })
+        let answered = AtomicU64::new(0);
+        Ok(Link { options, address, entry, stranger, leader, credentials, service, incarnation, answered })
+    }
+
+    /// The agent's certificate, and whom it knows: once it is enrolled.
+    #[must_use]
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
     }
 
     /// Whether a leader answered lately.
@@ -92,7 +109,7 @@ impl Link {
         loop {
             match self.enroll().await {
                 Ok(badge) => return badge,
-                Err(error) => self.after(&error, "could not enroll").await,
+                Err(error) => after(&self.entry, &error, "could not enroll").await,
             }
         }
     }
@@ -115,7 +132,7 @@ impl Link {
                     badge = self.enrolled().await;
                 }
                 Err(error) => {
-                    self.after(&error, "a beat failed").await;
+                    after(&self.leader, &error, "a beat failed").await;
                     // The pause is over already.
                     ticks.reset_immediately();
                 }
@@ -127,7 +144,7 @@ impl Link {
         match self.enroll().await {
             Ok(badge) => badge,
             Err(error) => {
-                self.after(&error, "could not renew the certificate").await;
+                after(&self.entry, &error, "could not renew the certificate").await;
                 Badge { renew: now() + RENEW_PAUSE_SECONDS, ..badge }
             }
         }
@@ -135,16 +152,19 @@ impl Link {
 
     async fn enroll(&self) -> Result<Badge, LinkError> {
         let begun = now();
-        self.leader.trust(&read(&self.options.authority_file)?);
+        // What is mounted may have changed.
+        self.stranger.trust(&read(&self.options.authority_file)?)?;
         let request = identity::Request::new(self.options.address)?;
         let enroll = Enroll { csr: request.csr.clone(), node: self.options.node.clone(), address: self.address.clone() };
         let call = with_token(enroll, &read(&self.options.token_file)?)?;
-        let mut client = master_client(self.leader.channel()?);
+        let mut client = master_client(self.entry.channel()?);
         let answer = tokio::time::timeout(PATIENCE, client.enroll(call)).await.map_err(|_| LinkError::Silent)?;
         let enrolled: Enrolled = answer.map_err(|status| LinkError::Refused(Box::new(status)))?.into_inner();
-        self.leader.answered();
-        self.identity.set(request, &enrolled)?;
-        self.leader.trust(&enrolled.authority);
+        self.entry.answered();
+        drop(client);
+        self.entry.hang_up();
+        self.credentials.change(request.papers(&enrolled))?;
+        self.leader.hang_up();
         tracing::info!(expires = enrolled.expires, "enrolled");
         let lasts = enrolled.expires.saturating_sub(begun);
         Ok(Badge { token: enrolled.token, renew: begun + (lasts * 2 / 3).max(1) })
@@ -193,18 +213,6 @@ impl Link {
         }
     }
 
-    /// Where to go after a failure, and when.
-    async fn after(&self, error: &LinkError, what: &str) {
-        let leader = if let LinkError::Refused(status) = error { leader_of(status) } else { None };
-        if let Some(leader) = leader {
-            tracing::debug!(?leader, "not the leader");
-            return self.leader.follow(leader.as_deref()).await;
-        }
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(operator = self.options.operator, %error, cause, "{what}");
-        self.leader.failed().await;
-    }
-
     /// Gives memory back once much less is held than was; returns the highest use since then.
     fn trim(&self, highest: u64) -> u64 {
         let used = self.service.intake.room.budget().memory_used;
@@ -214,6 +222,17 @@ impl Link {
         }
         highest.max(used)
     }
+}
+
+/// Where to go after a failure, and when.
+async fn after(way: &Leader, error: &LinkError, what: &str) {
+    let leader = if let LinkError::Refused(status) = error { leader_of(status) } else { None };
+    if let Some(leader) = leader {
+        tracing::debug!(?leader, "not the leader");
+        return way.follow(leader.as_deref()).await;
+    }
+    tracing::warn!(error = crate::log::chain(error), "{what}");
+    way.failed().await;
 }
 
 fn read(path: &std::path::Path) -> Result<String, LinkError> {

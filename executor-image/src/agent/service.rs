@@ -9,7 +9,9 @@ use proto::agent::{
 };
 use proto::chunk::{MESSAGE_BYTES, Message};
 use proto::codec::whole;
-use proto::{RunId, agent_server};
+use proto::gate::{Call, Gate, Keeper, Pass, claims};
+use proto::peer::Peer;
+use proto::{AgentServer, RunId, agent_server};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -34,7 +36,7 @@ impl agent_server::Agent for Service {
 
     async fn put(&self, request: Request<Streaming<Message>>) -> Reply<Stored> {
         let header = put_header(request.metadata())?;
-        self.check(self.access.writer(request.metadata(), &header.run))?;
+        self.check(self.access.writer(claims(&request)?, &header.run))?;
         let metrics = &self.intake.metrics;
         match self.intake.put(header, request.into_inner()).await {
             Ok(stored) => {
@@ -50,14 +52,14 @@ impl agent_server::Agent for Service {
     }
 
     async fn fetch(&self, request: Request<Fetch>) -> Reply<Self::FetchStream> {
-        self.check(self.access.reader(request.metadata(), &request.get_ref().run))?;
+        self.check(self.access.reader(claims(&request)?, &request.get_ref().run))?;
         let largest = message_bytes(request.metadata())?;
         let Fetch { run, items } = request.into_inner();
         Ok(Response::new(Box::pin(self.outgo.give(run, items, largest)?)))
     }
 
     async fn name(&self, request: Request<Name>) -> Reply<Named> {
-        self.check(self.access.operator(request.metadata(), request.get_ref().term))?;
+        self.check(self.access.operator(claims(&request)?, request.get_ref().term))?;
         let Name { run, term: _, winners, fenced } = request.into_inner();
         let (missing, gone) = self.store().name(&run, &winners, &fenced);
         drop_apart(gone);
@@ -65,7 +67,7 @@ impl agent_server::Agent for Service {
     }
 
     async fn release(&self, request: Request<Release>) -> Reply<Released> {
-        self.check(self.access.operator(request.metadata(), request.get_ref().term))?;
+        self.check(self.access.operator(claims(&request)?, request.get_ref().term))?;
         let Release { run, term: _, attempts } = request.into_inner();
         let gone = self.store().release(&run, attempts.as_deref());
         let bytes = gone.iter().map(|output| output.charged()).sum();
@@ -74,7 +76,7 @@ impl agent_server::Agent for Service {
     }
 
     async fn inventory(&self, request: Request<InventoryRequest>) -> Reply<Inventory> {
-        self.check(self.access.operator(request.metadata(), request.get_ref().term))?;
+        self.check(self.access.operator(claims(&request)?, request.get_ref().term))?;
         let run = request.into_inner().run;
         let (store, held) = (Arc::clone(self.store()), self.store().inventory(&run));
         let listed = tokio::task::spawn_blocking(move || list(&store, &run, held)).await;
@@ -85,7 +87,30 @@ impl agent_server::Agent for Service {
     }
 }
 
+/// Calls of one message that are read at a time: each may be as large as [`proto::chunk::MESSAGE_LIMIT`].
+const MESSAGES: usize = 16;
+
+/// Lets in who has a good token; what it is good for, each call says.
+impl Keeper for Service {
+    fn admit(&self, method: &str, metadata: &MetadataMap, peer: &Peer) -> Result<Pass, Status> {
+        let denied = |denied| {
+            self.intake.metrics.refused.inc();
+            Status::from(denied)
+        };
+        let claims = self.access.claims(metadata, peer).map_err(denied)?;
+        let kind = if method == "Put" { Call::Stream } else { Call::Message };
+        Ok(Pass { claims: Some(claims), kind })
+    }
+}
+
 impl Service {
+    /// For a server.
+    #[must_use]
+    pub fn gated(self) -> Gate<AgentServer<Service>, Service> {
+        let calls = AgentServer::new(self.clone());
+        Gate::new((calls.clone(), calls), self, MESSAGES)
+    }
+
     fn store(&self) -> &Arc<Store> {
         &self.intake.store
     }

@@ -34,10 +34,18 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct State {
     runs: HashMap<RunId, Run>,
-    over: VecDeque<RunId>,
+    over: VecDeque<Over>,
     /// Lists of the leader so far: the clock of all collecting.
     lists: u64,
     next_id: u64,
+}
+
+/// A run whose outputs went: nothing more is taken for it.
+#[derive(Debug)]
+struct Over {
+    run: RunId,
+    /// Its end was told. Otherwise the leader only did not list it any more, and may yet.
+    told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +120,7 @@ impl Store {
     /// [`Refusal`].
     pub fn begin(&self, run: &RunId, attempt: Attempt) -> Result<Place, Refusal> {
         let mut state = self.lock();
-        if state.over.contains(run) {
+        if state.is_over(run) {
             return Err(Refusal::Over);
         }
         state.next_id += 1;
@@ -142,7 +150,7 @@ impl Store {
     /// Names winners and gives attempts up. Returns the winners that are not here, and what went.
     pub fn name(&self, run: &RunId, winners: &[Attempt], fenced: &[Attempt]) -> (Vec<Attempt>, Gone) {
         let mut state = self.lock();
-        if state.over.contains(run) {
+        if state.is_over(run) {
             return (winners.to_vec(), Vec::new());
         }
         let held = state.runs.entry(run.clone()).or_default();
@@ -158,11 +166,7 @@ impl Store {
     pub fn release(&self, run: &RunId, attempts: Option<&[Attempt]>) -> Gone {
         let mut state = self.lock();
         let Some(attempts) = attempts else {
-            if !state.over.contains(run) {
-                state.over.push_back(run.clone());
-                let forgotten = state.over.len().saturating_sub(OVER_LIMIT);
-                state.over.drain(..forgotten);
-            }
+            state.end(run, true);
             return state.runs.remove(run).map(Run::into_outputs).unwrap_or_default();
         };
         let Some(held) = state.runs.get_mut(run) else { return Vec::new() };
@@ -223,8 +227,10 @@ impl Store {
         for (run, held) in &mut state.runs {
             held.absent = if wanted.contains(run) { 0 } else { held.absent + 1 };
         }
-        let over = state.runs.extract_if(|_, held| held.absent >= ABSENT_LISTS);
-        let mut gone: Gone = over.flat_map(|(_, held)| held.into_outputs()).collect();
+        state.over.retain(|over| over.told || !wanted.contains(&over.run));
+        let over: Vec<(RunId, Run)> = state.runs.extract_if(|_, held| held.absent >= ABSENT_LISTS).collect();
+        over.iter().for_each(|(run, _)| state.end(run, false));
+        let mut gone: Gone = over.into_iter().flat_map(|(_, held)| held.into_outputs()).collect();
         gone.extend(state.runs.values_mut().flat_map(|held| held.losers(list)));
         gone
     }
@@ -241,6 +247,21 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_over(&self, run: &RunId) -> bool {
+        self.over.iter().any(|over| over.run == *run)
+    }
+
+    fn end(&mut self, run: &RunId, told: bool) {
+        match self.over.iter_mut().find(|over| over.run == *run) {
+            Some(over) => over.told |= told,
+            None => self.over.push_back(Over { run: run.clone(), told }),
+        }
+        let forgotten = self.over.len().saturating_sub(OVER_LIMIT);
+        self.over.drain(..forgotten);
     }
 }
 

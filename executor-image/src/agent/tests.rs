@@ -1,5 +1,6 @@
 //! An agent over loopback: what it holds, gives, refuses, and survives.
 
+mod attack;
 mod enroll;
 
 use std::io::{Read, Write};
@@ -13,6 +14,8 @@ use plan::task::Attempt;
 use proptest::prelude::*;
 use proto::agent::{Fetch, FetchItem, PUT_HEADER, PutHeader, missing_of};
 use proto::chunk::{Chunk, Message, TRAILER};
+use proto::gate::Keeper;
+use proto::peer::{Peer, Shown};
 use proto::token::{Claims, Role, Signer};
 use proto::{RunId, Term};
 use tonic::metadata::MetadataValue;
@@ -300,8 +303,9 @@ fn a_reader_in_the_middle_keeps_what_is_released() {
 fn an_agent_that_has_heard_from_no_leader_serves_nobody() {
     let (rig, a) = (Rig::new(64 << 20, 0), run("a"));
     let fresh = super::make_service(&crate::rig::options(64 << 20, 0, std::path::Path::new("/")));
-    let metadata = rig.call((), Role::Executor { run: a.clone() });
-    assert_eq!(Status::from(fresh.access.writer(metadata.metadata(), &a).unwrap_err()).code(), Code::Unavailable);
+    let call = rig.call((), Role::Executor { run: a });
+    let peer = Peer { address: [127, 0, 0, 1].into(), shown: Shown::Plain };
+    assert_eq!(fresh.admit("Put", call.metadata(), &peer).unwrap_err().code(), Code::Unavailable);
 }
 
 proptest! {

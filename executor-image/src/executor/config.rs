@@ -11,7 +11,7 @@ use crate::slot::protocol::StoreAccess;
 /// Where things are. The defaults are what the operator's pods have.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The directory with the run's `token` and `ca.crt`
+    /// The directory with the run's `token`, `ca.crt`, `tls.crt` and `tls.key`
     #[arg(long, value_name = "DIRECTORY", default_value = "/var/run/gleamflow")]
     pub credentials: PathBuf,
     /// Where relative paths of the flow resolve

@@ -1,11 +1,11 @@
-//! The `Work` stream to the operator: opened with the run's token, told apart by numbers, ended without losing what was sent.
+//! The `Work` stream to the operator: opened with the run's certificate and token, told apart by numbers, ended without losing what was sent.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::MasterClient;
 use proto::master::{FromSlot, ToSlot};
-use proto::transport;
+use proto::transport::{self, To};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
 use crate::log;
+use crate::passport::{Passport, PassportError};
 
 /// Messages on their way out: results are few, progress comes once a second.
 const OUTGOING: usize = 64;
@@ -26,14 +27,8 @@ const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
 /// Why there is no link.
 #[derive(Debug, Error)]
 pub(super) enum LinkError {
-    #[error("failed to read {path:?}")]
-    Credentials {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the token in {path:?} is none")]
-    Token { path: PathBuf },
+    #[error(transparent)]
+    Passport(#[from] PassportError),
     #[error("failed to set up a connection to {address}")]
     SetUp {
         address: String,
@@ -128,13 +123,11 @@ async fn talk(
 ) -> Result<(), LinkError> {
     let address = leader.unwrap_or_else(|| dialer.operator.clone());
     // Read each time: the kubelet renews what is mounted.
-    let authority = read(&dialer.credentials.join("ca.crt"))?;
-    let path = dialer.credentials.join("token");
-    let token = proto::token::authorization(&read(&path)?).ok_or(LinkError::Token { path })?;
-    let channel =
-        transport::channel(&address, &authority).map_err(|source| LinkError::SetUp { address: address.clone(), source })?;
+    let passport = Passport::mounted(&dialer.credentials)?;
+    let way = To::operator(&address, passport.credentials());
+    let channel = transport::channel(way).map_err(|source| LinkError::SetUp { address: address.clone(), source })?;
     let mut request = Request::new(ReceiverStream::new(messages));
-    request.metadata_mut().insert("authorization", token);
+    request.metadata_mut().insert("authorization", passport.token());
     let refused = |status: tonic::Status| LinkError::Refused { address: address.clone(), status: explain(&status) };
     let mut client = MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let mut incoming = client.work(request).await.map_err(refused)?.into_inner();
@@ -144,10 +137,6 @@ async fn talk(
         }
     }
     Ok(())
-}
-
-fn read(path: &Path) -> Result<String, LinkError> {
-    std::fs::read_to_string(path).map_err(|source| LinkError::Credentials { path: path.to_owned(), source })
 }
 
 fn explain(status: &tonic::Status) -> String {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use plan::task::{Attempt, Done, Failed, Task};
 use proto::RunId;
+use proto::codec::whole;
 use proto::master::Settings;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct Opening {
     pub run: RunId,
     pub pod: String,
     pub slot: u32,
-    /// Where `token` and `ca.crt` are.
+    /// Where the run's Secret is mounted: `token`, `ca.crt`, `tls.crt`, `tls.key`.
     pub credentials: PathBuf,
     /// Relative paths of a flow resolve here.
     pub base: PathBuf,
@@ -146,7 +147,7 @@ fn checked(length: [u8; 4]) -> io::Result<usize> {
 }
 
 fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    rmp_serde::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    whole(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn invalid(message: &str) -> io::Error {

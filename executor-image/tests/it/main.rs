@@ -1,9 +1,12 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
+mod hostile;
 mod kept;
+mod loopback;
 mod operator;
 mod pod;
 mod spread;
+mod trust;
 
 use std::time::{Duration, Instant};
 

@@ -4,28 +4,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use operator::authority::{Authority, Lives, RunPapers};
 use plan::task::Attempt;
 use proto::chunk::Message;
 use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
-use proto::{MasterServer, master_server, transport};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use proto::credentials::{Credentials, Door, Papers};
+use proto::listen::{Limits, connections};
+use proto::peer::{Member, Peer, Shown};
+use proto::token::now;
+use proto::transport::{self, Serves};
+use proto::{MasterServer, RunId, master_server};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Keys and certificates of an operator.
-pub(crate) struct Identity {
-    pub(crate) authority: String,
-    certificate: String,
-    key: String,
-}
+pub(crate) const LIVES: Lives = Lives { certificate: 3600, authority: 86_400 };
 
 pub(crate) struct Operator {
-    pub(crate) identity: Arc<Identity>,
+    authority: Arc<Authority>,
     address: SocketAddr,
     streams: Mutex<mpsc::Receiver<Stream>>,
     stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
@@ -41,27 +41,32 @@ pub(crate) struct Stream {
 
 impl Operator {
     pub(crate) async fn start() -> Operator {
-        Operator::serve(Arc::new(identity()), "127.0.0.1:0".parse().unwrap()).await
+        Operator::serve(Arc::new(Authority::new(LIVES, now()).unwrap()), "127.0.0.1:0".parse().unwrap()).await
     }
 
-    async fn serve(identity: Arc<Identity>, address: SocketAddr) -> Operator {
+    async fn serve(authority: Arc<Authority>, address: SocketAddr) -> Operator {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (to_streams, streams) = mpsc::channel(16);
         let (stop, stopped) = oneshot::channel::<()>();
-        let mut server = transport::server(Some((&identity.certificate, &identity.key))).unwrap();
-        let service = server.add_service(MasterServer::new(Master(to_streams)));
+        let service = transport::server(Serves::Operator).add_service(MasterServer::new(Master(to_streams)));
+        let connections = connections(listener, Some(credentials(&authority)), Limits { all: 100, each: 100 });
         let serving = tokio::spawn(async move {
             tokio::select! {
-                served = service.serve_with_incoming(TcpListenerStream::new(listener)) => served.unwrap(),
+                served = service.serve_with_incoming(connections) => served.unwrap(),
                 _ = stopped => {}
             }
         });
-        Operator { identity, address, streams: Mutex::new(streams), stop: Some(stop).into(), server: Some(serving).into() }
+        Operator { authority, address, streams: Mutex::new(streams), stop: Some(stop).into(), server: Some(serving).into() }
     }
 
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// What executors of a run are given.
+    pub(crate) fn papers(&self, run: &str) -> RunPapers {
+        self.authority.executors(&RunId::try_from(run.to_owned()).unwrap(), now()).unwrap()
     }
 
     /// The next stream that a slot opens.
@@ -79,7 +84,7 @@ impl Operator {
 
     /// Comes back at the same address, as another process would.
     pub(crate) async fn restart(&self) -> Operator {
-        Operator::serve(Arc::clone(&self.identity), self.address).await
+        Operator::serve(Arc::clone(&self.authority), self.address).await
     }
 }
 
@@ -127,6 +132,8 @@ impl master_server::Master for Master {
     type OutputStream = ReceiverStream<Result<Message, Status>>;
 
     async fn work(&self, request: Request<Streaming<FromSlot>>) -> Result<Response<Self::WorkStream>, Status> {
+        let executor = Member::Executor { run: RunId::try_from("abc-1".to_owned()).unwrap() };
+        assert_eq!(request.extensions().get::<Peer>().unwrap().shown, Shown::Member(executor));
         let authorization =
             request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let (to, orders) = mpsc::channel(16);
@@ -148,13 +155,9 @@ impl master_server::Master for Master {
     }
 }
 
-fn identity() -> Identity {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&authority_key).unwrap().pem();
-    let issuer = Issuer::new(params, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![transport::SERVER_NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    Identity { authority, certificate: certificate.pem(), key: key.serialize_pem() }
+/// As an operator serves with.
+pub(crate) fn credentials(authority: &Authority) -> Arc<Credentials> {
+    let issued = authority.operator([127, 0, 0, 1].into(), now()).unwrap();
+    let papers = Papers { authority: authority.bundle(), own: Some((issued.certificate, issued.key)) };
+    Credentials::new(papers, Door::Anybody).unwrap()
 }

@@ -25,7 +25,9 @@ impl Pod {
 
     pub(crate) fn start_with(operator: &Operator, slots: u32, variables: &[(&str, &str)]) -> Pod {
         let root = tempfile::tempdir().unwrap();
-        for (name, content) in [("ca.crt", operator.identity.authority.as_str()), ("token", "the-token\n")] {
+        let papers = operator.papers("abc-1");
+        let files = [("ca.crt", papers.authority), ("tls.crt", papers.certificate), ("tls.key", papers.key)];
+        for (name, content) in files.into_iter().chain([("token", "the-token\n".to_owned())]) {
             std::fs::write(root.path().join(name), content).unwrap();
         }
         std::fs::create_dir(root.path().join("scratch")).unwrap();

@@ -6,6 +6,7 @@ use proto::RunId;
 
 use super::Controller;
 use super::act::{After, is_ours};
+use super::papers::Due;
 use super::track::Tracked;
 use crate::accept::resolved;
 use crate::decide::Here;
@@ -17,11 +18,6 @@ use crate::naming;
 use crate::record::{Place, RunRecorder, read_record};
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::FlowView;
-
-/// How long an executor's token is good where the run has no deadline, in seconds.
-const TOKEN_SECONDS: i64 = 30 * 86_400;
-/// And past its deadline, where it has one.
-const TOKEN_SPARE: i64 = 3600;
 
 impl Controller {
     pub(super) async fn start(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, new: bool) -> Result<After, ApiError> {
@@ -74,7 +70,10 @@ impl Controller {
         tracked.requests += 1;
         match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, base)).await {
             Ok(secret) if !is_ours(&secret, view, run) => Err(foreign(base)),
-            Ok(secret) => read_secret(&secret).map(Some).map_err(|error| ApiError::Invalid(error.to_string())),
+            Ok(secret) => {
+                tracked.due = Some(Due::of(&secret));
+                read_secret(&secret).map(Some).map_err(|error| ApiError::Invalid(error.to_string()))
+            }
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -103,14 +102,15 @@ impl Controller {
         };
         let now = (self.clock)() / 1000;
         let spec = resolved(spec, &tracked.prelude());
-        let good_for = spec.active_deadline_seconds.map_or(TOKEN_SECONDS, |limit| i64::from(limit) + TOKEN_SPARE);
-        let trust =
-            (self.trust)(run, now + good_for).ok_or_else(|| ApiError::Unavailable("the authority is not ready".into()))?;
+        let papers = (self.trust)(run).ok_or_else(|| ApiError::Unavailable("the authority is not ready".into()))?;
         let file = RunFile { seed: naming::seed(run.as_str()), slot_memory: slot_memory(&spec.executors), spec };
-        let object = secret(view, run.as_str(), base, &file, (&trust.0, &trust.1));
+        let object = secret(view, run.as_str(), base, &file, &papers);
         tracked.requests += 2;
         let file = match self.server.create(Kind::Secret, &view.key.namespace, &object).await {
-            Ok(_) => file,
+            Ok(made) => {
+                tracked.due = Some(Due::of(&made));
+                file
+            }
             // Made by us, and the answer was lost; or by a leader before us.
             Err(ApiError::AlreadyExists(_)) => match self.find(view, tracked, run, base).await? {
                 Some(found) => found,

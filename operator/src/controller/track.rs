@@ -7,6 +7,7 @@ use proto::RunId;
 
 use super::Controller;
 use super::hanging::Hanging;
+use super::papers::Due;
 use crate::accept::{Acceptance, Claim, Prelude, accept, claim_name};
 use crate::cache::Expected;
 use crate::decide::Memory;
@@ -26,6 +27,8 @@ pub struct Tracked {
     /// The current run, and what it is to do.
     pub(super) run: Option<RunId>,
     pub(super) file: Option<RunFile>,
+    /// When its executors need new papers.
+    pub(super) due: Option<Due>,
     pub(super) memory: Memory,
     /// Our writes that the cache does not show yet, and since when.
     pub(super) expected: Vec<(Expected, i64)>,
@@ -100,6 +103,7 @@ impl Controller {
         tracked.memory = Memory { tidied, terminating: tracked.memory.terminating, ..Memory::default() };
         tracked.run = run;
         tracked.file = None;
+        tracked.due = None;
         tracked.requests = 0;
         tracked.refusals = 0;
         tracked.gone.clear();

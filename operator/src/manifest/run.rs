@@ -9,14 +9,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::owned;
+use crate::authority::RunPapers;
 use crate::naming;
+use crate::record::unzipped;
 use crate::server::Kind;
 use crate::view::FlowView;
 
 /// The key of a run's Secret that holds what the run is; executors do not mount it.
 const WHAT: &str = "run";
-pub const TOKEN: &str = "token";
-pub const AUTHORITY: &str = "ca.crt";
+const TOKEN: &str = "token";
+const AUTHORITY: &str = "ca.crt";
+const CERTIFICATE: &str = "tls.crt";
+const CERTIFICATE_KEY: &str = "tls.key";
+/// What executors mount of it.
+pub const PAPERS: [&str; 4] = [TOKEN, AUTHORITY, CERTIFICATE, CERTIFICATE_KEY];
 
 /// What a run is, fixed when it begins: the flow may change while it goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,14 +45,42 @@ pub enum BadRunFile {
 
 /// The run's Secret.
 #[must_use]
-pub fn secret(flow: &FlowView, run: &str, base: &str, file: &RunFile, trust: (&str, &str)) -> Value {
+pub fn secret(flow: &FlowView, run: &str, base: &str, file: &RunFile, papers: &RunPapers) -> Value {
     let json = serde_json::to_vec(file).expect("a spec from JSON is JSON");
     let packed = zstd::bulk::compress(&json, 3).expect("compressing to memory cannot fail");
     let mut object = owned(Kind::Secret, flow, base, run, "run");
     object["type"] = "Opaque".into();
-    let (token, authority) = trust;
-    object["data"] = json!({TOKEN: BASE64.encode(token), AUTHORITY: BASE64.encode(authority), WHAT: BASE64.encode(packed)});
+    object["metadata"]["annotations"] = json!({naming::RENEW: papers.renew.to_string()});
+    object["data"] = data(papers);
+    object["data"][WHAT] = BASE64.encode(packed).into();
     object
+}
+
+/// What a run's Secret gets when its papers are renewed; the rest stays. `uid`: of the Secret, which must still be there.
+#[must_use]
+pub fn new_papers(namespace: &str, base: &str, uid: &str, papers: &RunPapers) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {
+            "name": base, "namespace": namespace, "uid": uid, "annotations": {naming::RENEW: papers.renew.to_string()},
+        },
+        "data": data(papers),
+    })
+}
+
+fn data(papers: &RunPapers) -> Value {
+    json!({
+        TOKEN: BASE64.encode(&papers.token), AUTHORITY: BASE64.encode(&papers.authority),
+        CERTIFICATE: BASE64.encode(&papers.certificate), CERTIFICATE_KEY: BASE64.encode(&papers.key),
+    })
+}
+
+/// When a run's Secret needs new papers, in seconds since 1970; at once where it does not say.
+#[must_use]
+pub fn renewal(secret: &Value) -> i64 {
+    let annotations = secret.pointer("/metadata/annotations");
+    let at = annotations.and_then(|annotations| annotations.get(naming::RENEW)).and_then(Value::as_str);
+    at.and_then(|at| at.parse().ok()).unwrap_or(0)
 }
 
 /// Reads what a run is from its Secret.
@@ -57,7 +91,7 @@ pub fn read_secret(secret: &Value) -> Result<RunFile, BadRunFile> {
     let damaged = |message: String| BadRunFile::Damaged { key: WHAT, message };
     let packed = secret.get("data").and_then(|data| data.get(WHAT)).and_then(Value::as_str).ok_or(BadRunFile::Lacks(WHAT))?;
     let packed = BASE64.decode(packed).map_err(|error| damaged(error.to_string()))?;
-    let json = zstd::decode_all(packed.as_slice()).map_err(|error| damaged(error.to_string()))?;
+    let json = unzipped(&packed).map_err(|error| damaged(error.to_string()))?;
     serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))
 }
 

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::pod::{Shape, budget, pod, resources, room, slot_memory};
 use super::*;
+use crate::authority::RunPapers;
 use crate::config::{Agent, Image};
-use crate::manifest::run::{RunFile, read_secret, secret};
+use crate::manifest::run::{RunFile, new_papers, read_secret, renewal, secret};
 use crate::view::{FlowKey, Room};
 
 fn flow(spec: Value) -> FlowView {
@@ -71,7 +72,7 @@ fn an_executor_is_restricted_whatever_the_template_says() {
     let volumes = spec["volumes"].as_array().unwrap();
     let run: Vec<&Value> = volumes.iter().filter(|volume| volume["name"] == "gleamflow-run").collect();
     assert_eq!(run.len(), 1);
-    assert_eq!(run[0]["secret"]["items"].as_array().unwrap().len(), 2, "what the run is stays out of the pod");
+    assert_eq!(run[0]["secret"]["items"].as_array().unwrap().len(), 4, "what the run is stays out of the pod");
 }
 
 #[test]
@@ -115,8 +116,14 @@ fn memory_is_shared_by_slots() {
 fn what_a_run_is_survives_in_its_secret() {
     let flow = with(json!({}));
     let file = RunFile { spec: flow.spec.clone().unwrap(), seed: 7, slot_memory: 9 };
-    let object = secret(&flow, "u-1", "words-1", &file, ("t", "c"));
+    let part = |name: &str| name.to_owned();
+    let papers = RunPapers { token: part("t"), authority: part("a"), certificate: part("c"), key: part("k"), renew: 5 };
+    let object = secret(&flow, "u-1", "words-1", &file, &papers);
     assert_eq!(read_secret(&object).unwrap(), file);
+    assert_eq!(renewal(&object), 5);
+    assert_eq!(renewal(&json!({})), 0, "one that does not say is renewed at once");
+    let newer = new_papers("n", "words-1", "s", &papers);
+    assert_eq!(newer["data"].as_object().unwrap().len(), 4, "what the run is stays");
     assert!(read_secret(&json!({"data": {"run": "AAAA"}})).is_err());
     assert_eq!(flow.key, FlowKey { namespace: "n".into(), name: "words".into() });
 }

@@ -9,8 +9,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Process, now};
-use crate::authority::Authority;
+use super::{Process, now, serve};
+use crate::authority::{Authority, AuthorityError};
 use crate::controller::{Again, Controller, Told};
 use crate::lead::Standing;
 use crate::master::api::{NODE_LOCAL, Runs};
@@ -35,7 +35,7 @@ pub(super) async fn lead(
         _ => return Err(anyhow!("the lease is not held")),
     };
     tracing::info!(term = term.0, "this operator leads");
-    let authority = Arc::new(found(&process).await);
+    found(&process).await;
     let operator = address(&process).await;
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_agents(process.clone(), operator.clone()));
@@ -49,7 +49,8 @@ pub(super) async fn lead(
     trusted.wait_for(|trusted| *trusted).await.context("the gRPC server ended")?;
     master.lead(term);
     let runs: Arc<dyn Runs> = Arc::new(master.clone());
-    let controller = Arc::new(controller(&process, Arc::clone(&runs), authority, tell, (operator, term)));
+    tasks.spawn(tend_authority(process.clone()));
+    let controller = Arc::new(controller(&process, Arc::clone(&runs), tell, (operator, term)));
     tasks.spawn(follow_runs(process.clone(), runs));
     for key in controller.cached(|cache| cache.keys()) {
         process.queue.add(key, Duration::ZERO);
@@ -96,13 +97,13 @@ async fn all_started(process: Process, controller: Arc<Controller>, master: Mast
 fn controller(
     process: &Process,
     runs: Arc<dyn Runs>,
-    authority: Arc<Authority>,
     tell: mpsc::Sender<Told>,
     (operator, Term(term)): (String, Term),
 ) -> Controller {
-    let trust = move |run: &RunId, expires: i64| {
-        let token = authority.executor_token(run, u64::try_from(expires).unwrap_or(0));
-        Some((token, authority.certificate().to_owned()))
+    let authority = Arc::clone(&process.authority);
+    let trust = move |run: &RunId| {
+        let papers = authority.get()?.executors(run, now());
+        papers.inspect_err(|error| tracing::error!(%run, %error, "a run gets no certificate")).ok()
     };
     Controller {
         server: Arc::clone(&process.server),
@@ -157,10 +158,32 @@ async fn follow_runs(process: Process, runs: Arc<dyn Runs>) -> bool {
     }
 }
 
-async fn found(process: &Process) -> Authority {
+/// Replaces the authority when it gets old; never ends.
+async fn tend_authority(process: Process) -> bool {
+    let (server, namespace) = (process.server.as_ref(), &process.arguments.namespace);
     loop {
-        match Authority::found(process.server.as_ref(), &process.arguments.namespace, now()).await {
-            Ok(authority) => return authority,
+        tokio::time::sleep(serve::pause(&process)).await;
+        let tended = async {
+            let Some(authority) = Authority::find(server, namespace, process.config.certificates.lives()).await? else {
+                return Ok(());
+            };
+            if let Some(authority) = authority.tend(server, namespace, now()).await? {
+                process.authority.set(authority);
+            }
+            Ok::<(), AuthorityError>(())
+        };
+        if let Err(error) = tended.await {
+            tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the authority cannot be looked after");
+        }
+    }
+}
+
+/// Makes the authority, unless it is there.
+async fn found(process: &Process) {
+    loop {
+        let lives = process.config.certificates.lives();
+        match Authority::found(process.server.as_ref(), &process.arguments.namespace, lives, now()).await {
+            Ok(_) => return,
             Err(error) => tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the authority cannot be had"),
         }
         tokio::time::sleep(RETRY).await;

@@ -1,11 +1,12 @@
 //! Whom the master trusts: the authority for agents and executors, the API server for people.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use proto::credentials::Credentials;
 use proto::master::{Enroll, Enrolled, OutputRequest};
 use proto::token::PublicKey;
 use proto::{RunId, Term};
@@ -20,10 +21,30 @@ use crate::review::{Denied, Reviewer};
 use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{FlowView, controller};
 
+/// The newest authority that this process has read.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    newest: RwLock<Option<Arc<Authority>>>,
+}
+
+impl Held {
+    pub(super) fn set(&self, authority: Authority) -> Arc<Authority> {
+        let authority = Arc::new(authority);
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&authority));
+        authority
+    }
+
+    /// `None`: not read yet.
+    pub(super) fn get(&self) -> Option<Arc<Authority>> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The master's trust.
 #[derive(Debug)]
 pub(super) struct Trusted {
-    pub(super) authority: Arc<Authority>,
+    pub(super) authority: Arc<Held>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) reviewer: Reviewer,
     pub(super) server: Arc<dyn Server>,
 }
@@ -37,14 +58,15 @@ impl Trust for Trusted {
         }
         let address: SocketAddr =
             request.address.parse().map_err(|_| Refusal::Unknown(format!("{:?} is no address", request.address)))?;
+        let authority = self.authority.get().ok_or_else(|| Refusal::Unavailable("there is no authority yet".to_owned()))?;
         let now = now();
-        let issued = self.authority.agent(&request.csr, &node, address.ip(), now).map_err(unmade)?;
+        let issued = authority.agent(&request.csr, &node, address.ip(), now).map_err(unmade)?;
         Ok(Enrolled {
             certificate: issued.certificate,
             expires: issued.expires,
-            authority: self.authority.certificate().to_owned(),
-            keys: self.authority.keys(),
-            token: self.authority.agent_token(&node, issued.expires),
+            authority: authority.bundle(),
+            keys: authority.keys(),
+            token: authority.agent_token(&node, issued.expires, now),
         })
     }
 
@@ -62,16 +84,16 @@ impl Trust for Trusted {
         }
     }
 
-    fn certificate(&self) -> String {
-        self.authority.certificate().to_owned()
+    fn credentials(&self) -> Option<Arc<Credentials>> {
+        Some(Arc::clone(&self.credentials))
     }
 
     fn keys(&self) -> Vec<PublicKey> {
-        self.authority.keys()
+        self.authority.get().map(|authority| authority.keys()).unwrap_or_default()
     }
 
     fn operator_token(&self, term: Term) -> String {
-        self.authority.operator_token(term, now())
+        self.authority.get().map(|authority| authority.operator_token(term, now())).unwrap_or_default()
     }
 }
 

@@ -114,7 +114,14 @@ fn large_output_is_printed(cluster: &Cluster) -> Result<()> {
     cluster.apply(namespace.name(), &product::flow("large", steps, json!({})))?;
     let status = await_complete(cluster, namespace.name(), "large")?;
     ensure!(status["outputs"][0]["location"] == "NodeLocal", "outputs: {}", status["outputs"]);
-    let found = user.gleamflow(cluster, &["output", "large"])?;
-    ensure!(product::sorted(&found) == product::sorted(&numbers(300_000)), "{} bytes came out", found.len());
+    // Rights in one namespace are enough, with the Role that the chart has for it.
+    for who in [user, User::confined(cluster, namespace.name())?] {
+        let found = who.gleamflow(cluster, &["output", "large"])?;
+        ensure!(product::sorted(&found) == product::sorted(&numbers(300_000)), "{} bytes came out", found.len());
+    }
+    let stranger = cluster.namespace("flows-strange")?;
+    let stranger = User::confined(cluster, stranger.name())?;
+    let refused = stranger.try_gleamflow(cluster, &["output", "large", "-n", namespace.name()])?;
+    ensure!(!refused.success && refused.stdout.is_empty(), "somebody from elsewhere reads it: {refused:?}");
     Ok(())
 }

@@ -7,26 +7,22 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::Stream;
+use operator::authority::Authority;
 use proto::chunk::Message;
+use proto::credentials::{Credentials, Door};
+use proto::listen::connections;
 use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
-use proto::token::{Claims, Role, Signer, bearer, now};
-use proto::transport::{self, SERVER_NAME, not_leader};
+use proto::peer::{Member, Peer, Shown};
+use proto::token::{bearer, check, now};
+use proto::transport::{self, Serves, not_leader};
 use proto::{MasterServer, RunId, Term, master_server};
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::agent::serve;
-use crate::rig::{attempt, frame, options, put_to, run, until};
+use crate::agent::{LIMITS, serve};
+use crate::passport::Passport;
+use crate::rig::{attempt, authority, executors, frame, operators, options, put_to, run, until};
 use crate::wire::Agents;
-
-/// What all operators have from their Secret.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-    signer: Signer,
-}
 
 /// An operator, as far as agents know it.
 struct Operator {
@@ -40,17 +36,6 @@ struct Operator {
     leader: Mutex<Option<String>>,
 }
 
-impl Authority {
-    fn new() -> Arc<Authority> {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        let signer = Signer::new(&Signer::generate().unwrap()).unwrap();
-        Arc::new(Authority { issuer: Issuer::new(params, key), pem, signer })
-    }
-}
-
 impl Operator {
     fn new(authority: &Arc<Authority>, lasts: u64, leader: Option<SocketAddr>) -> Arc<Operator> {
         let (beats, runs, leader) = (Mutex::default(), Mutex::default(), Mutex::new(leader.map(|leader| leader.to_string())));
@@ -59,14 +44,11 @@ impl Operator {
 
     /// Serves; returns its address.
     async fn start(self: &Arc<Operator>) -> SocketAddr {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap().signed_by(&key, &self.authority.issuer).unwrap().pem();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut server = transport::server(Some((&certificate, &key.serialize_pem()))).unwrap();
+        let connections = connections(listener, Some(operators(&self.authority)), LIMITS);
         let service = MasterServer::from_arc(Arc::clone(self));
-        tokio::spawn(server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(transport::server(Serves::Operator).add_service(service).serve_with_incoming(connections));
         address
     }
 
@@ -93,29 +75,26 @@ impl master_server::Master for Operator {
             return Err(elsewhere);
         }
         assert_eq!(bearer(request.metadata()), Ok("projected"));
+        assert_eq!(request.extensions().get::<Peer>().unwrap().shown, Shown::Nothing, "who enrolls has no certificate yet");
         let enroll = request.into_inner();
-        let csr = CertificateSigningRequestParams::from_pem(&enroll.csr).unwrap();
-        assert_eq!(csr.params.subject_alt_names.len(), 2);
         self.enrolled.fetch_add(1, Ordering::Relaxed);
+        let issued = self.authority.agent(&enroll.csr, &enroll.node, [127, 0, 0, 1].into(), now()).unwrap();
+        // Long before it ends.
         let expires = now() + self.lasts;
-        let token = self.authority.signer.sign(&Claims { role: Role::Agent { node: enroll.node }, expires });
-        let certificate = csr.signed_by(&self.authority.issuer).unwrap().pem();
-        Ok(Response::new(Enrolled {
-            certificate,
-            expires,
-            authority: self.authority.pem.clone(),
-            keys: vec![self.authority.signer.public_key()],
-            token,
-        }))
+        let (authority, keys) = (self.authority.bundle(), self.authority.keys());
+        let token = self.authority.agent_token(&enroll.node, expires, now());
+        Ok(Response::new(Enrolled { certificate: issued.certificate, expires, authority, keys, token }))
     }
 
     async fn beat(&self, request: Request<Beat>) -> Result<Response<Orders>, Status> {
         if let Some(leader) = self.leader.lock().unwrap().clone() {
             return Ok(Response::new(Orders::NotLeader { leader: Some(leader) }));
         }
-        proto::token::verify(bearer(request.metadata()).unwrap(), &[self.authority.signer.public_key()], now()).unwrap();
+        let peer = request.extensions().get::<Peer>().unwrap();
+        assert_eq!(peer.shown, Shown::Member(Member::Agent { node: "node".to_owned() }));
+        check(request.metadata(), peer, &self.authority.keys(), now()).unwrap();
         self.beats.lock().unwrap().push(request.into_inner());
-        let (runs, keys) = (self.runs.lock().unwrap().clone(), vec![self.authority.signer.public_key()]);
+        let (runs, keys) = (self.runs.lock().unwrap().clone(), self.authority.keys());
         Ok(Response::new(Orders::Leader { term: Term(3), runs, keys }))
     }
 }
@@ -148,21 +127,23 @@ fn agent(runtime: &tokio::runtime::Runtime, operator: SocketAddr, authority: &st
 fn an_agent_enrolls_serves_with_tls_and_renews_without_breaking_a_stream() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
+    let authority = Arc::new(authority());
     let operator = Operator::new(&authority, 4, None);
     let leader = runtime.block_on(operator.start());
     // The Service reaches a standby first.
     let standby = Operator::new(&authority, 4, Some(leader));
     let service = runtime.block_on(standby.start());
-    let (port, health) = agent(&runtime, service, &authority.pem, folder.path());
+    let (port, health) = agent(&runtime, service, &authority.bundle(), folder.path());
     until("it is ready", || http(health, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(http(health, "/healthz").starts_with("HTTP/1.1 200"));
     assert_eq!(standby.enrolled.load(Ordering::Relaxed), 0);
 
     let a = run("a");
     *operator.runs.lock().unwrap() = Some(vec![a.clone()]);
-    let token = authority.signer.sign(&Claims { role: Role::Executor { run: a.clone() }, expires: now() + 60 });
-    let agents = Agents::new(runtime.handle().clone(), a.clone(), Some(authority.pem.clone()), &token).unwrap();
+    let token = authority.executor_token(&a, now() + 60, now());
+    let credentials = Credentials::new(executors(&authority, &a), Door::Members).unwrap();
+    let agents = || Agents::new(runtime.handle().clone(), a.clone(), Passport::given(Some(Arc::clone(&credentials)), &token).unwrap());
+    let (late, agents) = (agents(), agents());
     let address = format!("127.0.0.1:{port}");
     until("it has heard of the leader", || operator.beats.lock().unwrap().len() > 1);
     put_to(&agents, &address, attempt(1, 1), &[(0, frame(1, 3 << 20))]).unwrap();
@@ -175,7 +156,6 @@ fn an_agent_enrolls_serves_with_tls_and_renews_without_breaking_a_stream() {
         operator.beats.lock().unwrap().last().is_some_and(|beat| beat.runs == [a.clone()] && beat.memory_used > 5 << 20)
     });
     // A connection that begins now gets the new certificate.
-    let late = Agents::new(runtime.handle().clone(), a, Some(authority.pem.clone()), &token).unwrap();
     put_to(&late, &address, attempt(3, 1), &[]).unwrap();
     let page = http(health, "/metrics");
     assert!(page.contains("\ngleamflow_agent_puts_total 3\n") && page.contains("\ngleamflow_agent_runs 1\n"), "{page}");

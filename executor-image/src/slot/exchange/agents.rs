@@ -1,29 +1,24 @@
 //! The way to agents: the wire's client behind the slot's [`Wire`].
 
-use std::fs;
 use std::sync::Arc;
 
-use anyhow::Context;
 use bytes::Bytes;
 use plan::task::{Attempt, Held};
 use proto::agent::Stored;
 use tokio::runtime::Handle;
 
 use super::{Arriving, Output, Trouble, Wire};
+use crate::passport::{Passport, PassportError};
 use crate::slot::protocol::Opening;
 use crate::wire::{Agents, Sender, WireError};
 
 /// The wire of a slot, trusting what is mounted for its run.
 ///
 /// # Errors
-/// If the run's token or authority cannot be read.
-pub(in crate::slot) fn connect(runtime: &Handle, opening: &Opening) -> anyhow::Result<Arc<dyn Wire>> {
-    let read = |name: &str| {
-        let path = opening.credentials.join(name);
-        fs::read_to_string(&path).with_context(|| format!("failed to read {path:?}"))
-    };
-    let agents = Agents::new(runtime.clone(), opening.run.clone(), Some(read("ca.crt")?), &read("token")?)?;
-    Ok(Arc::new(agents))
+/// If it is not there or cannot be used.
+pub(in crate::slot) fn connect(runtime: &Handle, opening: &Opening) -> Result<Arc<dyn Wire>, PassportError> {
+    let passport = Passport::mounted(&opening.credentials)?;
+    Ok(Arc::new(Agents::new(runtime.clone(), opening.run.clone(), passport)))
 }
 
 impl Wire for Agents {

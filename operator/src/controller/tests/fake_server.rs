@@ -107,6 +107,22 @@ impl Store {
         }
     }
 
+    /// Server-side apply of some keys of a Secret that must be there.
+    fn apply_papers(&mut self, reference: &Ref, value: &Value) -> Result<Value, ApiError> {
+        let Some(mut secret) = self.objects.get(reference).cloned() else {
+            return Err(ApiError::Conflict("no object of that uid".into()));
+        };
+        if text(&secret, "/metadata/uid") != text(value, "/metadata/uid") {
+            return Err(ApiError::Conflict("another uid".into()));
+        }
+        for part in ["/data", "/metadata/annotations"] {
+            for (key, new) in value.pointer(part).and_then(Value::as_object).into_iter().flatten() {
+                secret.pointer_mut(part).and_then(Value::as_object_mut).unwrap().insert(key.clone(), new.clone());
+            }
+        }
+        Ok(self.put(reference.clone(), secret))
+    }
+
     pub(super) fn create(&mut self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
         let name = text(object, "/metadata/name").unwrap().to_owned();
         let reference = Ref::new(kind, namespace, &name);
@@ -207,8 +223,12 @@ impl Server for FakeServer {
     }
 
     async fn apply(&self, object: &Ref, status: bool, value: &Value) -> Result<Value, ApiError> {
-        assert!(status, "the controller applies nothing but a status");
         let heard = self.fate()?;
+        if !status {
+            assert_eq!(object.kind, Kind::Secret, "the controller applies nothing but statuses and what executors are known by");
+            let applied = self.store().apply_papers(object, value);
+            return FakeServer::answer(heard, applied);
+        }
         let applied = self.store().apply_status(object, value);
         FakeServer::answer(heard, applied)
     }

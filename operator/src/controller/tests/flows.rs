@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::simulation::{NAMESPACE, Simulation};
+use super::simulation::{NAMESPACE, PAPERS_LAST, Simulation};
 use crate::naming;
 use crate::server::{Kind, Ref};
 use crate::view::{list, text};
@@ -333,5 +333,41 @@ fn whatever_happens_no_pod_is_doubled_nothing_is_made_for_a_run_that_is_over_and
                 assert_eq!(flow["status"]["observedGeneration"], flow["metadata"]["generation"], "seed {seed}");
             }
         }
+    });
+}
+
+#[test]
+fn executors_get_new_papers_while_their_run_goes_on_and_none_after() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        let patient = with(spec("x"), "startupDeadlineSeconds", json!(1_000_000));
+        simulation.apply("a", &with(patient, "stallDeadlineSeconds", json!(1_000_000)));
+        steps(&mut simulation, 4, false).await;
+        let secrets = |simulation: &Simulation| {
+            let store = simulation.server.store();
+            let ours = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1");
+            ours.map(|(_, secret)| secret.clone()).collect::<Vec<_>>()
+        };
+        let before = secrets(&simulation);
+        assert_eq!(before.len(), 1);
+        simulation.advance(PAPERS_LAST * 1000);
+        // Whoever leads.
+        simulation.lead_anew();
+        steps(&mut simulation, 4, false).await;
+        let after = secrets(&simulation);
+        for key in ["token", "ca.crt", "tls.crt", "tls.key"] {
+            assert_ne!(before[0]["data"][key], after[0]["data"][key], "{key}");
+        }
+        assert_eq!(before[0]["data"]["run"], after[0]["data"]["run"]);
+        assert_eq!(before[0]["metadata"]["uid"], after[0]["metadata"]["uid"]);
+        for _ in 0..30 {
+            steps(&mut simulation, 1, true).await;
+        }
+        assert_eq!(phase(&simulation), "Succeeded");
+        let at_end = secrets(&simulation);
+        simulation.advance(PAPERS_LAST * 1000);
+        steps(&mut simulation, 4, false).await;
+        let later = secrets(&simulation);
+        assert!(later.is_empty() || later == at_end, "what is over gets nothing new");
     });
 }

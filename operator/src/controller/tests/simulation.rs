@@ -9,12 +9,16 @@ use serde_json::{Value, json};
 
 use super::fake_master::{FakeMaster, Truths};
 use super::fake_server::{Change, FakeServer};
+use crate::authority::RunPapers;
 use crate::config::Image;
 use crate::controller::{Again, Controller};
 use crate::metrics::Metrics;
 use crate::naming;
 use crate::server::{Kind, Ref};
 use crate::view::{FlowKey, list, marked, text};
+
+/// Seconds after which executors need new papers: more than most stories take.
+pub(super) const PAPERS_LAST: i64 = 40_000;
 
 pub(super) const NAMESPACE: &str = "n";
 
@@ -53,12 +57,17 @@ impl Simulation {
         self.terms += 1;
         let server = self.server.for_another();
         let master = Arc::new(FakeMaster::new(Arc::clone(&self.truths)));
-        let clock = Arc::clone(&self.clock);
+        let (clock, papers_clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
         let controller = Controller {
             server: Arc::new(server.clone()),
             runs: Arc::clone(&master) as _,
             cache: Arc::default(),
-            trust: Box::new(|_, _| Some(("token".into(), "ca".into()))),
+            trust: Box::new(move |_| {
+                let now = papers_clock.load(Ordering::Relaxed) / 1000;
+                let papers = ["token", "ca", "certificate", "key"].map(|part| format!("{part} of {now}"));
+                let [token, authority, certificate, key] = papers;
+                Some(RunPapers { token, authority, certificate, key, renew: now + PAPERS_LAST })
+            }),
             clock: Box::new(move || clock.load(Ordering::Relaxed)),
             tell: Box::new(drop),
             metrics: Metrics::new(),

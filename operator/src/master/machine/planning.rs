@@ -6,7 +6,8 @@ use crds::GleamFlow;
 use plan::Plan;
 use plan::task::Facts;
 use planner::cache::Known;
-use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName};
+use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName, SourceFacts};
+use proto::codec::whole_within;
 
 use super::flow::Flow;
 use super::{Machine, Stage};
@@ -14,6 +15,8 @@ use crate::master::api::Entry;
 
 /// Plans are a few KB to a few MB of text; more is no plan.
 const PLAN_LIMIT: usize = 64 << 20;
+/// Rows within a flow file may hold lists within lists, as deep as JSON may be.
+const PLAN_DEPTH: usize = 320;
 const COMPRESSION: i32 = 3;
 
 impl Machine {
@@ -100,5 +103,5 @@ fn encode(plan: &Plan) -> Result<Vec<u8>, String> {
 
 pub(super) fn decode(encoded: &[u8]) -> Result<Plan, String> {
     let packed = zstd::bulk::decompress(encoded, PLAN_LIMIT).map_err(|error| format!("it cannot be decompressed: {error}"))?;
-    rmp_serde::from_slice(&packed).map_err(|error| format!("it cannot be decoded: {error}"))
+    whole_within(&packed, PLAN_DEPTH).map_err(|error| format!("it cannot be decoded: {error}"))
 }

@@ -8,17 +8,23 @@ use std::time::Duration;
 use plan::task::{Attempt, Held};
 use proto::agent::{Fetch, FetchItem, InventoryRequest, Name, Release};
 use proto::chunk::{Frames, MESSAGE_LIMIT};
+use proto::codec::whole;
+use proto::credentials::Credentials;
+use proto::transport::To;
 use proto::{AgentClient, RunId, Term};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::{Counters, Inner, lines};
+use crate::master::api::OUTPUT_LIMIT;
 use crate::master::machine::event::{Event, Found, OutputRequest, Unfetched};
 
 /// A call that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// What is read at a time of standard output: eight frames at most, of which one may be a long line.
+const MOST: usize = 2 * lines::LONGEST;
 /// Releases are best effort: what is left goes with its run.
 const RELEASE_TRIES: u32 = 5;
 /// The trailers of all that an agent holds of a run.
@@ -26,11 +32,11 @@ const INVENTORY_LIMIT: usize = 256 << 20;
 
 /// Makes channels to agents.
 pub trait Connect: Send + Sync + Debug {
-    /// A channel to an agent's address; connects at the first call.
+    /// A channel to an agent's address; connects at the first call. `credentials`: `None` without TLS, for tests of one process.
     ///
     /// # Errors
-    /// In words, if the address or the authority is none.
-    fn channel(&self, address: &str, authority: &str) -> Result<Channel, String>;
+    /// In words, if the address is none.
+    fn channel(&self, address: &str, credentials: Option<&Arc<Credentials>>) -> Result<Channel, String>;
     /// The agent is gone, or has restarted.
     fn forget(&self, address: &str);
 }
@@ -42,12 +48,12 @@ pub struct TlsConnect {
 }
 
 impl Connect for TlsConnect {
-    fn channel(&self, address: &str, authority: &str) -> Result<Channel, String> {
+    fn channel(&self, address: &str, credentials: Option<&Arc<Credentials>>) -> Result<Channel, String> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = proto::transport::channel(address, authority)
+        let channel = proto::transport::channel(To::agent(address, credentials))
             .map_err(|error| format!("{address:?} cannot be connected to: {error}"))?;
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
@@ -69,7 +75,7 @@ pub(super) struct Caller {
 impl Caller {
     fn client(&self, address: &str) -> Result<AgentClient<Channel>, Status> {
         let trust = self.inner.trust.get().ok_or_else(|| Status::unavailable("there is no authority yet"))?;
-        let channel = self.inner.connect.channel(address, &trust.certificate()).map_err(Status::unavailable)?;
+        let channel = self.inner.connect.channel(address, trust.credentials().as_ref()).map_err(Status::unavailable)?;
         Ok(AgentClient::new(channel).max_decoding_message_size(INVENTORY_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
     }
 
@@ -125,7 +131,7 @@ pub(super) async fn inventory(caller: Caller, agent: String, incarnation: u64) -
     let found = outputs.into_iter().map(|output| Found {
         attempt: output.attempt,
         named: output.named,
-        done: rmp_serde::from_slice(&output.done).ok(),
+        done: whole(&output.done).ok(),
     });
     Some(Event::Inventory { agent, incarnation, outputs: found.collect() })
 }
@@ -165,6 +171,10 @@ pub(super) async fn output(caller: Caller, request: OutputRequest) -> Option<Eve
                 return Some(Event::OutputFetched { result: Err(Unfetched::Unavailable(why)) });
             };
             match piece(&caller, agent, held).await {
+                Ok(part) if text.len() + part.len() > 4 * OUTPUT_LIMIT as usize => {
+                    let why = format!("agent {agent} holds more standard output of step {step:?} than was told of");
+                    return Some(Event::OutputFetched { result: Err(Unfetched::Unavailable(why)) });
+                }
                 Ok(part) => text.extend(part),
                 Err(why) => return Some(Event::OutputFetched { result: Err(why) }),
             }
@@ -191,8 +201,12 @@ async fn fetch(caller: &Caller, agent: &str, held: &Held) -> Result<Vec<u8>, Sta
     caller.sign(&mut request)?;
     let mut client = caller.client(agent)?.max_decoding_message_size(MESSAGE_LIMIT);
     let mut messages = client.fetch(request).await?.into_inner();
-    let (mut frames, mut text, mut whole) = (Frames::default(), Vec::new(), 0);
+    let (mut frames, mut text, mut whole, mut came) = (Frames::default(), Vec::new(), 0, 0);
     while let Some(message) = messages.message().await? {
+        came += message.wire_bytes();
+        if came.max(text.len()) > MOST {
+            return Err(Status::data_loss("more came than standard output may hold"));
+        }
         for chunk in message.chunks {
             if let Some(frame) = frames.push(chunk) {
                 text.extend(lines::text(&frame).map_err(|bad| Status::data_loss(bad.to_string()))?);

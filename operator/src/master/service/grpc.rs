@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt};
 use proto::chunk::{MESSAGE_BYTES, Message};
 use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
-use proto::token::{Role, bearer, verify};
+use proto::gate::{Call, Gate, Keeper, Pass, claims};
+use proto::peer::Peer;
+use proto::token::{Refused, Role, bearer};
 use proto::{MasterServer, RunId, Term, master_server};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +28,10 @@ use crate::master::machine::event::{Event, OutputRequest as Pieces, SlotHello, S
 const ANSWERS: usize = 64;
 /// A task's report: names of all its pieces.
 const REPORT_LIMIT: usize = 64 << 20;
+/// A beat names runs, a request for a certificate holds little.
+const SMALL_LIMIT: usize = 512 << 10;
+/// Beats that are read at a time.
+const BEATS: usize = 64;
 /// A slot says hello at once.
 const HELLO: Duration = Duration::from_secs(10);
 /// An agent that was not heard of for so long is forgotten.
@@ -38,8 +44,25 @@ const OUTPUT: usize = 4;
 impl Master {
     /// The service, to be added to a server.
     #[must_use]
-    pub fn service(&self) -> MasterServer<Master> {
-        MasterServer::new(self.clone()).max_decoding_message_size(REPORT_LIMIT).max_encoding_message_size(REPORT_LIMIT)
+    pub fn service(&self) -> Gate<MasterServer<Master>, Master> {
+        let service = |limit| MasterServer::new(self.clone()).max_decoding_message_size(limit);
+        Gate::new((service(REPORT_LIMIT).max_encoding_message_size(REPORT_LIMIT), service(SMALL_LIMIT)), self.clone(), BEATS)
+    }
+}
+
+/// Lets in who shows the certificate and the token of an executor or an agent, and those who have none yet where that is meant:
+/// agents that enroll and people show tokens of Kubernetes, which the API server is asked about.
+impl Keeper for Master {
+    fn admit(&self, method: &str, metadata: &MetadataMap, peer: &Peer) -> Result<Pass, Status> {
+        if matches!(method, "Enroll" | "Output") {
+            bearer(metadata).map_err(|refused| self.inner.unknown(refused))?;
+            return Ok(Pass { claims: None, kind: Call::Stranger });
+        }
+        let keys = self.inner.trust.get().map(|trust| trust.keys()).unwrap_or_default();
+        let checked = proto::token::check(metadata, peer, &keys, proto::token::now());
+        let claims = checked.map_err(|refused| self.inner.unknown(refused))?;
+        let kind = if method == "Work" { Call::Stream } else { Call::Message };
+        Ok(Pass { claims: Some(claims), kind })
     }
 }
 
@@ -48,16 +71,9 @@ impl Inner {
         self.trust.get().ok_or_else(|| Status::unavailable("there is no authority yet"))
     }
 
-    /// What the caller's token says that it is.
-    fn caller(&self, metadata: &MetadataMap) -> Result<Role, Status> {
-        let checked = bearer(metadata).and_then(|token| {
-            let keys = self.trust.get().map(|trust| trust.keys()).unwrap_or_default();
-            verify(token, &keys, proto::token::now())
-        });
-        checked.map(|claims| claims.role).map_err(|refused| {
-            Counters::count(&self.counters.calls_refused);
-            Status::unauthenticated(refused.to_string())
-        })
+    fn unknown(&self, refused: Refused) -> Status {
+        Counters::count(&self.counters.calls_refused);
+        Status::unauthenticated(refused.to_string())
     }
 
     fn refuse(&self, why: &str) -> Status {
@@ -94,8 +110,9 @@ impl master_server::Master for Master {
     type OutputStream = Output;
 
     async fn work(&self, request: Request<Streaming<FromSlot>>) -> Result<Response<Answers>, Status> {
-        let role = self.inner.caller(request.metadata())?;
-        let Role::Executor { run: allowed } = role else { return Err(self.inner.refuse("only executors work")) };
+        let Role::Executor { run: allowed } = claims(&request)?.role.clone() else {
+            return Err(self.inner.refuse("only executors work"));
+        };
         let mut said = request.into_inner();
         let hello =
             tokio::time::timeout(HELLO, said.message()).await.map_err(|_| Status::deadline_exceeded("no hello came"))??;
@@ -127,7 +144,7 @@ impl master_server::Master for Master {
     }
 
     async fn beat(&self, request: Request<Beat>) -> Result<Response<Orders>, Status> {
-        let role = self.inner.caller(request.metadata())?;
+        let role = claims(&request)?.role.clone();
         let beat = request.into_inner();
         if !matches!(&role, Role::Agent { node } if *node == beat.node) {
             return Err(self.inner.refuse("the token is not this agent's"));

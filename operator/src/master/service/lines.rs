@@ -1,7 +1,11 @@
 //! Frames of standard output: text of whole lines, compressed. Never trusts a length.
 
 /// The longest text that a frame may hold: a batch is 128 KiB, or one line.
-const LONGEST: usize = 64 << 20;
+pub(super) const LONGEST: usize = 64 << 20;
+/// LZ4 cannot do better: a length beyond this is a lie.
+const BEST_RATIO: usize = 255;
+/// Room for the last literals of a tiny block.
+const SLACK: usize = 64;
 
 /// A frame that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +16,7 @@ pub(super) struct BadFrame;
 pub(super) fn text(frame: &[u8]) -> Result<Vec<u8>, BadFrame> {
     let (header, block) = frame.split_at_checked(8).ok_or(BadFrame)?;
     let length = u32::from_le_bytes(header[4..].try_into().map_err(|_| BadFrame)?) as usize;
-    if length > LONGEST {
+    if length > LONGEST || length > block.len().saturating_mul(BEST_RATIO).saturating_add(SLACK) {
         return Err(BadFrame);
     }
     let text = lz4_flex::block::decompress(block, length).map_err(|_| BadFrame)?;

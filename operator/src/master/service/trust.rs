@@ -1,8 +1,10 @@
 //! Whom the master trusts, as the process around it decides.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use proto::credentials::Credentials;
 use proto::master::{Enroll, Enrolled, OutputRequest};
 use proto::token::PublicKey;
 use proto::{RunId, Term};
@@ -49,8 +51,8 @@ pub trait Trust: Send + Sync + Debug {
     async fn enroll(&self, token: &str, request: Enroll) -> Result<Enrolled, Refusal>;
     /// Where the output is that the bearer of a Kubernetes token asks for, if that one may read it.
     async fn output(&self, token: &str, request: &OutputRequest) -> Result<KeptOutput, Refusal>;
-    /// The authority's certificate, PEM.
-    fn certificate(&self) -> String;
+    /// What this operator is known by, and whom it knows.
+    fn credentials(&self) -> Option<Arc<Credentials>>;
     /// What checks tokens.
     fn keys(&self) -> Vec<PublicKey>;
     /// A token for the leader's own calls to agents.

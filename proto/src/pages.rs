@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const CONNECTIONS: usize = 32;
+use crate::listen::{Limits, Place, Places};
+
+/// Few from one address, so that nobody keeps the kubelet out.
+const CONNECTIONS: Limits = Limits { all: 64, each: 8 };
 const REQUEST_BYTES: usize = 8 << 10;
 /// For a whole connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,40 +22,52 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub status: &'static str,
+    pub kind: &'static str,
     pub body: String,
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// As Prometheus reads it.
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Page {
     /// A page that was found.
     #[must_use]
     pub fn ok(body: String) -> Page {
-        Page { status: "200 OK", body }
+        Page { status: "200 OK", kind: TEXT, body }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(body: String) -> Page {
+        Page { status: "200 OK", kind: METRICS, body }
     }
 
     /// Not now.
     #[must_use]
     pub fn unavailable(body: &str) -> Page {
-        Page { status: "503 Service Unavailable", body: body.to_owned() }
+        Page { status: "503 Service Unavailable", kind: TEXT, body: body.to_owned() }
     }
 
     /// No such page.
     #[must_use]
     pub fn not_found() -> Page {
-        Page { status: "404 Not Found", body: "no such page\n".to_owned() }
+        Page { status: "404 Not Found", kind: TEXT, body: "no such page\n".to_owned() }
     }
 }
 
 /// Serves the pages that `page` makes by path; never ends by itself.
 pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + Sync + 'static) {
-    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (page, places) = (Arc::new(page), Places::new(CONNECTIONS));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = open.join_next() => continue,
         };
-        match (accepted, Arc::clone(&places).try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => {
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(place) = Place::take(&places, peer.ip().to_canonical()) else { continue };
                 let page = Arc::clone(&page);
                 open.spawn(async move {
                     let _place = place;
@@ -61,8 +75,7 @@ pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + S
                     let _ = tokio::time::timeout(PATIENCE, answer(stream, &*page)).await;
                 });
             }
-            (Ok(_), Err(_)) => {}
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -71,16 +84,16 @@ pub async fn serve(listener: TcpListener, page: impl Fn(&str) -> Page + Send + S
 }
 
 async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) -> std::io::Result<()> {
-    let mut request = Vec::new();
+    let mut request: Vec<u8> = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
     }
-    let Page { status, body } = path(&request).map_or_else(Page::not_found, page);
+    let Page { status, kind, body } = path(&request).map_or_else(Page::not_found, page);
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
@@ -105,6 +118,35 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// A connection that comes from this address.
+    async fn from(own: [u8; 4], to: std::net::SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((own, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_holds_connections_open_keeps_nobody_else_out() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
+        let server = tokio::spawn(serve(listener, |_| Page::ok("ok".to_owned())));
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS.each {
+            let mut stream = from([127, 0, 0, 1], address).await;
+            stream.write_all(b"GET /hea").await.unwrap();
+            held.push(stream);
+        }
+        let mut one_more = from([127, 0, 0, 1], address).await;
+        let mut nothing = Vec::new();
+        assert!(one_more.read_to_end(&mut nothing).await.is_err() || nothing.is_empty(), "turned away");
+        let mut other = from([127, 0, 0, 2], address).await;
+        other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+        server.abort();
     }
 
     #[tokio::test]

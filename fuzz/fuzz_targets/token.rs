@@ -1,0 +1,4 @@
+//! The target `token` of crate `hostile`, for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hostile::run("token", bytes));
