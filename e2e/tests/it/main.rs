@@ -5,6 +5,7 @@
 mod chart;
 mod crd;
 mod flows;
+mod gate;
 mod images;
 mod nodes;
 mod outages;

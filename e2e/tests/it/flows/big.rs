@@ -11,6 +11,7 @@ use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
+use crate::gate::Gate;
 use crate::product::{self, Shared, await_complete, await_progress, executors, leader, text, until};
 
 const FILES: u64 = 12;
@@ -34,7 +35,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
 
     let before = traffic(cluster)?;
     let start = Instant::now();
-    cluster.apply(namespace.name(), &word_count("undisturbed"))?;
+    cluster.apply(namespace.name(), &word_count("undisturbed", None))?;
     let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
     let status = await_complete(cluster, namespace.name(), "undisturbed")?;
     let seconds = start.elapsed().as_secs_f64();
@@ -50,10 +51,13 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     ensure!(nodes == cluster.nodes().len(), "executors were on {nodes} nodes");
     ensure!(crossed.iter().all(|(_, put, fetched)| *put > 0.0 && *fetched > 0.0), "agents that did nothing: {crossed:?}");
 
-    cluster.apply(namespace.name(), &word_count("leaderless"))?;
+    let gate = Gate::new(&shared, "leaderless", 3)?;
+    cluster.apply(namespace.name(), &word_count("leaderless", Some(&gate)))?;
     await_progress(cluster, namespace.name(), "leaderless", 3)?;
+    gate.await_waiting(1)?;
     let killed = leader(cluster)?;
     cluster.kubectl(&["delete", "pod", &killed, "-n", product::HOME, "--grace-period=0", "--force"])?;
+    gate.open()?;
     let start = Instant::now();
     let status = await_complete(cluster, namespace.name(), "leaderless")?;
     let next = leader(cluster)?;
@@ -67,15 +71,17 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     })
 }
 
-fn word_count(name: &str) -> Value {
-    let steps = json!([
-        {"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}},
-        {"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}},
-        {"name": "counts", "count": {}, "partitions": 6},
-        {"name": "out", "write": {"tsv": {"path": format!("out-{name}")}}}
+/// With a gate, the lines stand before it.
+fn word_count(name: &str, gate: Option<&Gate>) -> Value {
+    let mut steps = vec![json!({"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}})];
+    steps.extend(gate.map(|gate| gate.step("gate")));
+    steps.extend([
+        json!({"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}}),
+        json!({"name": "counts", "count": {}, "partitions": 6}),
+        json!({"name": "out", "write": {"tsv": {"path": format!("out-{name}")}}}),
     ]);
     let executors = json!({"minReplicas": 3, "maxReplicas": 3});
-    product::flow(name, steps, json!({"storage": Shared::storage(CLAIM), "executors": executors}))
+    product::flow(name, steps.into(), json!({"storage": Shared::storage(CLAIM), "executors": executors}))
 }
 
 /// Writes the texts; how often each word is in them.
