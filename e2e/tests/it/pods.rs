@@ -72,8 +72,9 @@ pub(crate) fn uids(seen: &[Sighting]) -> BTreeMap<&str, BTreeSet<&str>> {
 /// How many pods of a flow were at work at the same time, at most, those on some nodes aside.
 pub(crate) fn most_at_once(seen: &[Sighting], flow: &str, not_on: &[String]) -> usize {
     let (mut working, mut most) = (BTreeSet::new(), 0);
-    for pod in seen.iter().filter(|pod| pod.flow == flow && !not_on.contains(&pod.node)) {
-        if pod.works {
+    for pod in seen.iter().filter(|pod| pod.flow == flow) {
+        // Where it goes is not known at first.
+        if pod.works && !not_on.contains(&pod.node) {
             working.insert(&pod.uid);
         } else {
             working.remove(&pod.uid);

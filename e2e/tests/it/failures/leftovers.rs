@@ -18,7 +18,7 @@ pub(crate) fn none(cluster: &Cluster, namespace: &str, dead: &[String], volume: 
     let mut left = Vec::new();
     let gone = until(LIMIT, "nothing left", || {
         left = pods(cluster, namespace, dead)?;
-        left.extend(held(cluster)?);
+        left.extend(held(cluster, dead)?);
         left.extend(files(volume, flows)?);
         Ok(left.is_empty().then_some(()))
     });
@@ -31,16 +31,18 @@ fn pods(cluster: &Cluster, namespace: &str, dead: &[String]) -> Result<Vec<Strin
     Ok(on_live.map(|pod| format!("{} ({})", text(&pod["metadata"]["name"]), text(&pod["status"]["phase"]))).collect())
 }
 
-fn held(cluster: &Cluster) -> Result<Vec<String>> {
+fn held(cluster: &Cluster, dead: &[String]) -> Result<Vec<String>> {
     let mut left = Vec::new();
-    for (agent, node) in product::agents(cluster)? {
+    for (agent, node) in product::agents(cluster)?.into_iter().filter(|(_, node)| !dead.contains(node)) {
         for what in HELD {
-            // An agent may just have died: the next look is at another.
-            let count = product::agent_metric(cluster, &agent, &format!("gleamflow_agent_{what}"));
-            match count {
+            match product::agent_metric(cluster, &agent, &format!("gleamflow_agent_{what}")) {
                 Ok(0.0) => {}
                 Ok(count) => left.push(format!("{what} of {count} at the agent of {node}")),
-                Err(error) => left.push(format!("{agent} does not answer: {error:#}")),
+                // It may just have died: the next look is at another.
+                Err(error) => {
+                    left.push(format!("{agent} does not answer: {error:#}"));
+                    break;
+                }
             }
         }
     }

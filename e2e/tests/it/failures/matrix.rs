@@ -53,12 +53,18 @@ fn of(pods: &[Vec<String>; 3], whose: impl Fn(&str) -> bool) -> [usize; 3] {
 fn lost_with(stood: &Stood, node: &str) -> Again {
     let was_there = |pod: &str| stood.executors.iter().any(|target| target.pod == pod && target.node == node);
     let lost = of(&stood.came, was_there);
-    // Attempts elsewhere that were reading from there, and one per slot that began to before the loss was known, go along.
-    let readers = of(&stood.waiting, |pod| !was_there(pod)).map(|waiting| waiting + stood.executors.len());
-    // The stamping pipe's rows come out otherwise: all its tasks run again, with what they read and who read them.
+    // Attempts elsewhere that were reading from there go along; and one per slot that began before the loss was known.
+    let elsewhere = of(&stood.waiting, |pod| !was_there(pod));
+    let unaware = stood.executors.len();
+    // The stamping pipe's rows come out otherwise: all its tasks run again, with who read them; and with what they read, if that was
+    // let go of, as it is once all of them are done.
     let all = stood.came.each_ref().map(Vec::len);
-    let [map, reduce, last] = if lost[1] > 0 { all } else { lost };
-    Again::AtMost([map, reduce + readers[1], last + readers[2]])
+    let [map, reduce, last] = match lost[1] {
+        0 => lost,
+        _ if stood.waiting[1].is_empty() => all,
+        _ => [lost[0], all[1], all[2]],
+    };
+    Again::AtMost([map + unaware, reduce + elsewhere[1] + unaware, last + elsewhere[2] + unaware])
 }
 
 fn nothing(_: &Member) -> Again {

@@ -748,7 +748,11 @@ impl World {
         ] {
             self.tell(leader, event);
         }
-        assert_eq!(self.leaders[leader].machine.progress().phase, RunPhase::Succeeded);
+        let progress = self.leaders[leader].machine.progress();
+        assert_eq!(progress.phase, RunPhase::Succeeded);
+        // Whoever led when it was done.
+        assert_eq!(progress.done, progress.known, "{progress:#?}");
+        assert!(progress.stages.iter().all(|stage| stage.succeeded == stage.desired), "{progress:#?}");
     }
 
     /// How often tasks that make pieces were begun, and how many such tasks there were.
