@@ -51,8 +51,8 @@ impl<'c> Place<'c> {
     /// Its message, as soon as a task has failed.
     fn await_failure(&self) -> Result<String> {
         until(product::PATIENCE, "a failed task", || {
-            let failure = self.status()?["failures"][0]["message"].take();
-            Ok(failure.as_str().map(str::to_owned))
+            let status = self.status()?;
+            Ok(status["failures"][0]["message"].as_str().map(str::to_owned))
         })
     }
 
