@@ -80,6 +80,24 @@ pub(crate) fn processes(cluster: &str, node: &str) -> Vec<String> {
     found
 }
 
+/// The processes of one of a node's containers, by its id.
+pub(crate) fn container_processes(cluster: &str, node: &str, container: &str) -> Vec<String> {
+    let nodes = hierarchies().into_iter().map(|hierarchy| hierarchy.join(cluster).join(node));
+    let mut found: Vec<String> =
+        nodes.filter_map(|group| named(&group, container)).flat_map(|group| processes_below(&group)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The group of that name, somewhere below another.
+fn named(group: &Path, name: &str) -> Option<PathBuf> {
+    folders(group).into_iter().find_map(|below| {
+        let is_it = below.file_name().is_some_and(|its| its == name);
+        if is_it { Some(below) } else { named(&below, name) }
+    })
+}
+
 fn processes_below(group: &Path) -> Vec<String> {
     let own = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let mut found: Vec<String> = own.lines().map(str::to_owned).collect();

@@ -163,6 +163,22 @@ impl Cluster {
         }
     }
 
+    /// Kills (SIGKILL) all processes of a container of a node, or those whose command line has this word.
+    pub fn kill_container(&self, node: &str, container: &str, word: Option<&str>) -> Result<()> {
+        match &self.machines {
+            Machines::Private(private) => held(private).node(node)?.kill_container(container, word),
+            Machines::Kind(_) => kind::in_container(node, container, word.unwrap_or_default(), "kill -KILL $process"),
+        }
+    }
+
+    /// Has the kernel kill a container's processes whose command line has this word first, where its memory is short.
+    pub fn kill_first_for_memory(&self, node: &str, container: &str, word: &str) -> Result<()> {
+        match &self.machines {
+            Machines::Private(private) => held(private).node(node)?.kill_first_for_memory(container, word),
+            Machines::Kind(_) => kind::in_container(node, container, word, "echo 1000 > /proc/$process/oom_score_adj"),
+        }
+    }
+
     /// Kills every process of a node at once.
     pub fn kill_node(&self, node: &str) -> Result<()> {
         match &self.machines {

@@ -65,6 +65,15 @@ pub(crate) fn docker(arguments: &[&str]) -> Result<()> {
     command::run(Command::new("docker").args(arguments)).map(drop)
 }
 
+/// Does something to each `$process` of a container on a node, or to those whose command line has this word.
+pub(crate) fn in_container(node: &str, container: &str, word: &str, deed: &str) -> Result<()> {
+    let script = format!(
+        "for process in $(find /sys/fs/cgroup -path \"*$1*\" -name cgroup.procs -exec cat {{}} + | sort -u); do \
+           if [ -z \"$2\" ] || tr '\\0' '\\n' < /proc/$process/cmdline | grep -qxF \"$2\"; then {deed}; fi; done"
+    );
+    docker(&["exec", node, "sh", "-c", &script, "sh", container, word])
+}
+
 fn config() -> Result<Value> {
     let shared = workspace::shared();
     std::fs::create_dir_all(&shared).with_context(|| format!("failed to make {}", shared.display()))?;

@@ -23,8 +23,6 @@ pub struct Prepared {
     pub helm: PathBuf,
     /// Image archives, for all nodes.
     pub images: Vec<PathBuf>,
-    /// Whether the workspace has the operator and the executor, and their images are among `images`.
-    pub has_operator: bool,
 }
 
 impl Prepared {
@@ -56,16 +54,10 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
         Place::Nowhere(_) => Vec::new(),
     };
     images.push(Image::shell().assemble()?);
-    let programs = [image::OPERATOR, image::EXECUTOR, image::AGENT].map(workspace::program);
-    let has_operator = match programs {
-        [Ok(Some(operator)), Ok(Some(executor)), Ok(Some(agent))] => {
-            images.push(Image::operator(operator).assemble()?);
-            images.push(Image::executor(executor, agent).assemble()?);
-            true
-        }
-        [operator, executor, agent] => operator?.is_some() && executor?.is_some() && agent?.is_some(),
-    };
-    Ok(Prepared { gleamflow, helm, images, has_operator })
+    let (operator, executor, agent) = (program(image::OPERATOR)?, program(image::EXECUTOR)?, program(image::AGENT)?);
+    images.push(Image::operator(operator).assemble()?);
+    images.push(Image::executor(executor, agent).assemble()?);
+    Ok(Prepared { gleamflow, helm, images })
 }
 
 /// The command line, built unless that was done outside.
@@ -73,7 +65,12 @@ pub fn gleamflow() -> Result<PathBuf> {
     if let Ok(prepared) = Prepared::carried() {
         return Ok(prepared.gleamflow);
     }
-    workspace::program("gleamflow")?.context("no package of the workspace makes gleamflow")
+    program("gleamflow")
+}
+
+/// A program of ours, built.
+fn program(name: &str) -> Result<PathBuf> {
+    workspace::program(name)?.with_context(|| format!("no package of the workspace makes {name}"))
 }
 
 /// helm, built unless that was done outside.

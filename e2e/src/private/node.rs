@@ -101,6 +101,26 @@ impl Node {
         Ok(())
     }
 
+    /// Kills processes of a container, as seen from outside: all of them, or those whose command line has this word.
+    pub(crate) fn kill_container(&self, container: &str, word: Option<&str>) -> Result<()> {
+        let found = self.processes_of(container, word)?;
+        // One of them may end with another before its turn comes; what matters is that they were alive.
+        command::outcome(Command::new("kill").arg("-KILL").args(found), None).map(drop)
+    }
+
+    /// Has the kernel kill a container's processes with this word first, where its memory is short.
+    pub(crate) fn kill_first_for_memory(&self, container: &str, word: &str) -> Result<()> {
+        let files = self.processes_of(container, Some(word))?.into_iter().map(|process| format!("/proc/{process}/oom_score_adj"));
+        files.into_iter().try_for_each(|file| fs::write(&file, "1000").with_context(|| format!("failed to write {file}")))
+    }
+
+    fn processes_of(&self, container: &str, word: Option<&str>) -> Result<Vec<String>> {
+        let mut found = cgroup::container_processes(&self.run, &self.name, container);
+        found.retain(|process| word.is_none_or(|word| command_line(process).iter().any(|part| part == word)));
+        ensure!(!found.is_empty(), "container {container} of {} has no such process", self.name);
+        Ok(found)
+    }
+
     fn ctr(&self, arguments: &[&str]) -> Result<String> {
         command::run(Command::new("ctr").arg("--address").arg(self.socket()).args(["--namespace", "k8s.io"]).args(arguments))
     }
@@ -207,6 +227,11 @@ SystemdCgroup = false
 
 fn kube_path() -> String {
     crate::tools::KUBE.path().display().to_string()
+}
+
+fn command_line(process: &str) -> Vec<String> {
+    let line = fs::read_to_string(Path::new("/proc").join(process).join("cmdline")).unwrap_or_default();
+    line.split('\0').map(str::to_owned).collect()
 }
 
 /// The processes in a node's own network: all but those in pods.

@@ -1,24 +1,26 @@
 //! Gates: a `pipe` that waits for a file on the shared volume, so that a flow stands still at a moment of the test's choosing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::product::{self, Shared, until};
+use crate::product::{self, until};
 
-/// A gate of one flow. It is closed but for the first tasks that come.
+/// A gate of one flow. It is closed but for the first tasks that come. Every attempt that comes leaves its pod's name there.
 pub(crate) struct Gate {
-    name: String,
+    /// As commands see it, whose directory is the volume.
+    place: String,
     folder: PathBuf,
-    through: u32,
+    through: usize,
 }
 
 impl Gate {
-    /// A gate that lets so many tasks through, and no more until it is opened.
-    pub(crate) fn new(shared: &Shared<'_>, name: &str, through: u32) -> Result<Gate> {
-        let gate = Gate { name: name.to_owned(), folder: shared.path().join(format!("gate-{name}")), through };
+    /// A gate on a shared volume that lets so many tasks through, and no more until it is opened.
+    pub(crate) fn new(shared: &Path, name: &str, through: usize) -> Result<Gate> {
+        let place = format!("gate-{name}");
+        let gate = Gate { folder: shared.join(&place), place, through };
         fs::create_dir(&gate.folder).with_context(|| format!("failed to make {}", gate.folder.display()))?;
         product::open_to_all(&gate.folder)?;
         Ok(gate)
@@ -26,26 +28,42 @@ impl Gate {
 
     /// A step that passes rows on unchanged, as soon as its task may.
     pub(crate) fn step(&self, name: &str) -> Value {
-        json!({"name": name, "pipe": {"command": self.command()}, "deterministic": true})
+        json!({"name": name, "pipe": {"command": self.command("exec cat")}, "deterministic": true})
     }
 
-    /// What that step runs: a task takes one of the first places (a folder is made once), or waits.
-    fn command(&self) -> String {
-        let (gate, places) = (format!("gate-{}", self.name), self.through);
+    /// A command that does something else with the rows, as soon as its task may. Of those that take one of the first places each
+    /// has one: a folder is made once.
+    pub(crate) fn command(&self, then: &str) -> String {
+        let (gate, through) = (&self.place, self.through);
         format!(
-            "for place in $(seq {places}); do mkdir {gate}/place-$place 2>/dev/null && exec cat; done; \
-             mktemp -d {gate}/waits-XXXXXX >/dev/null; until [ -e {gate}/open ]; do sleep 0.1; done; exec cat"
+            "mktemp -d {gate}/came-$(uname -n)-XXXXXX >/dev/null || exit 1; \
+             for at in $(seq {through}); do mkdir {gate}/place-$at 2>/dev/null && place=$at && break; done; \
+             if [ -z \"$place\" ]; then mktemp -d {gate}/waits-$(uname -n)-XXXXXX >/dev/null || exit 1; \
+             until [ -e {gate}/open ]; do sleep 0.1; done; fi; {then}"
         )
     }
 
     /// Waits until so many tasks have come that have to wait. (One that is killed and comes again counts again.)
     pub(crate) fn await_waiting(&self, count: usize) -> Result<()> {
-        until(product::PATIENCE, &format!("{count} tasks at gate {}", self.name), || Ok((self.waiting()? >= count).then_some(())))
+        until(product::PATIENCE, &format!("{count} tasks wait at {}", self.place), || {
+            Ok((self.waiting()?.len() >= count).then_some(()))
+        })
     }
 
-    fn waiting(&self) -> Result<usize> {
+    /// The pods of all attempts that had to wait, of each as often as one of its did.
+    pub(crate) fn waiting(&self) -> Result<Vec<String>> {
+        self.pods("waits-")
+    }
+
+    /// The pods of all attempts that came.
+    pub(crate) fn came(&self) -> Result<Vec<String>> {
+        self.pods("came-")
+    }
+
+    fn pods(&self, mark: &str) -> Result<Vec<String>> {
         let entries = fs::read_dir(&self.folder).with_context(|| format!("failed to list {}", self.folder.display()))?;
-        Ok(entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("waits-")).count())
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names.filter_map(|name| Some(name.strip_prefix(mark)?.rsplit_once('-')?.0.to_owned())).collect())
     }
 
     pub(crate) fn open(&self) -> Result<()> {

@@ -4,11 +4,13 @@
 
 mod chart;
 mod crd;
+mod failures;
 mod flows;
 mod gate;
 mod images;
 mod nodes;
 mod outages;
+mod pods;
 mod product;
 mod release;
 mod round_trip;
@@ -66,18 +68,14 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     let mut shared: Vec<Trial> =
         plain_tests().into_iter().map(|(name, test)| Trial::test(name, move || outcome(test()))).collect();
     shared.extend(trials(shared_tests(), cluster));
-    let has_operator = cluster.is_some_and(|cluster| cluster.prepared().has_operator);
     let mut alone = trials(outages::all(), cluster);
-    alone.extend(trials(release::all(), cluster.filter(|_| has_operator)));
-    let flows = trials(flows::all(), cluster.filter(|_| has_operator));
+    alone.extend(trials(release::all(), cluster));
+    let flows = trials([flows::all(), failures::all()].concat(), cluster);
     if arguments.list {
         shared.extend(alone.into_iter().chain(flows));
         return libtest_mimic::run(arguments, shared).exit_code();
     }
     let shared = libtest_mimic::run(arguments, shared);
-    if cluster.is_some() && !has_operator {
-        eprintln!("The tests of releases are NOT RUN: the workspace has no gleamflow-operator and gleamflow-executor yet.");
-    }
     let one_by_one = Arguments { test_threads: Some(1), ..arguments.clone() };
     let alone = libtest_mimic::run(&one_by_one, alone);
     let flows = libtest_mimic::run(&one_by_one, flows);
@@ -113,7 +111,7 @@ fn any_needs_cluster(arguments: &Arguments) -> bool {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    [shared_tests(), outages::all(), release::all(), flows::all()]
+    [shared_tests(), outages::all(), release::all(), flows::all(), failures::all()]
         .concat()
         .into_iter()
         .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))

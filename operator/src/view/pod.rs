@@ -180,8 +180,9 @@ fn terminated(state: &Value) -> Trouble {
     let code = state.get("exitCode").and_then(Value::as_i64).unwrap_or(-1);
     let reason = text(state, "/reason").unwrap_or("Error");
     let message = said(state, "/message", "");
-    let detail = if message.is_empty() { String::new() } else { format!(": {message}") };
     let class = if reason == "OOMKilled" { "OutOfMemory" } else { "ExecutorFailed" };
+    // Whoever the kernel kills has not said why: the end of its log is about something else.
+    let detail = if message.is_empty() || class == "OutOfMemory" { String::new() } else { format!(": {message}") };
     Trouble { reason: class, message: format!("{reason}, exit code {code}{detail}") }
 }
 

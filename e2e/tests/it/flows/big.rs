@@ -58,7 +58,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     ensure!(nodes == cluster.nodes().len(), "executors were on {nodes} nodes");
     ensure!(crossed.iter().all(|(_, put, fetched)| *put > 0.0 && *fetched > 0.0), "agents that did nothing: {crossed:?}");
 
-    let gate = Gate::new(&shared, "leaderless", 3)?;
+    let gate = Gate::new(shared.path(), "leaderless", 3)?;
     cluster.apply(namespace.name(), &word_count("leaderless", Some(&gate)))?;
     await_progress(cluster, namespace.name(), "leaderless", 3)?;
     gate.await_waiting(1)?;

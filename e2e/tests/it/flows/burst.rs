@@ -1,15 +1,13 @@
 //! Many small flows at once: each runs once, in one pod.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Stdio};
 use std::time::Instant;
-use std::{fs, fs::File};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
+use crate::pods::{PodWatch, uids};
 use crate::product::{self, User, await_complete};
 
 const FLOWS: usize = 60;
@@ -35,7 +33,8 @@ fn a_burst_of_60_runs_each_flow_once_in_one_pod(cluster: &Cluster) -> Result<()>
         let wanted = product::sorted(&format!("all\t{}\nonly-{number}\t1", 2));
         ensure!(found == wanted, "flow {number}: {found:?} is not {wanted:?}");
     }
-    let pods = watch.end()?;
+    let seen = watch.seen()?;
+    let pods = uids(&seen);
     let doubled: Vec<_> = pods.iter().filter(|(_, uids)| uids.len() != 1).collect();
     ensure!(doubled.is_empty(), "made twice: {doubled:?}");
     ensure!(pods.len() == FLOWS, "{FLOWS} small flows ran in {} pods: {:?}", pods.len(), pods.keys());
@@ -54,36 +53,4 @@ fn word_count(number: usize) -> Value {
         {"name": "show", "write": {"stdout": {"format": "%s\t%d"}}}
     ]);
     product::flow(&name(number), steps, json!({}))
-}
-
-/// Every pod that there ever is in a namespace.
-struct PodWatch {
-    kubectl: Child,
-    seen: tempfile::NamedTempFile,
-}
-
-impl PodWatch {
-    fn start(cluster: &Cluster, namespace: &str) -> Result<PodWatch> {
-        let seen = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
-        let file = File::create(seen.path()).context("failed to open a temporary file")?;
-        let mut kubectl = cluster.kubectl_command();
-        kubectl.args(["get", "pods", "-n", namespace, "--watch", "--no-headers", "-o"]);
-        kubectl.arg("custom-columns=NAME:.metadata.name,UID:.metadata.uid");
-        let kubectl = kubectl.stdin(Stdio::null()).stdout(file).spawn().context("failed to start kubectl")?;
-        Ok(PodWatch { kubectl, seen })
-    }
-
-    /// The pods' uids by their names, which say the run and the index.
-    fn end(mut self) -> Result<BTreeMap<String, BTreeSet<String>>> {
-        self.kubectl.kill().context("failed to end kubectl")?;
-        self.kubectl.wait().context("failed to wait for kubectl")?;
-        let text = fs::read_to_string(self.seen.path()).context("failed to read what kubectl saw")?;
-        let mut pods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for line in text.lines() {
-            if let [name, uid] = line.split_whitespace().collect::<Vec<_>>()[..] {
-                pods.entry(name.to_owned()).or_default().insert(uid.to_owned());
-            }
-        }
-        Ok(pods)
-    }
 }

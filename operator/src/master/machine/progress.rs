@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::status::{Output, StageStatus};
+use plan::task::TaskId;
 use plan::{Mscr, Sink};
 
 use super::ledger::Standing;
@@ -11,12 +12,13 @@ use crate::master::api::{KEPT, NODE_LOCAL, Progress, RunPhase, TaskSet};
 
 impl Machine {
     pub(super) fn make_progress(&self) -> Progress {
-        let (done, known) = self.counts();
+        let passed = self.passed();
+        let (done, known) = self.counts(&passed);
         Progress {
             phase: self.phase(),
             done,
             known,
-            stages: self.flow.iter().flat_map(|flow| &flow.plan.mscrs).map(|stage| self.stage_status(stage)).collect(),
+            stages: self.flow.iter().flat_map(|flow| &flow.plan.mscrs).map(|stage| self.stage_status(stage, &passed)).collect(),
             useful_slots: self.useful_slots(),
             slots: u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
             pods: self.slots.values().map(|slot| slot.hello.pod.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
@@ -39,15 +41,32 @@ impl Machine {
     }
 
     /// Tasks that are done, and tasks that there are, of sets whose tasks are known.
-    fn counts(&self) -> (u32, u32) {
-        let tasks = self.flow.iter().flat_map(|flow| &flow.sets).filter(|set| !matches!(set, TaskSet::Split(_)));
-        tasks
-            .filter_map(|set| self.tasks_of(*set))
-            .flatten()
-            .fold((0, 0), |(done, known), task| (done + u32::from(self.ledger.is_done(task)), known + 1))
+    fn counts(&self, passed: &BTreeSet<TaskSet>) -> (u32, u32) {
+        let sets = self.flow.iter().flat_map(|flow| &flow.sets).filter(|set| !matches!(set, TaskSet::Split(_)));
+        let tasks = sets.filter_map(|set| Some((set, self.tasks_of(*set)?)));
+        let tasks = tasks.flat_map(|(set, tasks)| tasks.into_iter().map(|task| (passed.contains(set), task)));
+        tasks.fold((0, 0), |(done, known), (passed, task)| (done + u32::from(passed || self.ledger.is_done(task)), known + 1))
     }
 
-    fn stage_status(&self, stage: &Mscr) -> StageStatus {
+    /// Sets that were done, though nothing may be found of them: all that read them are done, or the sinks have all they need. (A new
+    /// leader finds nothing of what was let go of; what was lost late is not made again.)
+    fn passed(&self) -> BTreeSet<TaskSet> {
+        let mut passed = BTreeSet::new();
+        let all = matches!(self.stage, Stage::Committing | Stage::Over(RunPhase::Succeeded));
+        let Some(flow) = self.flow.as_ref().filter(|_| all || self.resumed) else { return passed };
+        // Readers come before what they read.
+        for set in flow.sets.iter().rev() {
+            let is_done = |tasks: Vec<TaskId>| tasks.into_iter().all(|task| self.ledger.is_done(task));
+            let mut readers = flow.read_by(*set).peekable();
+            let read = readers.peek().is_some() && readers.all(|reader| passed.contains(&reader));
+            if all || read || self.tasks_of(*set).is_some_and(is_done) {
+                passed.insert(*set);
+            }
+        }
+        passed
+    }
+
+    fn stage_status(&self, stage: &Mscr, passed: &BTreeSet<TaskSet>) -> StageStatus {
         let mut status = StageStatus { name: stage.id.to_string(), ..StageStatus::default() };
         let flow = self.flow();
         let reduces = flow.sets.iter().filter(|set| matches!(set, TaskSet::Reduces(group) if flow.stage_of(*group) == stage.id));
@@ -55,7 +74,7 @@ impl Machine {
         let last = sets.last().copied();
         for set in sets {
             let tasks = self.tasks_of(set).unwrap_or_default();
-            let done: Vec<bool> = tasks.iter().map(|task| self.ledger.is_done(*task)).collect();
+            let done: Vec<bool> = tasks.iter().map(|task| passed.contains(&set) || self.ledger.is_done(*task)).collect();
             status.desired += super::tasks::number(tasks.len());
             status.succeeded += super::tasks::number(done.iter().filter(|done| **done).count());
             for state in tasks.iter().filter_map(|task| self.ledger.get(*task)) {

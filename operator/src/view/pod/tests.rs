@@ -33,7 +33,7 @@ fn every_shape_of_pod_says_what_is_wrong_in_the_clusters_words() {
         "ContainerConfigError",
         "CreateContainerConfigError: secret \"s\" not found",
     );
-    let oom = json!([{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]);
+    let oom = json!([{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "{\"level\":\"INFO\"}"}}}]);
     check(json!({"phase": "Failed", "containerStatuses": oom}), "OutOfMemory", "OOMKilled, exit code 137");
     check(
         json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}),

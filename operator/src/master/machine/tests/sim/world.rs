@@ -809,6 +809,9 @@ impl World {
         assert_eq!(progress.phase, RunPhase::Succeeded);
         let open = |result: &Persisted| result.state == PersistState::Making;
         assert!(!progress.persisted.iter().any(open), "{:?}", progress.persisted);
+        // Whoever led when it was done.
+        assert_eq!(progress.done, progress.known, "{progress:#?}");
+        assert!(progress.stages.iter().all(|stage| stage.succeeded == stage.desired), "{progress:#?}");
     }
 
     /// How often tasks that make pieces were begun, and how many such tasks there were.

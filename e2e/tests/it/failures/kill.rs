@@ -1,0 +1,122 @@
+//! Who can be killed, and how: as the world does it, without a word to Kubernetes (but for an eviction).
+
+use anyhow::{Context, Result, ensure};
+use e2e::Cluster;
+use serde_json::{Value, json};
+
+use crate::product::{self, HOME, items, leader, text, until};
+
+/// A pod whose only container runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) pod: String,
+    pub(crate) node: String,
+    container: String,
+    restarts: u64,
+}
+
+impl Target {
+    /// SIGKILL for all processes of the container at once.
+    pub(crate) fn kill(&self, cluster: &Cluster) -> Result<()> {
+        cluster.kill_container(&self.node, &self.container, None)
+    }
+
+    /// Whether the kubelet would wait long before it starts it once more.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.restarts >= 2
+    }
+
+    /// SIGKILL for the processes of its slots, which are children of the executor.
+    pub(crate) fn kill_slots(&self, cluster: &Cluster) -> Result<()> {
+        cluster.kill_container(&self.node, &self.container, Some("slot"))
+    }
+
+    /// The kernel is to kill its executor first where the container's memory is short.
+    pub(crate) fn offer_to_kernel(&self, cluster: &Cluster) -> Result<()> {
+        cluster.kill_first_for_memory(&self.node, &self.container, "executor")
+    }
+}
+
+/// The running pods that carry a label.
+pub(crate) fn running(cluster: &Cluster, namespace: &str, label: &str) -> Result<Vec<Target>> {
+    let pods = cluster.get(namespace, &["pods", "-l", label])?;
+    let target = |pod: &Value| {
+        let container = &pod["status"]["containerStatuses"][0];
+        let id = container["containerID"].as_str()?.rsplit_once('/')?.1.to_owned();
+        let runs = !container["state"]["running"].is_null() && pod["metadata"]["deletionTimestamp"].is_null();
+        let restarts = container["restartCount"].as_u64().unwrap_or(0);
+        runs.then(|| Target {
+            pod: text(&pod["metadata"]["name"]),
+            node: text(&pod["spec"]["nodeName"]),
+            container: id,
+            restarts,
+        })
+    };
+    Ok(items(&pods).filter_map(target).collect())
+}
+
+/// The running executors of a flow.
+pub(crate) fn executors(cluster: &Cluster, namespace: &str, flow: &str) -> Result<Vec<Target>> {
+    running(cluster, namespace, &format!("gleamflow.io/flow={flow}"))
+}
+
+/// The agent of a node.
+pub(crate) fn agent(cluster: &Cluster, node: &str) -> Result<Target> {
+    let agents = running(cluster, HOME, "gleamflow.io/role=agent")?;
+    agents.into_iter().find(|agent| agent.node == node).with_context(|| format!("{node} has no agent"))
+}
+
+/// The operator that leads, and the one that stands by.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    pub(crate) leader: Target,
+    pub(crate) standby: Target,
+}
+
+/// Both operators, each on a node of its own.
+pub(crate) fn operators(cluster: &Cluster) -> Result<Operators> {
+    until(product::PATIENCE, "two operators on two nodes", || {
+        let leads = leader(cluster)?;
+        let operators = running(cluster, HOME, "gleamflow.io/role=operator")?;
+        let (leaders, others): (Vec<Target>, Vec<Target>) = operators.into_iter().partition(|operator| operator.pod == leads);
+        let (Some(leader), Some(standby)) = (leaders.into_iter().next(), others.into_iter().next()) else { return Ok(None) };
+        if leader.node == standby.node {
+            // The scheduler may put them side by side where nodes are busy.
+            cluster.kubectl(&["delete", "pod", &standby.pod, "-n", HOME])?;
+            return Ok(None);
+        }
+        Ok(Some(Operators { leader, standby }))
+    })
+}
+
+/// Asks the API server to evict a pod.
+pub(crate) fn evict(cluster: &Cluster, namespace: &str, pod: &str) -> Result<()> {
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}});
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+    let output = cluster.try_kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string())?;
+    ensure!(output.success, "evicting {pod}: {}", output.stderr);
+    Ok(())
+}
+
+/// Everything of the release works, and would be started again soon.
+pub(crate) fn await_fresh(cluster: &Cluster) -> Result<()> {
+    for role in ["agent", "operator"] {
+        let all = running(cluster, HOME, &format!("gleamflow.io/role={role}"))?;
+        for worn in all.iter().filter(|target| target.is_worn()) {
+            cluster.kubectl(&["delete", "pod", &worn.pod, "-n", HOME])?;
+        }
+    }
+    await_whole(cluster)
+}
+
+/// Waits until everything of the release works again: all nodes, an agent on each, two operators.
+pub(crate) fn await_whole(cluster: &Cluster) -> Result<()> {
+    let nodes: Vec<String> = cluster.nodes().iter().map(|node| format!("node/{node}")).collect();
+    cluster.wait("default", "condition=Ready", &nodes, product::PATIENCE)?;
+    until(product::PATIENCE, "an agent on every node and two operators", || {
+        let agents = product::agents(cluster)?.len();
+        let operators = cluster.get(HOME, &["deployment", "gleamflow-operator"])?;
+        let whole = agents == cluster.nodes().len() && operators["status"]["readyReplicas"] == 2;
+        Ok((whole && !leader(cluster)?.is_empty()).then_some(()))
+    })
+}

@@ -1,0 +1,178 @@
+//! Functions that eat memory or never end: they cost their task, and the slot beside goes on; a whole executor without memory.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Cluster, Namespace};
+use serde_json::{Value, json};
+
+use super::kill::{self, Target};
+use crate::ClusterTest;
+use crate::gate::Gate;
+use crate::pods::{PodWatch, uids};
+use crate::product::{self, Shared, User, await_complete, status, text, until};
+
+const CLAIM: &str = "data";
+const FLOW: &str = "beside";
+const ROWS: u32 = 4;
+
+pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
+    vec![
+        ("failures::a_function_that_eats_memory_costs_its_task_alone", glutton),
+        ("failures::a_function_that_never_ends_costs_its_task_alone", endless),
+        ("failures::an_executor_without_memory_costs_the_tasks_it_ran", starved),
+    ]
+}
+
+/// A namespace with a volume, and one flow in it.
+struct Place<'c> {
+    cluster: &'c Cluster,
+    watch: PodWatch,
+    user: User,
+    shared: Shared<'c>,
+    namespace: Namespace<'c>,
+}
+
+impl<'c> Place<'c> {
+    fn new(cluster: &'c Cluster, purpose: &str) -> Result<Place<'c>> {
+        product::install(cluster)?;
+        kill::await_fresh(cluster)?;
+        let namespace = cluster.namespace(&format!("failures-{purpose}"))?;
+        let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+        let user = User::new(cluster, namespace.name())?;
+        let watch = PodWatch::start(cluster, namespace.name())?;
+        Ok(Place { cluster, watch, user, shared, namespace })
+    }
+
+    fn status(&self) -> Result<Value> {
+        status(self.cluster, self.namespace.name(), FLOW)
+    }
+
+    /// Its message, as soon as a task has failed.
+    fn await_failure(&self) -> Result<String> {
+        until(product::PATIENCE, "a failed task", || {
+            let status = self.status()?;
+            Ok(status["failures"][0]["message"].as_str().map(str::to_owned))
+        })
+    }
+
+    fn executor(&self) -> Result<Target> {
+        let running = kill::executors(self.cluster, self.namespace.name(), FLOW)?;
+        running.into_iter().next().context("no executor runs")
+    }
+
+    /// All rows, once, after one retry; made by so many pods.
+    fn finish(&self, what: &str, since: Instant, pods: usize) -> Result<()> {
+        let status = await_complete(self.cluster, self.namespace.name(), FLOW)?;
+        let found = product::sorted(&self.user.gleamflow(self.cluster, &["output", FLOW])?);
+        let wanted = product::sorted(&(0..ROWS).map(|row| format!("{row}\n")).collect::<String>());
+        ensure!(found == wanted, "it gives {found:?}");
+        let stages = status["stages"].as_array().cloned().unwrap_or_default();
+        let retried: i64 = stages.iter().filter_map(|stage| stage["retried"].as_i64()).sum();
+        eprintln!(
+            "figure: {what}: complete after {:.0} s; retried {retried}, failures {}",
+            since.elapsed().as_secs_f64(),
+            status["failures"]
+        );
+        let seen = self.watch.seen()?;
+        let made = uids(&seen);
+        ensure!(made.len() == pods && made.values().all(|uids| uids.len() == 1), "it ran in pods {made:?}");
+        Ok(())
+    }
+}
+
+/// Numbers dealt to four tasks, of which the first to come, once, does something bad in Lua. `behind`: a step behind it.
+fn steps(bad: &str, behind: &Value) -> Value {
+    let first = "if mkdir first 2>/dev/null; then tag=bad; else tag=good; fi; exec sed \"s/\\$/\\t$tag/\"";
+    json!([
+        {"name": "numbers", "read": {"range": {"to": ROWS}}},
+        {"name": "dealt", "roundRobin": {}, "partitions": ROWS},
+        {"name": "tagged", "pipe": {"command": first}, "deterministic": true},
+        {"name": "done", "map": {"lua": format!("function(x, tag) if tag == 'bad' then {bad} end return x end")}},
+        behind,
+        {"name": "show", "write": {"stdout": {}}}
+    ])
+}
+
+/// Two slots in one executor.
+fn spec(more: &Value) -> Value {
+    let mut spec = json!({
+        "storage": Shared::storage(CLAIM),
+        "executors": {"maxReplicas": 1, "slots": 2, "resources": {"limits": {"memory": "384Mi"}, "requests": {"cpu": "100m"}}}
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        spec[name] = value.clone();
+    }
+    spec
+}
+
+fn glutton(cluster: &Cluster) -> Result<()> {
+    let place = Place::new(cluster, "glutton")?;
+    // The task beside stands there while the glutton eats.
+    let gate = Gate::new(place.shared.path(), "beside", 0)?;
+    let bad = "local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 1e6) .. i end";
+    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps(bad, &gate.step("gate")), spec(&json!({}))))?;
+    let message = place.await_failure()?;
+    let since = Instant::now();
+    ensure!(message.contains("memory"), "it failed of {message:?}");
+    gate.await_waiting(1)?;
+    let executor = place.executor()?;
+    gate.open()?;
+    place.finish(&format!("a function ate memory ({message})"), since, 1)?;
+    let status = place.status()?;
+    let stages = status["stages"].as_array().cloned().unwrap_or_default();
+    let retried: i64 = stages.iter().filter_map(|stage| stage["retried"].as_i64()).sum();
+    ensure!(retried == 1, "not one task was tried again: {status:#}");
+    ensure!(status["failures"].as_array().is_some_and(|all| all.len() == 1), "not one task has failed: {status:#}");
+    ensure!(text(&status["failures"][0]["pod"]) == executor.pod, "{status:#}");
+    Ok(())
+}
+
+fn endless(cluster: &Cluster) -> Result<()> {
+    let place = Place::new(cluster, "endless")?;
+    let behind = json!({"name": "same", "map": {"lua": "function(x) return x end"}});
+    let more = json!({"taskDeadlineSeconds": 15});
+    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps("while true do end", &behind), spec(&more)))?;
+    // While one loops, the slot beside does all the others.
+    until(product::PATIENCE, "all tasks but the endless one", || {
+        let status = place.status()?;
+        ensure!(status["failures"].is_null(), "the endless task was over before the others: {status:#}");
+        let stages = status["stages"].as_array().cloned().unwrap_or_default();
+        let busy = stages
+            .iter()
+            .any(|stage| stage["active"] == 1 && stage["desired"].as_u64() == stage["succeeded"].as_u64().map(|done| done + 1));
+        let done: u64 = stages.iter().filter_map(|stage| stage["succeeded"].as_u64()).sum();
+        Ok((busy && done >= u64::from(ROWS) - 1).then_some(()))
+    })?;
+    let since = Instant::now();
+    let message = place.await_failure()?;
+    ensure!(message.contains("taskDeadlineSeconds (15 s)"), "it failed of {message:?}");
+    place.finish(&format!("a function never ended ({message})"), since, 1)
+}
+
+/// Memory that belongs to no process, in a file, until the kernel has to kill one: the executor itself, as the test asks for.
+fn starved(cluster: &Cluster) -> Result<()> {
+    let place = Place::new(cluster, "starved")?;
+    let gate = Gate::new(place.shared.path(), "beside", 0)?;
+    let fill = gate.command("mkdir filled 2>/dev/null && head -c 600M /dev/zero > /fill/file; exec cat");
+    let behind = json!({"name": "filling", "pipe": {"command": fill}, "deterministic": true});
+    let mut spec = spec(&json!({}));
+    spec["executors"]["template"] = json!({"spec": {
+        "volumes": [{"name": "fill", "emptyDir": {"medium": "Memory"}}],
+        "containers": [{"name": "executor", "volumeMounts": [{"name": "fill", "mountPath": "/fill"}]}]
+    }});
+    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps("", &behind), spec))?;
+    gate.await_waiting(2)?;
+    let executor = place.executor()?;
+    executor.offer_to_kernel(cluster)?;
+    let since = Instant::now();
+    gate.open()?;
+    // Its pod stays until the run is over.
+    until(product::PATIENCE, "an executor that the kernel killed", || {
+        let pod = cluster.get(place.namespace.name(), &["pod", &executor.pod])?;
+        let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+        ensure!(ended.is_null() || ended["reason"] == "OOMKilled", "it ended otherwise: {ended}");
+        Ok((!ended.is_null()).then_some(()))
+    })?;
+    place.finish("an executor had no memory left", since, 2)
+}

@@ -1,0 +1,85 @@
+//! Every pod that there ever is in a namespace, as a watch sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result};
+use e2e::Cluster;
+
+const COLUMNS: &str = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase,\
+    DELETED:.metadata.deletionTimestamp,NODE:.spec.nodeName,FLOW:.metadata.labels.gleamflow\\.io/flow";
+
+/// A watch that goes on.
+pub(crate) struct PodWatch {
+    kubectl: Child,
+    seen: tempfile::NamedTempFile,
+}
+
+/// What a pod looked like after one of its changes.
+#[derive(Debug)]
+pub(crate) struct Sighting {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) flow: String,
+    node: String,
+    /// Neither over nor being deleted.
+    works: bool,
+}
+
+impl PodWatch {
+    pub(crate) fn start(cluster: &Cluster, namespace: &str) -> Result<PodWatch> {
+        let seen = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
+        let file = File::create(seen.path()).context("failed to open a temporary file")?;
+        let mut kubectl = cluster.kubectl_command();
+        kubectl.args(["get", "pods", "-n", namespace, "--watch", "--no-headers", "-o", COLUMNS]);
+        let kubectl = kubectl.stdin(Stdio::null()).stdout(file).spawn().context("failed to start kubectl")?;
+        Ok(PodWatch { kubectl, seen })
+    }
+
+    /// All that was seen so far, in order.
+    pub(crate) fn seen(&self) -> Result<Vec<Sighting>> {
+        let text = fs::read_to_string(self.seen.path()).context("failed to read what kubectl saw")?;
+        Ok(text.lines().filter_map(Sighting::read).collect())
+    }
+}
+
+impl Drop for PodWatch {
+    fn drop(&mut self) {
+        // It has no end of its own.
+        let _ = self.kubectl.kill().and_then(|()| self.kubectl.wait());
+    }
+}
+
+impl Sighting {
+    fn read(line: &str) -> Option<Sighting> {
+        let [name, uid, phase, deleted, node, flow] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        let works = matches!(phase, "Pending" | "Running") && deleted == "<none>";
+        let [name, uid, flow, node] = [name, uid, flow, node].map(str::to_owned);
+        Some(Sighting { name, uid, flow, node, works })
+    }
+}
+
+/// The pods' uids by their names, which say the run and the index.
+pub(crate) fn uids(seen: &[Sighting]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut pods: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for pod in seen {
+        pods.entry(&pod.name).or_default().insert(&pod.uid);
+    }
+    pods
+}
+
+/// How many pods of a flow were at work at the same time, at most, those on some nodes aside.
+pub(crate) fn most_at_once(seen: &[Sighting], flow: &str, not_on: &[String]) -> usize {
+    let (mut working, mut most) = (BTreeSet::new(), 0);
+    for pod in seen.iter().filter(|pod| pod.flow == flow) {
+        // Where it goes is not known at first.
+        if pod.works && !not_on.contains(&pod.node) {
+            working.insert(&pod.uid);
+        } else {
+            working.remove(&pod.uid);
+        }
+        most = most.max(working.len());
+    }
+    most
+}
