@@ -1,8 +1,10 @@
 //! The gate of a service: who calls is checked before a byte of the call's message is read, so that whoever may not call cannot
 //! make a server hold anything either.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Calls of strangers at a time, in all and from one address; more are turned away, so that slow ones keep few others out.
 const STRANGERS: Limits = Limits { all: 64, each: 4 };
 const STRANGERS_PATIENCE: Duration = Duration::from_secs(15);
+/// Calls of one message from one address of members.
+const MEMBERS_EACH: usize = 8;
+/// Addresses that are remembered before those that are quiet are forgotten.
+const KNOWN: usize = 1024;
 
 /// Says who may call.
 pub trait Keeper: Clone + Send + Sync + 'static {
@@ -45,6 +51,8 @@ pub struct Pass {
 pub enum Call {
     /// One message, which is held whole: few at a time, each for a limited time.
     Message,
+    /// The same of who may be many, and hostile: few at a time of each address.
+    Member,
     /// The same of somebody who is not known yet.
     Stranger,
     /// A stream, which its service bounds.
@@ -59,14 +67,33 @@ pub struct Gate<S, K> {
     messages: S,
     keeper: K,
     places: Arc<Semaphore>,
+    members: Arc<Turns>,
     strangers: Arc<Places>,
+}
+
+/// Those of one address wait for each other alone.
+#[derive(Debug, Default)]
+struct Turns {
+    by_peer: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+}
+
+impl Turns {
+    fn of(&self, peer: IpAddr) -> Arc<Semaphore> {
+        let mut by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_peer.len() >= KNOWN {
+            // Only who is here has another hold of it.
+            by_peer.retain(|_, turns| Arc::strong_count(turns) > 1);
+        }
+        Arc::clone(by_peer.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(MEMBERS_EACH))))
+    }
 }
 
 impl<S, K> Gate<S, K> {
     /// `at_a_time`: how many calls of one message are read; more wait.
     #[must_use]
     pub fn new((streams, messages): (S, S), keeper: K, at_a_time: usize) -> Gate<S, K> {
-        Gate { streams, messages, keeper, places: Arc::new(Semaphore::new(at_a_time)), strangers: Places::new(STRANGERS) }
+        let (places, strangers) = (Arc::new(Semaphore::new(at_a_time)), Places::new(STRANGERS));
+        Gate { streams, messages, keeper, places, members: Arc::default(), strangers }
     }
 }
 
@@ -116,8 +143,9 @@ where
         let request = http::Request::from_parts(parts, body);
         match pass.kind {
             Call::Stream => Box::pin(self.streams.call(request)),
-            Call::Message => {
-                let (places, answer) = (Arc::clone(&self.places), self.messages.call(request));
+            Call::Message | Call::Member => {
+                let places = if pass.kind == Call::Member { self.members.of(address) } else { Arc::clone(&self.places) };
+                let answer = self.messages.call(request);
                 Box::pin(in_time(PATIENCE, async move {
                     // It is never closed.
                     let _place = places.acquire().await;

@@ -34,6 +34,8 @@ pub const FRAME: u32 = 1 << 20;
 pub const PACKED_LIMIT: usize = 256 << 20;
 /// Calls that one connection may have open.
 const STREAMS: u32 = 1024;
+/// The same to the operator: a slot has one, an agent two.
+const OPERATOR_STREAMS: u32 = 16;
 /// Lists of lost attempts travel in headers, to clients.
 const HEADERS: u32 = 128 << 10;
 
@@ -146,16 +148,16 @@ fn set(endpoint: Endpoint) -> Endpoint {
 /// A server to add services to. It is given connections ([`crate::listen`]), which are encrypted already.
 #[must_use]
 pub fn server(serves: Serves) -> Server {
-    let (stream, connection) = match serves {
+    let (stream, connection, streams) = match serves {
         // Its messages are small, and strangers may send some.
-        Serves::Operator => (OPERATOR_STREAM_WINDOW, OPERATOR_CONNECTION_WINDOW),
-        Serves::Agent => (STREAM_WINDOW, CONNECTION_WINDOW),
+        Serves::Operator => (OPERATOR_STREAM_WINDOW, OPERATOR_CONNECTION_WINDOW, OPERATOR_STREAMS),
+        Serves::Agent => (STREAM_WINDOW, CONNECTION_WINDOW, STREAMS),
     };
     Server::builder()
         .initial_stream_window_size(stream)
         .initial_connection_window_size(connection)
         .max_frame_size(FRAME)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
 }

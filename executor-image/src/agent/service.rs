@@ -11,6 +11,7 @@ use proto::chunk::{MESSAGE_BYTES, Message};
 use proto::codec::whole;
 use proto::gate::{Call, Gate, Keeper, Pass, claims};
 use proto::peer::Peer;
+use proto::token::Role;
 use proto::{AgentServer, RunId, agent_server};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -87,7 +88,7 @@ impl agent_server::Agent for Service {
     }
 }
 
-/// Calls of one message that are read at a time: each may be as large as [`proto::chunk::MESSAGE_LIMIT`].
+/// Calls of the operator that are read at a time: each may be as large as [`proto::chunk::MESSAGE_LIMIT`].
 const MESSAGES: usize = 16;
 
 /// Lets in who has a good token; what it is good for, each call says.
@@ -98,7 +99,11 @@ impl Keeper for Service {
             Status::from(denied)
         };
         let claims = self.access.claims(metadata, peer).map_err(denied)?;
-        let kind = if method == "Put" { Call::Stream } else { Call::Message };
+        let kind = match (method, &claims.role) {
+            ("Put", _) => Call::Stream,
+            (_, Role::Executor { .. }) => Call::Member,
+            (_, Role::Operator { .. } | Role::Agent { .. }) => Call::Message,
+        };
         Ok(Pass { claims: Some(claims), kind })
     }
 }

@@ -11,6 +11,7 @@ mod calls;
 mod grpc;
 mod lines;
 mod trust;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

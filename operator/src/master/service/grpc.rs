@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::actor::Told;
 use super::calls::{Caller, piece};
 use super::trust::{KeptOutput, Trust};
-use super::{Counters, Inner, KnownAgent, Lead, Master};
+use super::{Counters, Inner, KnownAgent, Lead, Master, words};
 use crate::master::api::NODE_LOCAL;
 use crate::master::machine::event::{Event, OutputRequest as Pieces, SlotHello, SlotId, Unfetched};
 
@@ -116,7 +116,7 @@ impl master_server::Master for Master {
         let mut said = request.into_inner();
         let hello =
             tokio::time::timeout(HELLO, said.message()).await.map_err(|_| Status::deadline_exceeded("no hello came"))??;
-        let Some(FromSlot::Hello { run, pod, node, slot, incarnation, busy }) = hello else {
+        let Some(FromSlot::Hello { run, pod, node, slot, incarnation, busy }) = hello.and_then(words::checked) else {
             return Err(Status::invalid_argument("a slot's first word is Hello"));
         };
         if run != allowed {
@@ -234,6 +234,7 @@ impl Master {
 async fn listen(inner: Arc<Inner>, slot: SlotId, mut said: Streaming<FromSlot>, events: mpsc::Sender<Told>) {
     inner.counters.slots_connected.fetch_add(1, Ordering::Relaxed);
     while let Ok(Some(word)) = said.message().await {
+        let Some(word) = words::checked(word) else { break };
         let event = match word {
             // It has said so already; one more is a mistake that ends the connection.
             FromSlot::Hello { .. } => break,
