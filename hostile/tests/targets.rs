@@ -174,7 +174,7 @@ fn messages() -> Vec<Vec<u8>> {
     };
     let held = agent::HeldOutput { attempt: attempt(), named: true, done: vec![1, 2, 3] };
     let item = agent::FetchItem { attempt: attempt(), piece: 1, first: 0, end: 9 };
-    let settings = Settings { seed: 1, memory: 2, task_deadline: Some(3), partitions: None };
+    let settings = Settings { seed: 1, memory: 2, task_deadline: Some(3), partitions: None, results: None };
     vec![
         packed(&hello),
         packed(&FromSlot::Done { attempt: attempt(), agent: "10.0.0.1:7401".into(), done: Box::new(done.clone()) }),

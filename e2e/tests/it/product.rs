@@ -134,8 +134,13 @@ pub(crate) fn await_condition(
 
 /// Waits until a flow is `Complete`; one that fails says so at once.
 pub(crate) fn await_complete(cluster: &Cluster, namespace: &str, flow: &str) -> Result<Value> {
+    await_complete_within(cluster, namespace, flow, PATIENCE)
+}
+
+/// As `await_complete`, of a flow that takes longer.
+pub(crate) fn await_complete_within(cluster: &Cluster, namespace: &str, flow: &str, limit: Duration) -> Result<Value> {
     let mut last = Value::Null;
-    let found = until(PATIENCE, &format!("{flow}: Complete"), || {
+    let found = until(limit, &format!("{flow}: Complete"), || {
         last = status(cluster, namespace, flow)?;
         if condition(&last, "Failed")["status"] == "True" || condition(&last, "Accepted")["status"] == "False" {
             bail!("{flow} failed");

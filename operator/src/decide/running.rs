@@ -201,3 +201,20 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     // Bytes only grow; a new leader counts anew.
     status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_leader_does_not_know_of_outputs_stays_as_it_was_told() {
+        let output = |step: &str, rows: Option<i64>| Output { step: step.to_owned(), rows, ..Output::default() };
+        let before = [output("a", Some(1)), output("b", Some(2))];
+        let check = |now: &[Output], rows: &[Option<i64>]| {
+            assert_eq!(outputs(&before, now).into_iter().map(|output| output.rows).collect::<Vec<_>>(), rows);
+        };
+        check(&[output("a", None), output("b", Some(3))], &[Some(1), Some(3)]);
+        check(&[output("c", None)], &[None]);
+        check(&[], &[]);
+    }
+}

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::tables::size;
 use crate::ClusterTest;
 use crate::gate::Gate;
-use crate::product::{self, Shared, await_complete, await_progress, executors, leader, text, until};
+use crate::product::{self, Shared, await_complete_within, await_progress, executors, leader, text, until};
 
 const FILES: u64 = 12;
 /// Of all texts; more by `GLEAMFLOW_E2E_TEXT_MIB`.
@@ -41,10 +41,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     cluster.apply(namespace.name(), &word_count("undisturbed", None))?;
     let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
     let patience = product::PATIENCE * u32::try_from((mebibytes / TEXT_MIB).max(1))?;
-    let complete = |name: &str| {
-        cluster.wait(namespace.name(), "condition=Complete", &[format!("gleamflow/{name}")], patience)?;
-        await_complete(cluster, namespace.name(), name)
-    };
+    let complete = |name: &str| await_complete_within(cluster, namespace.name(), name, patience);
     let status = complete("undisturbed")?;
     let seconds = start.elapsed().as_secs_f64();
     check(shared.path(), "undisturbed", &wanted)?;

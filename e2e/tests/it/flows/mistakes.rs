@@ -26,7 +26,7 @@ fn mistakes(cluster: &Cluster) -> Result<()> {
     said(cluster, "quota", Some(quota), json!({}), "QuotaExceeded", "exceeded quota: none")?;
     let limit = json!({"type": "Container", "max": {"cpu": "10m"}});
     let limits = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "tiny"}, "spec": {"limits": [limit]}});
-    said(cluster, "limits", Some(limits), json!({}), "AdmissionDenied", "maximum cpu usage per Container is 10m")?;
+    said(cluster, "limits", Some(limits), json!({}), "AdmissionDenied", "10m")?;
     let volume = json!({"volume": {"persistentVolumeClaim": {"claimName": "nowhere"}}});
     said(cluster, "claim", None, json!({"storage": volume}), "Unschedulable", "persistentvolumeclaim \"nowhere\" not found")?;
     let stores = json!({"objectStores": [{"prefix": "s3://bucket/", "secretRef": {"name": "keys"}}]});

@@ -12,7 +12,7 @@ use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
-use crate::product::{self, Shared, executors, text, until};
+use crate::product::{self, Shared, await_complete_within, executors, text, until};
 
 const CLAIM: &str = "tables";
 const NATIONS: u64 = 25;
@@ -47,9 +47,9 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
         nodes.sort();
         Ok((nodes.len() >= 3).then_some(nodes))
     })?;
-    cluster.wait(namespace.name(), "condition=Complete", &["gleamflow/revenue".to_owned()], 4 * product::PATIENCE)?;
+    let patience = product::PATIENCE * u32::try_from((orders / ORDERS / 10).max(1))?;
+    let status = await_complete_within(cluster, namespace.name(), "revenue", patience)?;
     let seconds = start.elapsed().as_secs_f64();
-    let status = product::status(cluster, namespace.name(), "revenue")?;
     eprintln!(
         "figure: join of {orders} orders, {} MiB, on {nodes:?} in {seconds:.1} s; shuffled {}",
         bytes >> 20,
@@ -67,7 +67,7 @@ fn revenue() -> Value {
         {"name": "customers", "read": csv("customer")},
         {"name": "orders", "read": csv("orders")},
         {"name": "lines", "read": csv("lineitem")},
-        {"name": "large", "from": ["orders"], "filter": {"lua": "function(order, customer, month, total) return total >= 1000 end"}},
+        {"name": "large", "from": ["orders"], "filter": {"lua": "function(order, customer, month, total) return tonumber(total) >= 1000 end"}},
         {"name": "ordered", "from": ["large", "customers"], "join": {"key": ["customer"], "broadcast": "never"},
          "fields": ["customer", "order", "month", "total", "nation"]},
         {"name": "sold", "from": ["ordered", "lines"], "join": {"key": ["order"], "broadcast": "never"},
