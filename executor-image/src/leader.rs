@@ -12,7 +12,8 @@ use tonic::transport::Channel;
 
 /// The first pause after a failure; doubles with each one.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Short beside the time that a new leader waits for those who knew the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way to the leader.
 #[derive(Debug)]

@@ -48,9 +48,6 @@ fn main() -> Result<ExitCode> {
 fn in_cluster(arguments: &Arguments, prepared: Prepared) -> Result<ExitCode> {
     let cluster = Arc::new(Cluster::up(prepared).context("the cluster did not come up")?);
     let code = run(arguments, Some(&cluster));
-    if code != ExitCode::SUCCESS {
-        cluster.collect_logs()?;
-    }
     cluster.down()?;
     Ok(code)
 }
@@ -79,11 +76,16 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     let one_by_one = Arguments { test_threads: Some(1), ..arguments.clone() };
     let alone = libtest_mimic::run(&one_by_one, alone);
     let flows = libtest_mimic::run(&one_by_one, flows);
+    let failed = [&shared, &alone, &flows].into_iter().find(|run| run.has_failed());
+    if let (Some(_), Some(cluster)) = (failed, cluster) {
+        // Before what they are of is uninstalled.
+        let collected = cluster.collect_logs();
+        collected.map_or_else(|error| eprintln!("e2e: the logs are not collected: {error:?}"), drop);
+    }
     let uninstalled = cluster.map_or(Ok(()), |cluster| product::uninstall(cluster));
     if let Err(error) = &uninstalled {
         eprintln!("e2e: the release of the flows' tests is not uninstalled: {error:?}");
     }
-    let failed = [&shared, &alone, &flows].into_iter().find(|run| run.has_failed());
     let failed = failed.map(libtest_mimic::Conclusion::exit_code);
     failed.unwrap_or(if uninstalled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,7 +9,7 @@ use crate::master::api::{KEPT, Progress, RunPhase};
 use crate::naming;
 
 /// How long after a leader took a run up its counters may lag behind what the status says already.
-pub(super) const TAKING_UP: i64 = 10;
+pub(super) const TAKING_UP: i64 = 15;
 
 /// Why a run is to end before its work does.
 pub(super) struct Ending {

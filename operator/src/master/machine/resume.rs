@@ -11,8 +11,9 @@ use super::naming::is_answer;
 use super::{Machine, Stage};
 use crate::master::api::{Entry, TaskSet};
 
-/// So long agents and slots have to find a new leader before it goes on without them.
-const GATHER: Duration = Duration::from_secs(6);
+/// So long agents and slots have to find a new leader before it goes on without them: a connection that is tried in vain, a pause,
+/// and the next one. What an agent holds that comes later is made again for nothing.
+const GATHER: Duration = Duration::from_secs(10);
 /// So long an agent that was heard of has to tell what it holds.
 const ANSWERS: Duration = Duration::from_secs(20);
 
