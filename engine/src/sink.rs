@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::{Error, Result, RowSink, RunContext, TaskContext};
 
+mod change;
 mod directory;
 mod error;
 mod files;
@@ -24,7 +25,11 @@ mod rows;
 mod stdout;
 mod swap;
 
+#[doc(hidden)]
+pub use change::{interrupted_after, killed_after};
 pub use error::SinkError;
+#[doc(hidden)]
+pub use swap::without_exchange;
 pub(crate) use stdout::LineFormat;
 
 use files::Files;

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::change::{change, change_in_drop};
+
 /// How many open sinks stand in or below each directory that a sink of this process made. Several sinks may share a parent
 /// that the first of them made.
 static MADE: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
@@ -20,7 +22,11 @@ impl Made {
         let mut made = lock();
         let mut claim = Made(Vec::new());
         for directory in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            match std::fs::create_dir(directory) {
+            if directory.is_dir() {
+                claim.take(directory, &mut made);
+                continue;
+            }
+            match change(|| std::fs::create_dir(directory)) {
                 Ok(()) => {
                     made.insert(directory.to_path_buf(), 0);
                 }
@@ -30,12 +36,16 @@ impl Made {
                     return Err(error);
                 }
             }
-            if let Some(claims) = made.get_mut(directory) {
-                *claims += 1;
-                claim.0.push(directory.to_path_buf());
-            }
+            claim.take(directory, &mut made);
         }
         Ok(claim)
+    }
+
+    fn take(&mut self, directory: &Path, made: &mut BTreeMap<PathBuf, usize>) {
+        if let Some(claims) = made.get_mut(directory) {
+            *claims += 1;
+            self.0.push(directory.to_path_buf());
+        }
     }
 
     /// The directories stay, empty or not.
@@ -58,7 +68,7 @@ impl Made {
                 Some(_) => {
                     made.remove(&directory);
                     // One that holds what a sink committed, or what others put there, is not empty and stays.
-                    let _ = std::fs::remove_dir(&directory);
+                    change_in_drop(|| drop(std::fs::remove_dir(&directory)));
                 }
                 None => {}
             }

@@ -9,6 +9,7 @@ use plan::{Mode, SinkFormat};
 use super::*;
 use crate::Val;
 
+mod commits;
 mod tables;
 
 const CSV: SinkFormat = SinkFormat::Csv { header: true, delimiter: b',', quote: b'"' };

@@ -39,7 +39,9 @@ impl Draft<'_> {
             return self.end(run, "RecordLost", "what the run was to do is not recorded any more: its Secret is gone", true);
         }
         let stopped = self.world.memory.here == Here::Stopped(run.id.clone());
-        let taken_up = stopped || self.world.memory.here == Here::Started(run.id.clone());
+        // A master that has put down what it had taken up is to take it up anew: its record has changed behind its back.
+        let started = self.world.memory.here == Here::Started(run.id.clone()) && self.world.progress.is_some();
+        let taken_up = stopped || started;
         if !taken_up {
             if self.world.memory.terminating {
                 return self.stuck();

@@ -20,6 +20,7 @@ mod ledger;
 mod naming;
 mod placement;
 mod planning;
+mod planted;
 mod progress;
 mod resume;
 mod retry;
@@ -226,6 +227,17 @@ impl Machine {
     #[must_use]
     pub fn output(&self) -> Option<event::OutputRequest> {
         self.flow.as_ref().and_then(|_| self.output_request(false))
+    }
+
+    /// The highest number of an attempt that was given out.
+    #[must_use]
+    pub fn given(&self) -> u32 {
+        self.ledger.highest_of_all()
+    }
+
+    /// Numbers up to this one were given out by an earlier machine of this very run and term: none of them is given again.
+    pub fn skip_to(&mut self, given: u32) {
+        self.ledger.skip_to(given);
     }
 
     /// Whether nothing follows any more.

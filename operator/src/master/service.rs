@@ -60,6 +60,9 @@ struct State {
     runs: BTreeMap<RunId, Run>,
     /// How many runs were ever started: the oldest goes first.
     started: u64,
+    /// Runs whose record another has written though we lead: a write of the leader before came late. They are taken up anew, and
+    /// their attempts counted on from here.
+    superseded: BTreeMap<RunId, u32>,
     /// Whether every run that may still need something is started: before, agents must not drop anything.
     complete: bool,
     /// By address.
@@ -112,6 +115,7 @@ impl Master {
             lead: Lead::Standby { leader: None },
             runs: BTreeMap::new(),
             started: 0,
+            superseded: BTreeMap::new(),
             complete: false,
             agents: BTreeMap::new(),
         };
@@ -146,6 +150,7 @@ impl Master {
             let mut state = self.inner.state();
             (state.lead, state.complete) = (Lead::Standby { leader }, false);
             state.agents.clear();
+            state.superseded.clear();
             std::mem::take(&mut state.runs)
         };
         // Their actors end with them.
@@ -217,12 +222,12 @@ impl Runs for Master {
         let (events, told) = mpsc::channel(EVENTS);
         let (progress, (end, ended)) = (Arc::new(Mutex::new(Progress::default())), watch::channel(()));
         state.started += 1;
-        let order = state.started;
+        let (order, given) = (state.started, state.superseded.remove(&id).unwrap_or(0));
         state.runs.insert(id.clone(), Run { order, events, progress: Arc::clone(&progress), _end: end });
         let known: Vec<Event> = state.agents.values().map(|agent| Event::Beat(Inner::beat_of(&agent.beat, &id))).collect();
         drop(state);
         let actor = actor::Actor::new(Arc::clone(&self.inner), (id, term), recorder, progress);
-        self.inner.runtime.spawn(actor.run(run, known, told, ended));
+        self.inner.runtime.spawn(actor.run((run, given), known, told, ended));
     }
 
     fn stop(&self, run: &RunId, why: &str) {

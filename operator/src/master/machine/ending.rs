@@ -9,6 +9,7 @@ use plan::task::{Answer, Attempt, Done, Manifest, TaskId};
 use proto::master::ToSlot;
 
 use super::event::{Command, SlotId, Unfetched, Unrecorded};
+use super::planted::{self, Bug};
 use super::retry::backoff;
 use super::{Machine, Stage};
 use crate::master::api::{Entry, OUTPUT_LIMIT, RunPhase};
@@ -24,6 +25,8 @@ pub(super) struct Ending {
     manifest: Option<Manifest>,
     /// Whether some attempt may have staged files.
     may_have_staged: bool,
+    /// Whether an attempt that does not count has staged files since the last commit was begun, or may have.
+    in_vain: bool,
     output: Output,
     pub(super) previews: BTreeMap<String, String>,
     /// Whether standard output is too much to be kept.
@@ -32,6 +35,8 @@ pub(super) struct Ending {
     not_before: Duration,
     /// Why what must go on goes on only later.
     pub(super) trouble: Option<String>,
+    /// Whether the record says that the run has ended, so that nobody commits what is being removed.
+    recorded: bool,
     /// What is to become of the run once it is known whether it has begun to commit.
     deferred: Option<RunPhase>,
     /// Rows and bytes that attempts told last.
@@ -82,13 +87,26 @@ impl Machine {
                     self.record(Entry::Split { stage, splits });
                 }
             }
-            (TaskId::Stage, Some(Answer::Staged(manifest))) => self.ending.manifest = Some(manifest),
+            (TaskId::Stage, Some(Answer::Staged(manifest))) => {
+                self.ending.manifest = Some(manifest);
+                // Others that are at it stop, and remove what they have staged.
+                let others = self.ledger.entry(TaskId::Stage).running.iter().map(|running| running.attempt).collect();
+                self.cancel(&others);
+            }
+            // It removes what other attempts have staged; of one that was heard of since it began, the next one does.
+            (TaskId::Commit, _) if std::mem::take(&mut self.ending.in_vain) => {}
             (TaskId::Commit, _) => self.over(RunPhase::Succeeded),
+            (TaskId::Discard, _) if std::mem::take(&mut self.ending.in_vain) => {}
             (TaskId::Discard, _) => self.wound(),
             (task, _) => {
                 self.fail("Invalid", format!("an executor answered task {task} with something else: it is of another version"))
             }
         }
+    }
+
+    /// An attempt that does not count has left staged files.
+    pub(super) fn staged_in_vain(&mut self) {
+        self.ending.in_vain = !planted::has(Bug::LeavesStaged);
     }
 
     /// Whether a task that answers has done so.
@@ -212,10 +230,11 @@ impl Machine {
     /// Ends the run without success, unless it is over or only rolls forward.
     fn end(&mut self, outcome: RunPhase) {
         match self.stage {
+            Stage::Committing if planted::has(Bug::FailsLate) => {}
             Stage::Committing | Stage::Winding { .. } | Stage::Over(_) | Stage::Abandoned => return,
             Stage::Resuming(_) | Stage::Inspecting | Stage::Planning | Stage::Running => {}
         }
-        if self.is_recording(|entry| matches!(entry, Entry::Committing { .. })) {
+        if self.is_recording(|entry| matches!(entry, Entry::Committing { .. })) && !planted::has(Bug::FailsBeside) {
             // It may be stored already: then this comes too late.
             self.ending.deferred.get_or_insert(outcome);
             return;
@@ -227,8 +246,15 @@ impl Machine {
             self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt).collect();
         self.cancel(&running);
         self.agenda.clear();
-        if staged && !self.slots.is_empty() {
-            self.stage = Stage::Winding { outcome, until: self.now + DISCARD };
+        if staged && !planted::has(Bug::LeavesWithoutDiscard) {
+            // A discard removes what attempts of lower numbers staged: all of ours, none of a later leader.
+            if !planted::has(Bug::DiscardsOthersOnly) {
+                self.ledger.skip_to(self.ledger.highest_of_all());
+            }
+            if let RunPhase::Failed { reason, message } = outcome.clone() {
+                self.record_end(Entry::Ended { reason, message });
+            }
+            self.stage = Stage::Winding { outcome, until: Duration::MAX };
         } else {
             self.over(outcome);
         }
@@ -237,10 +263,25 @@ impl Machine {
     /// Has staged files removed, as far as that can be done soon.
     pub(super) fn wind(&mut self) {
         let Stage::Winding { until, .. } = &self.stage else { return };
-        if self.slots.is_empty() || self.now >= *until {
+        if self.now >= *until {
             self.wound();
-        } else {
+        } else if self.ending.recorded {
             self.offer(TaskId::Discard);
+        }
+    }
+
+    /// The record says that the run has ended.
+    pub(super) fn ended(&mut self, reason: String, message: String) {
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.stage = Stage::Winding { outcome: RunPhase::Failed { reason, message }, until: Duration::MAX };
+            self.end_recorded();
+        }
+    }
+
+    pub(super) fn end_recorded(&mut self) {
+        if let Stage::Winding { until, .. } = &mut self.stage {
+            *until = self.now + DISCARD;
+            self.ending.recorded = true;
         }
     }
 

@@ -76,12 +76,13 @@ impl Actor {
     /// Runs until the run is forgotten, or another leader has it.
     pub(super) async fn run(
         mut self,
-        spec: RunSpec,
+        (spec, given): (RunSpec, u32),
         known: Vec<Event>,
         mut told: mpsc::Receiver<Told>,
         mut ended: watch::Receiver<()>,
     ) {
         let (mut machine, commands) = Machine::new(spec, self.caller.term, self.inner.now());
+        machine.skip_to(given);
         self.obey(commands);
         for event in known {
             self.handle(&mut machine, event);
@@ -111,6 +112,13 @@ impl Actor {
             }
             self.publish(&machine, false);
         }
+        // If we lead still, the run is taken up anew, with what is on record now.
+        let mut state = self.inner.state();
+        state.runs.remove(&self.id);
+        state.superseded.insert(self.id.clone(), machine.given());
+        drop(state);
+        // Without a listener nobody needs to know.
+        let _ = self.inner.changes.send(self.id.clone());
     }
 
     fn handle(&mut self, machine: &mut Machine, event: Event) {
