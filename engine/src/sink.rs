@@ -28,9 +28,9 @@ mod swap;
 #[doc(hidden)]
 pub use change::{interrupted_after, killed_after};
 pub use error::SinkError;
+pub(crate) use stdout::LineFormat;
 #[doc(hidden)]
 pub use swap::without_exchange;
-pub(crate) use stdout::LineFormat;
 
 use files::Files;
 use stdout::Stdout;

@@ -20,6 +20,9 @@ use super::swap::swap;
 use super::{SinkError, manifest};
 use crate::cleanup::{Beginning, Leftover, Registered};
 
+/// How often a directory is removed into which others put something.
+const TRIES: usize = 10;
+
 /// A directory that a sink writes into.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -94,8 +97,8 @@ impl Directory {
         directory.naming = match mode {
             Mode::Append => Some(Naming::behind(names_in(&directory.target)?.iter().map(String::as_str), tag)),
             // Old and new are there together for a while: none is in the way of the other.
-            Mode::Replace => Some(Naming::of(tag)),
-            Mode::Fail => None,
+            Mode::Replace if directory.made.is_none() => Some(Naming::of(tag)),
+            Mode::Replace | Mode::Fail => None,
         };
         Ok(directory)
     }
@@ -259,22 +262,30 @@ pub(super) fn sync(directory: &Path) -> Result<(), SinkError> {
 
 /// Removes a directory with what is in it, one entry after the other; one that is not there is no error.
 pub(super) fn remove(directory: &Path) -> Result<(), SinkError> {
+    for _ in 0..TRIES {
+        match remove_once(directory) {
+            // Another process has put something there meanwhile.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed.map_err(on("remove", directory)),
+        }
+    }
+    remove_once(directory).map_err(on("remove", directory))
+}
+
+fn remove_once(directory: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result,
     };
-    let removed = (|| {
-        let entries = match std::fs::read_dir(directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let is_dir = entry.file_type()?.is_dir();
-            let path = entry.path();
-            gone(change(|| if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }))?;
-        }
-        gone(change(|| std::fs::remove_dir(directory)))
-    })();
-    removed.map_err(on("remove", directory))
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_dir = entry.file_type()?.is_dir();
+        let path = entry.path();
+        gone(change(|| if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }))?;
+    }
+    gone(change(|| std::fs::remove_dir(directory)))
 }

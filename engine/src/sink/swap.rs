@@ -8,16 +8,18 @@ use super::change::change;
 
 /// Puts `new` in the place of `old`, and `old` where `new` was.
 pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
-    let result = if WITHOUT_EXCHANGE.get() {
-        Err(io::Error::from_raw_os_error(libc::EINVAL))
-    } else {
-        change(|| exchange(new, old))
-    };
-    match result {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
-            in_three_steps(new, old)
-        }
-        result => result,
+    if in_one_step(new, old)? { Ok(()) } else { in_three_steps(new, old) }
+}
+
+/// The same, if it can be done in one step; false: it cannot, and nothing has changed.
+pub(super) fn in_one_step(new: &Path, old: &Path) -> io::Result<bool> {
+    if WITHOUT_EXCHANGE.get() {
+        return Ok(false);
+    }
+    match change(|| exchange(new, old)) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,8 +10,8 @@ use plan::{Do, Op, Plan, Sink};
 use super::{WorkerOptions, failed};
 use crate::run::input::push_frames;
 use crate::run::job::Job;
-use crate::sink::manifest::{self, Attempts};
 use crate::sink::Staging;
+use crate::sink::manifest::{self, Attempts};
 use crate::{Error, Result, TaskContext};
 
 /// Stages the rows of every file sink; nothing stays if one of them fails. What other attempts staged is not touched: which of

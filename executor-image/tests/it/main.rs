@@ -2,6 +2,7 @@
 
 mod operator;
 mod pod;
+mod real_slot;
 mod spread;
 
 use std::time::{Duration, Instant};

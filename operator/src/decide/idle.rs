@@ -119,6 +119,7 @@ impl Draft<'_> {
         self.status.stages = Vec::new();
         self.status.failures = Vec::new();
         self.status.outputs = Vec::new();
+        self.status.set_aside = Vec::new();
         self.status.bytes_shuffled = None;
         self.unsay("Complete");
         self.unsay("Failed");

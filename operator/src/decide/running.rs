@@ -1,7 +1,7 @@
 //! A run that is not over: taken up, given executors, watched, ended.
 
 use crds::cluster::OnSpecChange;
-use crds::status::{GleamFlowStatus, Phase, Run};
+use crds::status::{GleamFlowStatus, Phase, Run, SetAside};
 
 use super::report::Stand;
 use super::{Action, Draft, Here, condition, id};
@@ -186,6 +186,7 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     status.stages = progress.stages.iter().take(STAGES).cloned().collect();
     status.failures = progress.failures.iter().take(10).cloned().collect();
     status.outputs = progress.outputs.iter().take(OUTPUTS).cloned().collect();
+    count_set_aside(status, progress);
     let run = status.current_run.as_ref().and_then(|run| naming::run_number(&run.id)).unwrap_or(0);
     let secret = naming::output(&naming::run_base(flow, run));
     for output in status.outputs.iter_mut().filter(|output| output.location == KEPT) {
@@ -194,4 +195,16 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     let shuffled = i64::try_from(progress.bytes_shuffled).unwrap_or(i64::MAX);
     // Bytes only grow; a new leader counts anew.
     status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
+}
+
+/// Rows that were set aside: counts only grow; a new leader does not know of outputs that were let go of before it began.
+fn count_set_aside(status: &mut GleamFlowStatus, progress: &Progress) {
+    for (step, rows) in &progress.set_aside {
+        let rows = i64::try_from(*rows).unwrap_or(i64::MAX);
+        match status.set_aside.iter_mut().find(|known| known.step == *step) {
+            Some(known) => known.rows = known.rows.max(rows),
+            None => status.set_aside.push(SetAside { step: step.clone(), rows }),
+        }
+    }
+    status.set_aside.truncate(OUTPUTS);
 }

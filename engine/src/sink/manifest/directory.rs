@@ -1,6 +1,6 @@
 //! The commit of a directory by its description.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,7 +13,7 @@ use super::super::change::change;
 use super::super::directory::{beside, inside, mark, remove, sync};
 use super::super::error::on;
 use super::super::place::{SUCCESS, names_in, unique};
-use super::super::swap::swap;
+use super::super::swap::{aside, in_one_step};
 use super::{Attempts, SinkError};
 
 /// How often two commits may take a directory from each other.
@@ -69,14 +69,25 @@ impl Directory {
             if !is_there(change(|| fs::rename(&found, &own)), "take", &found)? || inode_of(&own)? != Some(inode) {
                 continue;
             }
-            if inode_of(&self.target)?.is_some() {
-                is_there(swap(&own, &self.target), "replace", &self.target)?;
-            } else {
-                // A swap in several steps was interrupted between them.
-                is_there(change(|| fs::rename(&own, &self.target)), "replace", &self.target)?;
-            }
+            self.put(&own)?;
         }
         Err(SinkError::Contended { path: self.target.clone() })
+    }
+
+    /// Puts the directory in its place, unless another commit has it by now: whoever looks again sees how far that came.
+    fn put(&self, own: &Path) -> Result<(), SinkError> {
+        if inode_of(&self.target)?.is_some() {
+            match in_one_step(own, &self.target) {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(error) => return is_there(Err(error), "replace", &self.target).map(drop),
+            }
+            is_there(change(|| fs::rename(&self.target, aside(own))), "set aside", &self.target)?;
+        }
+        match change(|| fs::rename(own, &self.target)) {
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
+            put => is_there(put, "replace", &self.target).map(drop),
+        }
     }
 
     /// Nowhere to be found: it is gone, unless another commit had it in its hands.
@@ -113,7 +124,7 @@ impl Directory {
         if !self.is_staged()? {
             return self.check_done(files);
         }
-        remove_file(&self.target.join(SUCCESS))?;
+        self.set_aside(SUCCESS.as_ref())?;
         for name in files {
             let (from, to) = (self.staging.join(name), self.target.join(name));
             if !is_there(change(|| fs::rename(&from, &to)), "move a staged file to", &to)? && inode_of(&to)?.is_none() {
@@ -121,16 +132,21 @@ impl Directory {
             }
         }
         let kept = |name: &OsString| files.iter().any(|file| file.as_bytes() == name.as_bytes());
-        for name in old.iter().filter(|name| !kept(name)) {
-            // Where another commit has ended meanwhile, the old ones are gone, and what has their names is not old.
-            if !self.is_staged()? {
-                break;
-            }
-            remove_file(&self.target.join(name))?;
-        }
+        old.iter().filter(|name| !kept(name)).try_for_each(|name| self.set_aside(name))?;
         sync(&self.target)?;
         mark(&self.target)?;
-        remove(&self.staging)
+        remove(&self.staging)?;
+        // Another commit may have taken the marker away while the staging directory was there. From now on none can.
+        if inode_of(&self.target.join(SUCCESS))?.is_none() { mark(&self.target) } else { Ok(()) }
+    }
+
+    /// Moves what is to go into the staging directory, with which it goes. Once another commit has ended there is no such directory:
+    /// what has that name by then is not old, and stays.
+    fn set_aside(&self, name: &OsStr) -> Result<(), SinkError> {
+        let from = self.target.join(name);
+        let mut aside = OsString::from(".old-");
+        aside.push(name);
+        is_there(change(|| fs::rename(&from, self.staging.join(&aside))), "set aside", &from).map(drop)
     }
 
     fn is_staged(&self) -> Result<bool, SinkError> {
@@ -179,10 +195,6 @@ fn inode_of(path: &Path) -> Result<Option<u64>, SinkError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(on("look at", path)(error)),
     }
-}
-
-fn remove_file(file: &Path) -> Result<(), SinkError> {
-    is_there(change(|| fs::remove_file(file)), "remove", file).map(drop)
 }
 
 fn write_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {

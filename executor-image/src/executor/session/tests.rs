@@ -444,10 +444,8 @@ fn a_task_that_stages_files_removes_them_before_its_slot_leaves() {
         table
     };
     let stopped = Box::new(Failed { fault: Fault::Stopped, ..Failed::default() });
-    begun().is(
-        Event::ChildSaid(FromChild::Failed { attempt: staging, failed: stopped }),
-        "report 1 Stopped, kill, disconnect, end",
-    );
+    begun()
+        .is(Event::ChildSaid(FromChild::Failed { attempt: staging, failed: stopped }), "report 1 Stopped, kill, disconnect, end");
     let mut table = begun();
     table.is(lost(), "");
     table.wakes(5000..=5000, "kill");

@@ -40,7 +40,11 @@ impl Tally {
             Fault::Hopeless => Verdict::Fail("Invalid"),
             Fault::Flow => {
                 self.flow += 1;
-                if self.flow > retry.limit && !planted::has(Bug::ForgivesFlow) { Verdict::Fail("UdfError") } else { Verdict::Retry(backoff(retry, self.flow)) }
+                if self.flow > retry.limit && !planted::has(Bug::ForgivesFlow) {
+                    Verdict::Fail("UdfError")
+                } else {
+                    Verdict::Retry(backoff(retry, self.flow))
+                }
             }
             Fault::Infrastructure | Fault::Stopped => self.lose(progress, "BackoffLimitExceeded"),
             Fault::Lost(_) => self.lose(progress, "DataLost"),

@@ -95,16 +95,48 @@ struct Agent {
 #[derive(Debug)]
 enum Item {
     /// `via`: the connection that it comes over.
-    Tell { leader: usize, via: Option<SlotId>, event: Event },
-    Receive { slot: usize, connection: SlotId, message: ToSlot },
-    Finish { slot: usize, incarnation: u64, task: Box<Task>, output: String },
-    Stopped { slot: usize, attempt: Attempt },
-    Gone { slot: usize },
-    Connect { slot: usize },
-    Call { leader: usize, epoch: u32, asked: Duration, command: Command },
+    Tell {
+        leader: usize,
+        via: Option<SlotId>,
+        event: Event,
+    },
+    Receive {
+        slot: usize,
+        connection: SlotId,
+        message: ToSlot,
+    },
+    Finish {
+        slot: usize,
+        incarnation: u64,
+        task: Box<Task>,
+        output: String,
+    },
+    Stopped {
+        slot: usize,
+        attempt: Attempt,
+    },
+    Gone {
+        slot: usize,
+    },
+    Connect {
+        slot: usize,
+    },
+    Call {
+        leader: usize,
+        epoch: u32,
+        asked: Duration,
+        command: Command,
+    },
     /// A call that was answered before.
-    Echo { term: u64, agent: String, command: Command },
-    Lead { term: u64, given: u32 },
+    Echo {
+        term: u64,
+        agent: String,
+        command: Command,
+    },
+    Lead {
+        term: u64,
+        given: u32,
+    },
     Beats,
     Tick,
     Trouble(Trouble),
@@ -322,7 +354,7 @@ impl World {
             Item::Call { leader, epoch, asked, command } => self.call(leader, (epoch, asked), command),
             Item::Echo { term, agent, command } => self.echo(term, &agent, &command),
             Item::Lead { term, given } => {
-                if !self.leaders[self.current()].alive {
+                if !self.leaders[self.current()].alive && self.outcome.is_none() {
                     self.lead(term, given);
                 }
             }
@@ -404,9 +436,6 @@ fn is_idempotent(event: &Event) -> bool {
             | Event::Failed { .. }
             | Event::Draining { .. }
             | Event::SlotLeft { .. }
-            | Event::Recorded { .. }
-            | Event::OutputFetched { .. }
-            | Event::OutputKept { .. }
             | Event::Stop { .. }
     )
 }

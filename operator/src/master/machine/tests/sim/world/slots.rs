@@ -208,6 +208,11 @@ impl World {
         if let Work::Busy(attempt) = state.work {
             self.volume.gives_up(attempt);
         }
+        if self.outcome.is_none() {
+            // Told by a leader that is one no more: the next one has executors made.
+            self.disconnect(slot);
+            self.replace_pod(slot);
+        }
     }
 
     /// The pod of a slot that was taken down is gone.
@@ -220,9 +225,14 @@ impl World {
             // Its time is over: it is told to stop first.
             self.slot_stopped(slot, attempt);
         }
-        let (pod, node, name) = (self.slots[slot].pod, self.slots[slot].node, self.slots[slot].pod_name.clone());
         self.slots[slot].alive = false;
         self.disconnect(slot);
+        self.replace_pod(slot);
+    }
+
+    /// Where all slots of a pod are gone another one comes.
+    fn replace_pod(&mut self, slot: usize) {
+        let (pod, node, name) = (self.slots[slot].pod, self.slots[slot].node, self.slots[slot].pod_name.clone());
         if self.slots.iter().all(|slot| slot.pod_name != name || !slot.alive) {
             let (when, leader) = (self.now + ms(self.random.next() % 3000), self.current());
             self.at(when, Item::Tell { leader, via: None, event: Event::PodGone { pod: name, why: "it ended".to_owned() } });

@@ -41,6 +41,10 @@ impl World {
     }
 
     pub(super) fn trouble(&mut self, trouble: Trouble) {
+        if self.outcome.is_some() && matches!(trouble, Trouble::Leader) {
+            // Nobody takes up what is over.
+            return;
+        }
         match trouble {
             Trouble::Kill => {
                 let pod = self.random.below(PODS);

@@ -70,7 +70,12 @@ impl World {
         for (collection, held) in &task.sides {
             let mut ids: Vec<u64> = self.rows(task, held).iter().map(|token| token.id).collect();
             ids.sort_unstable();
-            assert_eq!(ids, content::expected(plan.as_deref().unwrap(), *collection), "side input {collection} of {}", task.attempt);
+            assert_eq!(
+                ids,
+                content::expected(plan.as_deref().unwrap(), *collection),
+                "side input {collection} of {}",
+                task.attempt
+            );
         }
         let (done, pieces) = self.make(task, rows, plan.as_deref())?;
         self.put(node, task, output, (&done, pieces))?;
@@ -123,9 +128,10 @@ impl World {
         let unreachable = at != node && (self.is_cut(at) || self.is_cut(node));
         let agent = &mut self.agents[at];
         // As the agent's store has it: attempts before the winner's are refused, and the winner's own once it is let go.
-        let lost = agent.held.iter().any(|(held, (named, ..))| {
-            *named && held.task == task.attempt.task && held.number >= task.attempt.number
-        });
+        let lost = agent
+            .held
+            .iter()
+            .any(|(held, (named, ..))| *named && held.task == task.attempt.task && held.number >= task.attempt.number);
         if unreachable || agent.fenced.contains(&task.attempt) || lost {
             return Err(Fault::Infrastructure);
         }
