@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::Cleanup;
+use engine::pipe::descendants;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::{exit, pipe};
 
@@ -65,6 +66,7 @@ impl Watch {
             comes(&mut signals);
         }
         if self.cleanup.sweep() {
+            descendants::end_descendants();
             let _last = self.end.lock().unwrap_or_else(PoisonError::into_inner);
             output::tell(&last_words());
             exit(INTERRUPTED.into());

@@ -51,6 +51,10 @@ pub struct GleamFlowStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<Failure>,
+    /// Rows that steps set aside by their `onError`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub set_aside: Vec<SetAside>,
     /// Bytes that went through shuffles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_shuffled: Option<i64>,
@@ -80,6 +84,7 @@ impl Default for GleamFlowStatus {
             stages: Vec::new(),
             executors: None,
             failures: Vec::new(),
+            set_aside: Vec::new(),
             bytes_shuffled: None,
             outputs: Vec::new(),
             persisted: Vec::new(),
@@ -171,6 +176,14 @@ pub struct Failure {
     pub exit_code: Option<i32>,
     pub reason: String,
     pub message: String,
+}
+
+/// Rows that one step could not handle and set aside, as its `onError` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    pub step: String,
+    pub rows: i64,
 }
 
 /// What one sink holds.

@@ -9,6 +9,7 @@ use crate::{Result, RowScratch, RowSink, TaskContext, Val, text};
 
 mod arguments;
 mod child;
+pub mod descendants;
 mod system;
 
 use child::Child;

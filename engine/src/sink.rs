@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::{Error, Result, RowSink, RunContext, TaskContext};
 
+mod change;
 mod directory;
 mod error;
 mod files;
@@ -24,8 +25,12 @@ mod rows;
 mod stdout;
 mod swap;
 
+#[doc(hidden)]
+pub use change::{interrupted_after, killed_after};
 pub use error::SinkError;
 pub(crate) use stdout::LineFormat;
+#[doc(hidden)]
+pub use swap::without_exchange;
 
 use files::Files;
 use stdout::Stdout;

@@ -9,6 +9,7 @@ mod error;
 mod location;
 mod open;
 mod reader;
+mod unfinished;
 
 pub use access::Access;
 pub use error::{Cause, StoreError};

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
+use engine::pipe::descendants;
 
 use protocol::{FromChild, Opening, ToChild};
 use task::{Current, Order, Runner, Voice};
@@ -50,6 +51,7 @@ fn start() -> anyhow::Result<()> {
     log::start(vec![("run", opening.run.as_str().into()), ("pod", opening.pod.as_str().into()), ("slot", opening.slot.into())]);
     engine::print::take(log::printed);
     offer_to_the_kernel();
+    descendants::adopt_orphans().context("failed to become the parent of orphans")?;
     serve(socket, *opening, &voice)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use engine::pipe::descendants;
 use engine::report::Report;
 use engine::run::RunOptions;
 
@@ -59,8 +60,11 @@ impl Run {
         let form = self.report;
         let watch = Watch::begin(move || told(&Failure::Interrupted, form));
         let watch = watch.context("failed to watch for signals").map_err(Failure::System)?;
+        descendants::adopt_orphans().context("failed to become the parent of orphans").map_err(Failure::System)?;
         let outcome = self.load_and_run(&watch);
         watch.is_over();
+        // Pipes have ended theirs; functions may have started others.
+        descendants::end_descendants();
         let failure = match outcome {
             Ok((flow, report)) => {
                 output::tell(&match form {

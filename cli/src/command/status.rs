@@ -131,6 +131,7 @@ fn described(flow: &GleamFlow) -> String {
     section("CONDITIONS", conditions(&status));
     section("STAGES", stages(&status));
     section("FAILURES", failures(&status));
+    section("ROWS SET ASIDE", set_aside(&status));
     section("OUTPUTS", outputs(&status));
     section("PERSISTED", persisted(&status));
     text
@@ -163,6 +164,11 @@ fn failures(status: &GleamFlowStatus) -> Vec<Vec<String>> {
         row([&failure.stage, step, &failure.partition.to_string(), &failure.attempt.to_string(), pod, &failure.message])
     });
     std::iter::once(row(["STAGE", "STEP", "PARTITION", "ATTEMPT", "POD", "MESSAGE"])).chain(rows).collect()
+}
+
+fn set_aside(status: &GleamFlowStatus) -> Vec<Vec<String>> {
+    let rows = status.set_aside.iter().map(|aside| row([&aside.step, &aside.rows.to_string()]));
+    std::iter::once(row(["STEP", "ROWS"])).chain(rows).collect()
 }
 
 fn outputs(status: &GleamFlowStatus) -> Vec<Vec<String>> {

@@ -1,5 +1,8 @@
 //! A local directory as a sink's place: files are staged beside where they go, on the same file system, and renamed.
 
+mod moves;
+mod recover;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -8,13 +11,17 @@ use std::path::{Path, PathBuf};
 
 use plan::Mode;
 
+use super::change::{change, change_in_drop};
 use super::error::on;
 use super::made::Made;
 use super::part::Staged;
-use super::place::{Appended, SUCCESS, is_data, names_in};
+use super::place::{Naming, SUCCESS, is_data, is_unique, names_in};
 use super::swap::swap;
 use super::{SinkError, manifest};
 use crate::cleanup::{Beginning, Leftover, Registered};
+
+/// How often a directory is removed into which others put something.
+const TRIES: usize = 10;
 
 /// A directory that a sink writes into.
 #[derive(Debug)]
@@ -24,9 +31,11 @@ pub(super) struct Directory {
     staging: PathBuf,
     how: How,
     mode: Mode,
-    appended: Option<Appended>,
+    naming: Option<Naming>,
     /// Whether a manifest has what is staged: nothing is removed then.
     handed_over: bool,
+    /// The staging directory, locked as long as this process lives: others see that it is not left over.
+    _alive: File,
     /// Dropped late: the staging directory may be in a directory that it made.
     made: Option<Made>,
     /// Dropped last, when all of it is gone.
@@ -43,8 +52,12 @@ enum How {
 }
 
 impl Directory {
-    /// Checks the target and makes a staging directory, which `tag` names. `base`: the directory of the flow.
+    /// Checks the target and makes a staging directory, which `tag` names. `base`: the directory of the flow. What a run in one
+    /// process left there that was killed goes first.
     pub(super) fn open(target: &Path, mode: Mode, base: &Path, tag: &str) -> Result<Directory, SinkError> {
+        if is_unique(tag) {
+            recover::recover(target)?;
+        }
         match std::fs::metadata(target) {
             Ok(found) if found.is_dir() => Directory::open_existing(target, mode, base, tag),
             Ok(_) => Err(SinkError::NotADirectory { path: target.to_path_buf() }),
@@ -65,25 +78,28 @@ impl Directory {
                 if base.canonicalize().is_ok_and(|base| base.starts_with(&target)) {
                     return Err(SinkError::HoldsFlow { path: target });
                 }
-                if let Some(staging) = staging_beside(&target, tag)? {
-                    return Ok(Directory::new(target, staging, How::Swap, mode, None));
+                if let Some((staging, alive)) = staging_beside(&target, tag)? {
+                    return Ok(Directory::new(target, (staging, alive), How::Swap, mode, None));
                 }
             }
         }
         Directory::one_by_one(&target, mode, None, tag)
     }
 
-    fn new(target: PathBuf, staging: PathBuf, how: How, mode: Mode, made: Option<Made>) -> Directory {
-        Directory { target, staging, how, mode, appended: None, handed_over: false, made, registered: Vec::new() }
+    fn new(target: PathBuf, (staging, alive): (PathBuf, File), how: How, mode: Mode, made: Option<Made>) -> Directory {
+        Directory { target, staging, how, mode, naming: None, handed_over: false, _alive: alive, made, registered: Vec::new() }
     }
 
     fn one_by_one(target: &Path, mode: Mode, made: Option<Made>, tag: &str) -> Result<Directory, SinkError> {
         let staging = inside(target, tag);
-        std::fs::create_dir(&staging).map_err(on("make the directory", &staging))?;
-        let mut directory = Directory::new(target.to_path_buf(), staging, How::OneByOne, mode, made);
-        if mode == Mode::Append {
-            directory.appended = Some(Appended::behind(names_in(&directory.target)?.iter().map(String::as_str)));
-        }
+        let alive = make_staging(&staging).map_err(on("make the directory", &staging))?;
+        let mut directory = Directory::new(target.to_path_buf(), (staging, alive), How::OneByOne, mode, made);
+        directory.naming = match mode {
+            Mode::Append => Some(Naming::behind(names_in(&directory.target)?.iter().map(String::as_str), tag)),
+            // Old and new are there together for a while: none is in the way of the other.
+            Mode::Replace if directory.made.is_none() => Some(Naming::of(tag)),
+            Mode::Replace | Mode::Fail => None,
+        };
         Ok(directory)
     }
 
@@ -100,16 +116,12 @@ impl Directory {
         &self.staging
     }
 
-    pub(super) fn appended(&self) -> Option<&Appended> {
-        self.appended.as_ref()
+    pub(super) fn naming(&self) -> Option<&Naming> {
+        self.naming.as_ref()
     }
 
     /// Leaves what is staged to whoever commits it by this description.
     pub(super) fn hand_over(&mut self, staged: &[Staged]) -> Result<manifest::Directory, SinkError> {
-        let names = |staged: &Staged| match staged {
-            Staged::File(name) => name.clone(),
-            Staged::Upload(_) | Staged::EmptyObject(_) => unreachable!("directories take files"),
-        };
         let how = match self.how {
             How::Swap => {
                 mark(&self.staging)?;
@@ -117,7 +129,7 @@ impl Directory {
             }
             How::OneByOne => {
                 let old = if self.mode == Mode::Replace { data_in(&self.target)? } else { Vec::new() };
-                manifest::How::OneByOne { files: staged.iter().map(names).collect(), old }
+                manifest::How::OneByOne { files: names(staged), old }
             }
         };
         sync(&self.staging)?;
@@ -132,7 +144,12 @@ impl Directory {
     pub(super) fn commit(&self, staged: &[Staged]) -> Result<(), SinkError> {
         match self.how {
             How::Swap => self.commit_by_swap(),
-            How::OneByOne => self.commit_one_by_one(staged),
+            How::OneByOne => {
+                if self.mode == Mode::Fail {
+                    refuse_data(&self.target)?;
+                }
+                moves::commit(&self.staging, &self.target, &names(staged), self.mode == Mode::Replace)
+            }
         }
     }
 
@@ -142,37 +159,6 @@ impl Directory {
         self.target.parent().map_or(Ok(()), sync)
         // The old directory, now in the staging directory's place, is removed on drop.
     }
-
-    fn commit_one_by_one(&self, staged: &[Staged]) -> Result<(), SinkError> {
-        if self.mode == Mode::Fail {
-            refuse_data(&self.target)?;
-        }
-        let mut moves = Moves::default();
-        if self.mode == Mode::Replace {
-            self.set_old_aside(&mut moves)?;
-        }
-        for file in staged {
-            let Staged::File(name) = file else { unreachable!("directories take files") };
-            moves.rename(self.staging.join(name), self.target.join(name))?;
-        }
-        sync(&self.target)?;
-        mark(&self.target)?;
-        moves.done();
-        Ok(())
-    }
-
-    /// Moves the old data into the staging directory, with which it goes.
-    fn set_old_aside(&self, moves: &mut Moves) -> Result<(), SinkError> {
-        let aside = self.staging.join(".replaced");
-        std::fs::create_dir(&aside).map_err(on("make the directory", &aside))?;
-        for name in data_in(&self.target)?.into_iter().chain([OsString::from(SUCCESS)]) {
-            let old = self.target.join(&name);
-            if old.symlink_metadata().is_ok() {
-                moves.rename(old, aside.join(name))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Directory {
@@ -180,37 +166,38 @@ impl Drop for Directory {
         if self.handed_over {
             return;
         }
-        match std::fs::remove_dir_all(&self.staging) {
+        change_in_drop(|| match std::fs::remove_dir_all(&self.staging) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(path = %self.staging.display(), %error, "a staging directory could not be removed");
             }
             Ok(()) | Err(_) => {}
+        });
+    }
+}
+
+fn names(staged: &[Staged]) -> Vec<String> {
+    let name = |staged: &Staged| match staged {
+        Staged::File(name) => name.clone(),
+        Staged::Upload(_) | Staged::EmptyObject(_) => unreachable!("directories take files"),
+    };
+    staged.iter().map(name).collect()
+}
+
+/// Makes a staging directory and locks it. One who cleans up may take it for left over before it is locked; then it is made again.
+fn make_staging(path: &Path) -> io::Result<File> {
+    loop {
+        change(|| std::fs::create_dir(path))?;
+        let Ok(directory) = File::open(path) else { continue };
+        match directory.try_lock() {
+            // Where there are no locks nobody takes anything for left over.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
+            Err(std::fs::TryLockError::WouldBlock) => directory.lock()?,
         }
-    }
-}
-
-/// Renames that are taken back unless all of them succeed.
-#[derive(Default)]
-struct Moves(Vec<(PathBuf, PathBuf)>);
-
-impl Moves {
-    fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), SinkError> {
-        std::fs::rename(&from, &to).map_err(on("move a staged file to", &to))?;
-        self.0.push((from, to));
-        Ok(())
-    }
-
-    fn done(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Moves {
-    fn drop(&mut self) {
-        for (from, to) in self.0.drain(..).rev() {
-            if let Err(error) = std::fs::rename(&to, &from) {
-                tracing::warn!(path = %to.display(), %error, "a file could not be moved back");
-            }
+        match std::fs::metadata(path) {
+            Ok(found) if found.ino() == directory.metadata()?.ino() => return Ok(directory),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -228,7 +215,7 @@ pub(super) fn beside(target: &Path, tag: &str) -> Option<PathBuf> {
 
 /// A staging directory beside one that is to be replaced as a whole; `None` where it cannot be: it holds more than a sink's
 /// files, is a mount point, or its parent cannot be written.
-fn staging_beside(target: &Path, tag: &str) -> Result<Option<PathBuf>, SinkError> {
+fn staging_beside(target: &Path, tag: &str) -> Result<Option<(PathBuf, File)>, SinkError> {
     let (Some(parent), Some(staging)) = (target.parent(), beside(target, tag)) else { return Ok(None) };
     let old = std::fs::metadata(target).map_err(on("look at", target))?;
     let mounted = std::fs::metadata(parent).map_err(on("look at", parent))?.dev() != old.dev();
@@ -236,16 +223,16 @@ fn staging_beside(target: &Path, tag: &str) -> Result<Option<PathBuf>, SinkError
     if mounted || !names_in(target)?.iter().all(is_of_sink) {
         return Ok(None);
     }
-    match std::fs::create_dir(&staging) {
+    let alive = match make_staging(&staging) {
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => return Ok(None),
         result => result.map_err(on("make the directory", &staging))?,
-    }
-    if let Err(error) = std::fs::set_permissions(&staging, old.permissions()) {
+    };
+    if let Err(error) = change(|| std::fs::set_permissions(&staging, old.permissions())) {
         // Not worth more than the directory itself, which is empty.
         let _ = std::fs::remove_dir(&staging);
         return Err(on("set the permissions of", &staging)(error));
     }
-    Ok(Some(staging))
+    Ok(Some((staging, alive)))
 }
 
 fn refuse_data(target: &Path) -> Result<(), SinkError> {
@@ -264,11 +251,41 @@ fn data_in(target: &Path) -> Result<Vec<OsString>, SinkError> {
 /// Writes the marker.
 pub(super) fn mark(directory: &Path) -> Result<(), SinkError> {
     let path = directory.join(SUCCESS);
-    File::create(&path).and_then(|file| file.sync_all()).map_err(on("write", &path))?;
+    change(|| File::create(&path).and_then(|file| file.sync_all())).map_err(on("write", &path))?;
     sync(directory)
 }
 
 /// Makes the names in a directory as durable as the files.
 pub(super) fn sync(directory: &Path) -> Result<(), SinkError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(on("write", directory))
+}
+
+/// Removes a directory with what is in it, one entry after the other; one that is not there is no error.
+pub(super) fn remove(directory: &Path) -> Result<(), SinkError> {
+    for _ in 0..TRIES {
+        match remove_once(directory) {
+            // Another process has put something there meanwhile.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed.map_err(on("remove", directory)),
+        }
+    }
+    remove_once(directory).map_err(on("remove", directory))
+}
+
+fn remove_once(directory: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_dir = entry.file_type()?.is_dir();
+        let path = entry.path();
+        gone(change(|| if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }))?;
+    }
+    gone(change(|| std::fs::remove_dir(directory)))
 }

@@ -25,6 +25,8 @@ pub enum SinkError {
     },
     #[error("what was staged in {path:?} is gone")]
     Gone { path: PathBuf },
+    #[error("others changed {path:?} again and again while it was replaced")]
+    Contended { path: PathBuf },
     #[error("{url:?} is not a path or URL that a sink can write to")]
     Path { url: String },
     #[error(transparent)]

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::change::{change, change_in_drop};
+
 /// How many open sinks stand in or below each directory that a sink of this process made. Several sinks may share a parent
 /// that the first of them made.
 static MADE: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
@@ -17,20 +19,17 @@ impl Made {
     /// Makes a directory and its parents where they are missing.
     pub(super) fn directory(path: &Path) -> io::Result<Made> {
         let path = std::path::absolute(path)?;
-        let mut made = lock();
         let mut claim = Made(Vec::new());
         for directory in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            match std::fs::create_dir(directory) {
-                Ok(()) => {
-                    made.insert(directory.to_path_buf(), 0);
-                }
-                Err(_) if directory.is_dir() => {}
-                Err(error) => {
-                    claim.release(&mut made);
-                    return Err(error);
+            if !directory.is_dir() {
+                match change(|| std::fs::create_dir(directory)) {
+                    Ok(()) => drop(lock().insert(directory.to_path_buf(), 0)),
+                    // Somebody else made it meanwhile.
+                    Err(_) if directory.is_dir() => {}
+                    Err(error) => return Err(error),
                 }
             }
-            if let Some(claims) = made.get_mut(directory) {
+            if let Some(claims) = lock().get_mut(directory) {
                 *claims += 1;
                 claim.0.push(directory.to_path_buf());
             }
@@ -51,26 +50,28 @@ impl Made {
         &self.0
     }
 
-    fn release(&mut self, made: &mut BTreeMap<PathBuf, usize>) {
+    /// Gives the claims up; the directories that nobody claims any more.
+    fn release(&mut self) -> Vec<PathBuf> {
+        let (mut made, mut free) = (lock(), Vec::new());
         while let Some(directory) = self.0.pop() {
             match made.get_mut(&directory) {
                 Some(claims) if *claims > 1 => *claims -= 1,
                 Some(_) => {
                     made.remove(&directory);
-                    // One that holds what a sink committed, or what others put there, is not empty and stays.
-                    let _ = std::fs::remove_dir(&directory);
+                    free.push(directory);
                 }
                 None => {}
             }
         }
+        free
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // An empty claim is dropped inside `directory`, which holds the lock.
-        if !self.0.is_empty() {
-            self.release(&mut lock());
+        for directory in self.release() {
+            // One that holds what a sink committed, or what others put there, is not empty and stays.
+            change_in_drop(|| drop(std::fs::remove_dir(&directory)));
         }
     }
 }

@@ -1,68 +1,28 @@
 //! Staged output as a description: whoever has it can make the output visible, as often as it takes, or remove it.
 //!
-//! A commit by description only rolls forward. Each of its steps is skipped where an earlier, interrupted commit has done it.
+//! A commit by description only rolls forward. Each of its steps is skipped where an earlier, interrupted commit has done it, and
+//! none does harm where another commit of the same description goes on, or has ended long ago.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod directory;
+mod objects;
 
-use bytes::Bytes;
+use std::path::Path;
+
 use plan::task::StagedSink;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::SinkError;
-use super::directory::{beside, inside, mark, sync};
-use super::error::on;
-use super::place::{SUCCESS, local_path};
-use super::swap::swap;
-use crate::store::StoreError;
+use super::place::{SUCCESS, local_path, short_run};
 use crate::{Error, Result, RunContext, Stores};
+
+pub(super) use directory::{Directory, How};
+pub(super) use objects::{Prefix, Upload};
 
 /// Where staged output is, and where it goes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Place {
     Directory(Directory),
     Objects(Prefix),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Directory {
-    #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
-    pub(super) target: PathBuf,
-    #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
-    pub(super) staging: PathBuf,
-    pub(super) how: How,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum How {
-    /// The staging directory, known by its inode, takes the target's place.
-    Swap { inode: u64 },
-    /// Files go one by one; `old` ones that none of them replaces are removed then.
-    OneByOne {
-        files: Vec<String>,
-        #[serde(serialize_with = "write_names", deserialize_with = "read_names")]
-        old: Vec<OsString>,
-    },
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Prefix {
-    pub(super) marker: String,
-    pub(super) replace: bool,
-    pub(super) old: Vec<String>,
-    pub(super) uploads: Vec<Upload>,
-}
-
-/// An upload whose parts are all at the store; without an id, an object without bytes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Upload {
-    pub(super) url: String,
-    pub(super) id: Option<String>,
-    pub(super) tags: Vec<String>,
 }
 
 impl Place {
@@ -98,6 +58,33 @@ pub fn check(staged: &StagedSink) -> Result<()> {
     Place::unpacked(staged).map(drop)
 }
 
+/// Attempts of a run, as what they staged is named by them: `RUN-NUMBER`.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempts<'a> {
+    pub run: &'a str,
+    /// Only those of lower numbers.
+    pub below: Option<u32>,
+}
+
+impl Attempts<'_> {
+    fn has(&self, run: &str, tag: &str) -> bool {
+        let number = tag.strip_prefix(run).and_then(|rest| rest.strip_prefix('-'));
+        // A commit has directories of its own behind a dot.
+        let number = number.and_then(|number| number.split('.').next()?.parse::<u32>().ok());
+        number.is_some_and(|number| self.below.is_none_or(|below| number < below))
+    }
+
+    /// Whether a directory with this tag is of one of them.
+    pub(super) fn have_tag(&self, tag: &str) -> bool {
+        self.has(self.run, tag)
+    }
+
+    /// Whether a file with this id in its name is of one of them.
+    pub(super) fn have_id(&self, id: &str) -> bool {
+        self.has(&short_run(self.run), id)
+    }
+}
+
 /// Makes staged output visible. To be called again after any failure, by any process that reaches the place.
 ///
 /// # Errors
@@ -110,194 +97,44 @@ pub fn commit(step: &str, staged: &StagedSink, stores: &Stores) -> Result<()> {
     done.map_err(|error| Error::in_step(step, error))
 }
 
+/// Removes what other attempts staged beside what is committed.
+///
+/// # Errors
+/// If the place cannot be reached.
+pub fn sweep_beside(step: &str, staged: &StagedSink, stores: &Stores, attempts: Attempts<'_>) -> Result<()> {
+    let swept = match Place::unpacked(staged)? {
+        Place::Directory(place) => directory::sweep(&place.target, attempts),
+        Place::Objects(prefix) => objects::sweep(prefix.marker.trim_end_matches(SUCCESS), stores, attempts),
+    };
+    swept.map_err(|error| Error::in_step(step, error))
+}
+
 /// Removes staged output that will not be committed.
 ///
 /// # Errors
 /// If the place cannot be reached.
 pub fn discard(step: &str, staged: &StagedSink, stores: &Stores) -> Result<()> {
     let done = match Place::unpacked(staged)? {
-        Place::Directory(directory) => remove(&directory.staging),
+        Place::Directory(directory) => directory.discard(),
         Place::Objects(prefix) => prefix.abort(stores),
     };
     done.map_err(|error| Error::in_step(step, error))
 }
 
-/// Removes what a sink staged under one of these tags and did not hand over, because its process died.
+/// Removes what a sink staged in these attempts, handed over or not.
 ///
 /// # Errors
 /// If the place cannot be reached.
-pub fn sweep(step: &str, sink: &plan::Sink, run: &RunContext, is_tag: impl Fn(&str) -> bool) -> Result<()> {
+pub fn sweep(step: &str, sink: &plan::Sink, run: &RunContext, attempts: Attempts<'_>) -> Result<()> {
     let plan::Sink::Files { path, .. } = sink else { return Ok(()) };
     let swept = local_path(path).and_then(|local| match local {
-        Some(local) => sweep_directory(&run.base.join(local), &is_tag),
-        None => Ok(()),
+        Some(local) => directory::sweep(&real(&run.base.join(local)), attempts),
+        None => objects::sweep(path, &run.stores, attempts),
     });
     swept.map_err(|error| Error::in_step(step, error))
 }
 
-fn sweep_directory(target: &Path, is_tag: &impl Fn(&str) -> bool) -> Result<(), SinkError> {
-    let inner = inside(target, "");
-    let outer = beside(target, "");
-    for pattern in [Some(inner), outer].into_iter().flatten() {
-        let (Some(parent), Some(start)) = (pattern.parent(), pattern.file_name()) else { continue };
-        let entries = match fs::read_dir(parent) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            entries => entries.map_err(on("list", parent))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(on("list", parent))?;
-            let (name, start) = (entry.file_name(), start.to_string_lossy());
-            if name.to_string_lossy().strip_prefix(&*start).is_some_and(is_tag) {
-                remove(&entry.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-impl Directory {
-    fn is_sound(&self) -> bool {
-        let name = self.staging.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let stages = |pattern: Option<PathBuf>| {
-            let start = pattern.as_deref().and_then(Path::file_name).map(|start| start.to_string_lossy().into_owned());
-            let parent = pattern.as_deref().and_then(Path::parent);
-            parent == self.staging.parent() && start.is_some_and(|start| name.strip_prefix(&start).is_some_and(|tag| !tag.is_empty()))
-        };
-        let names = match &self.how {
-            How::Swap { .. } => true,
-            How::OneByOne { files, old } => {
-                files.iter().all(|name| is_name(OsStr::new(name))) && old.iter().all(|name| is_name(name))
-            }
-        };
-        names && (stages(Some(inside(&self.target, ""))) || stages(beside(&self.target, "")))
-    }
-
-    fn commit(&self) -> Result<(), SinkError> {
-        match &self.how {
-            How::Swap { inode } => self.take_place(*inode)?,
-            How::OneByOne { files, old } => self.move_files(files, old)?,
-        }
-        remove(&self.staging)
-    }
-
-    fn take_place(&self, inode: u64) -> Result<(), SinkError> {
-        if inode_of(&self.target)? == Some(inode) {
-            return Ok(());
-        }
-        if inode_of(&self.staging)? != Some(inode) {
-            return Err(SinkError::Gone { path: self.staging.clone() });
-        }
-        if inode_of(&self.target)?.is_some() {
-            swap(&self.staging, &self.target).map_err(on("replace", &self.target))?;
-        } else {
-            // A swap in three steps was interrupted between them.
-            fs::rename(&self.staging, &self.target).map_err(on("replace", &self.target))?;
-            remove(&self.staging.with_extension("replaced"))?;
-        }
-        self.target.parent().map_or(Ok(()), sync)
-    }
-
-    fn move_files(&self, files: &[String], old: &[OsString]) -> Result<(), SinkError> {
-        if !old.is_empty() {
-            remove_file(&self.target.join(SUCCESS))?;
-        }
-        for name in files {
-            let (from, to) = (self.staging.join(name), self.target.join(name));
-            match fs::rename(&from, &to) {
-                Err(error) if error.kind() == ErrorKind::NotFound && to.exists() => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => return Err(SinkError::Gone { path: from }),
-                moved => moved.map_err(on("move a staged file to", &to))?,
-            }
-        }
-        let kept = |name: &OsString| files.iter().any(|file| file.as_bytes() == name.as_bytes());
-        old.iter().filter(|name| !kept(name)).try_for_each(|name| remove_file(&self.target.join(name)))?;
-        sync(&self.target)?;
-        mark(&self.target)
-    }
-}
-
-impl Prefix {
-    fn is_sound(&self) -> bool {
-        let Some(prefix) = self.marker.strip_suffix(SUCCESS).filter(|prefix| !prefix.is_empty()) else { return false };
-        let own = |url: &String| url.strip_prefix(prefix).is_some_and(|name| !name.split('/').any(|part| part == ".."));
-        self.old.iter().all(own) && self.uploads.iter().all(|upload| own(&upload.url))
-    }
-
-    fn commit(&self, stores: &Stores) -> Result<(), SinkError> {
-        let marker = stores.locate(&self.marker)?;
-        if self.replace {
-            marker.delete()?;
-        }
-        self.uploads.iter().try_for_each(|upload| upload.complete(stores))?;
-        let kept = |old: &String| self.uploads.iter().any(|upload| upload.url == *old);
-        for old in self.old.iter().filter(|old| !kept(old)) {
-            stores.locate(old)?.delete()?;
-        }
-        Ok(marker.put(Bytes::new())?)
-    }
-
-    fn abort(&self, stores: &Stores) -> Result<(), SinkError> {
-        for upload in &self.uploads {
-            if let Some(id) = &upload.id {
-                stores.locate(&upload.url)?.abort_upload(id)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Upload {
-    fn complete(&self, stores: &Stores) -> Result<(), SinkError> {
-        let location = stores.locate(&self.url)?;
-        let Some(id) = &self.id else { return Ok(location.put(Bytes::new())?) };
-        match location.complete_upload(id, &self.tags) {
-            // An earlier commit completed it, if the object is there.
-            Err(StoreError::NotFound { .. }) if location.head()?.is_some() => Ok(()),
-            done => Ok(done?),
-        }
-    }
-}
-
-/// Whether it is the name of something in a directory, and nothing else.
-fn is_name(name: &OsStr) -> bool {
-    let bytes = name.as_bytes();
-    !matches!(bytes, b"" | b"." | b"..") && !bytes.contains(&b'/') && !bytes.contains(&0)
-}
-
-fn inode_of(path: &Path) -> Result<Option<u64>, SinkError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(found.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(on("look at", path)(error)),
-    }
-}
-
-fn remove(directory: &Path) -> Result<(), SinkError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(on("remove", directory)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn remove_file(file: &Path) -> Result<(), SinkError> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(on("remove", file)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn write_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-    path.as_os_str().as_bytes().serialize(to)
-}
-
-fn read_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    Ok(OsString::from_vec(Vec::deserialize(from)?).into())
-}
-
-fn write_names<S: Serializer>(names: &[OsString], to: S) -> Result<S::Ok, S::Error> {
-    names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>().serialize(to)
-}
-
-fn read_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OsString>, D::Error> {
-    Ok(Vec::<Vec<u8>>::deserialize(from)?.into_iter().map(OsString::from_vec).collect())
+/// A sink stages beside the directory itself, not beside a link to it.
+fn real(target: &Path) -> std::path::PathBuf {
+    target.canonicalize().unwrap_or_else(|_| target.to_path_buf())
 }

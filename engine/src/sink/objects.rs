@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use plan::Mode;
 
+use super::change::{change, change_in_drop};
 use super::error::on;
 use super::part::{Part, Staged};
-use super::place::{Appended, SUCCESS, is_data};
+use super::place::{Naming, SUCCESS, is_data};
 use super::{SinkError, manifest};
 use crate::store::{Location, Object};
 use crate::{Cleanup, RunContext};
@@ -18,7 +19,9 @@ use crate::{Cleanup, RunContext};
 pub(super) struct Prefix {
     location: Location,
     mode: Mode,
-    appended: Option<Appended>,
+    /// Names that no other attempt gives: an upload that was begun and not ended can be told by its key, and what replaces is never
+    /// in the way of what is replaced.
+    naming: Naming,
     /// For pieces that are joined before they are uploaded.
     scratch: tempfile::TempDir,
     /// Gets to know of uploads that have begun.
@@ -26,17 +29,17 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    pub(super) fn open(location: Location, mode: Mode, run: &RunContext) -> Result<Prefix, SinkError> {
+    pub(super) fn open(location: Location, mode: Mode, run: &RunContext, tag: &str) -> Result<Prefix, SinkError> {
         let scratch = run.scratch.as_path();
         let scratch = tempfile::Builder::new().prefix("sink-").tempdir_in(scratch).map_err(on("make a directory in", scratch))?;
-        let mut prefix = Prefix { location, mode, appended: None, scratch, cleanup: Arc::clone(&run.cleanup) };
+        let mut prefix = Prefix { location, mode, naming: Naming::of(tag), scratch, cleanup: Arc::clone(&run.cleanup) };
         let old = prefix.data()?;
         match mode {
             Mode::Fail => prefix.refuse(&old)?,
             Mode::Replace => {}
             Mode::Append => {
                 let names = old.iter().filter_map(|object| object.location.key().rsplit('/').next());
-                prefix.appended = Some(Appended::behind(names));
+                prefix.naming = Naming::behind(names, tag);
             }
         }
         Ok(prefix)
@@ -50,8 +53,8 @@ impl Prefix {
         self.scratch.path()
     }
 
-    pub(super) fn appended(&self) -> Option<&Appended> {
-        self.appended.as_ref()
+    pub(super) fn naming(&self) -> &Naming {
+        &self.naming
     }
 
     /// Completes all uploads, removes what they replace, then puts the marker. A store has no step for all of it at once:
@@ -59,18 +62,24 @@ impl Prefix {
     pub(super) fn commit(&self, staged: Vec<Staged>) -> Result<(), SinkError> {
         let marker = self.location.child(SUCCESS)?;
         let old = self.data()?;
-        match self.mode {
-            Mode::Fail => self.refuse(&old)?,
-            Mode::Replace => marker.delete()?,
-            Mode::Append => {}
+        if self.mode == Mode::Fail {
+            self.refuse(&old)?;
         }
-        let new = self.complete(staged)?;
+        // It must not stand beside half a commit.
+        let unmarked = marker.head()?.map(|_| Unmarked(&marker));
+        if unmarked.is_some() {
+            change(|| marker.delete())?;
+        }
+        self.complete(staged)?;
+        if let Some(unmarked) = unmarked {
+            std::mem::forget(unmarked);
+        }
         if self.mode == Mode::Replace {
-            for object in old.iter().filter(|old| new.iter().all(|new| new.key() != old.location.key())) {
-                object.location.delete()?;
+            for object in old {
+                change(|| object.location.delete())?;
             }
         }
-        Ok(marker.put(Bytes::new())?)
+        Ok(change(|| marker.put(Bytes::new()))?)
     }
 
     /// Leaves the uploads to whoever completes them by this description.
@@ -83,30 +92,18 @@ impl Prefix {
         let old = if self.mode == Mode::Replace { self.data()? } else { Vec::new() };
         Ok(manifest::Prefix {
             marker: self.location.child(SUCCESS)?.url().to_string(),
-            replace: self.mode == Mode::Replace,
             old: old.iter().map(|object| object.location.url().to_string()).collect(),
             uploads: staged.into_iter().map(upload).collect(),
         })
     }
 
-    fn complete(&self, staged: Vec<Staged>) -> Result<Vec<Location>, SinkError> {
-        let mut visible = Vec::new();
+    fn complete(&self, staged: Vec<Staged>) -> Result<(), SinkError> {
+        let mut visible = Visible(Vec::new());
         for file in staged {
-            if let Err(error) = complete(file, &mut visible) {
-                self.take_back(&visible);
-                return Err(error);
-            }
+            complete(file, &mut visible.0)?;
         }
-        Ok(visible)
-    }
-
-    /// Removes what became visible before another one failed. What replaced an old object cannot be taken back.
-    fn take_back(&self, visible: &[Location]) {
-        for location in visible.iter().filter(|_| self.mode != Mode::Replace) {
-            if let Err(error) = location.delete() {
-                tracing::warn!(url = %location.url(), %error, "an object of a failed commit could not be removed");
-            }
-        }
+        visible.0.clear();
+        Ok(())
     }
 
     /// The data below the prefix, by the rule of sources.
@@ -137,10 +134,38 @@ fn complete(file: Staged, visible: &mut Vec<Location>) -> Result<(), SinkError> 
             visible.push(location);
         }
         Staged::EmptyObject(location) => {
-            location.put(Bytes::new())?;
+            change(|| location.put(Bytes::new()))?;
             visible.push(location);
         }
         Staged::File(_) => unreachable!("object stores take uploads"),
     }
     Ok(())
+}
+
+/// What became visible of a commit: removed on drop, where another one failed.
+struct Visible(Vec<Location>);
+
+impl Drop for Visible {
+    fn drop(&mut self) {
+        for location in self.0.drain(..) {
+            change_in_drop(|| {
+                if let Err(error) = location.delete() {
+                    tracing::warn!(url = %location.url(), %error, "an object of a failed commit could not be removed");
+                }
+            });
+        }
+    }
+}
+
+/// The marker of what was there is put back on drop, where nothing was replaced.
+struct Unmarked<'a>(&'a Location);
+
+impl Drop for Unmarked<'_> {
+    fn drop(&mut self) {
+        change_in_drop(|| {
+            if let Err(error) = self.0.put(Bytes::new()) {
+                tracing::warn!(url = %self.0.url(), %error, "the marker could not be put back");
+            }
+        });
+    }
 }

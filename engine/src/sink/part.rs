@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::{change, change_in_drop};
 use super::error::on;
 use super::{SinkError, manifest};
 use crate::Cleanup;
@@ -50,13 +51,13 @@ pub(super) struct Upload {
 
 impl Part {
     pub(super) fn create(path: PathBuf) -> Result<Part, SinkError> {
-        let file = File::create_new(&path).map_err(on("create", &path))?;
+        let file = change(|| File::create_new(&path)).map_err(on("create", &path))?;
         Ok(Part::File { file, path })
     }
 
     /// Goes on behind what a file that is already there holds, under a new name.
     pub(super) fn adopt(from: &Path, path: PathBuf) -> Result<Part, SinkError> {
-        std::fs::rename(from, &path).map_err(on("rename a staged file to", &path))?;
+        change(|| std::fs::rename(from, &path)).map_err(on("rename a staged file to", &path))?;
         let file = File::options().append(true).open(&path).map_err(on("open", &path))?;
         Ok(Part::File { file, path })
     }
@@ -143,21 +144,21 @@ impl Upload {
         let id = match &self.id {
             Some(id) => id,
             None => {
-                let id = self.id.insert(self.location.create_upload()?);
+                let id = self.id.insert(change(|| self.location.create_upload())?);
                 let left = Leftover::Upload(self.location.clone(), id.clone());
                 self.registered = Some(self.cleanup.register_late(left));
                 id
             }
         };
         self.bytes += block.len();
-        self.tags.push(self.location.put_part(id, self.tags.len(), Bytes::from(block))?);
+        self.tags.push(change(|| self.location.put_part(id, self.tags.len(), Bytes::from(block)))?);
         Ok(())
     }
 
     /// Makes the object visible.
     pub(super) fn complete(mut self) -> Result<(), SinkError> {
         if let Some(id) = &self.id {
-            self.location.complete_upload(id, &self.tags)?;
+            change(|| self.location.complete_upload(id, &self.tags))?;
         }
         self.id = None;
         self.registered = None;
@@ -178,8 +179,10 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
-        if let Err(error) = self.location.abort_upload(&id) {
-            tracing::warn!(url = %self.location.url(), %error, "an unfinished upload could not be removed");
-        }
+        change_in_drop(|| {
+            if let Err(error) = self.location.abort_upload(&id) {
+                tracing::warn!(url = %self.location.url(), %error, "an unfinished upload could not be removed");
+            }
+        });
     }
 }

@@ -28,7 +28,7 @@ impl Place {
             let directory = Directory::open(&run.base.join(local), mode, &run.base, tag)?;
             return Ok(Place::Directory(directory.registered(&beginning)));
         }
-        Prefix::open(run.stores.locate(path)?, mode, run).map(Place::Objects)
+        Prefix::open(run.stores.locate(path)?, mode, run, tag).map(Place::Objects)
     }
 
     /// A file that will be called `name`.
@@ -49,13 +49,13 @@ impl Place {
 
     /// The name of the file with a number. What is there already comes first, and is never met.
     pub(super) fn name(&self, number: usize, ending: &str) -> String {
-        let appended = match self {
-            Place::Directory(directory) => directory.appended(),
-            Place::Objects(prefix) => prefix.appended(),
+        let naming = match self {
+            Place::Directory(directory) => directory.naming(),
+            Place::Objects(prefix) => Some(prefix.naming()),
         };
-        match appended {
+        match naming {
             None => format!("part-{number:05}.{ending}"),
-            Some(appended) => format!("part-{:05}-{}.{ending}", appended.first + number, appended.id),
+            Some(naming) => format!("part-{:05}-{}.{ending}", naming.first + number, naming.id),
         }
     }
 
@@ -76,21 +76,45 @@ impl Place {
     }
 }
 
-/// How files are named that come beside others.
+/// How files are named whose names must meet no others: neither those that are there, nor those of another attempt.
 #[derive(Debug)]
-pub(super) struct Appended {
-    /// The number of the first one: above all that are there.
+pub(super) struct Naming {
+    /// The number of the first one.
     pub(super) first: usize,
-    /// Keeps two flows that append at once apart.
+    /// Of the attempt.
     pub(super) id: String,
 }
 
-impl Appended {
-    /// Behind the names that are there.
-    pub(super) fn behind<'a>(names: impl Iterator<Item = &'a str>) -> Appended {
-        let number = |name: &str| name.strip_prefix("part-")?.split(['-', '.']).next()?.parse::<usize>().ok();
-        Appended { first: names.filter_map(number).max().map_or(0, |last| last.saturating_add(1)), id: unique() }
+impl Naming {
+    pub(super) fn of(tag: &str) -> Naming {
+        Naming { first: 0, id: short(tag) }
     }
+
+    /// Behind the names that are there.
+    pub(super) fn behind<'a>(names: impl Iterator<Item = &'a str>, tag: &str) -> Naming {
+        let number = |name: &str| name.strip_prefix("part-")?.split(['-', '.']).next()?.parse::<usize>().ok();
+        Naming { first: names.filter_map(number).max().map_or(0, |last| last.saturating_add(1)), id: short(tag) }
+    }
+}
+
+/// What a file's name says of who made it, if it does.
+pub(super) fn id_in(name: &str) -> Option<&str> {
+    let (_, id) = name.strip_prefix("part-")?.split_once('.')?.0.split_once('-')?;
+    Some(id)
+}
+
+/// A tag as it stands in the names of files: that of an attempt of a run (`RUN-NUMBER`) keeps its number, the run becomes short.
+fn short(tag: &str) -> String {
+    match tag.rsplit_once('-') {
+        Some((run, number)) => format!("{}-{number}", short_run(run)),
+        None => tag.to_owned(),
+    }
+}
+
+/// A run's id in the names of files.
+pub(super) fn short_run(run: &str) -> String {
+    let mixed = run.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{mixed:016x}")
 }
 
 /// A short text that no other sink of this machine has now, and others hardly: time, process and a count, mixed.
@@ -100,6 +124,11 @@ pub(super) fn unique() -> String {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mixed = (now ^ u64::from(std::process::id()).rotate_left(32) ^ count.rotate_left(56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{mixed:016x}")
+}
+
+/// Whether a tag is one of `unique`: that of a run in one process, which nobody takes up again.
+pub(super) fn is_unique(tag: &str) -> bool {
+    tag.len() == 16 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether a file of this name is data: readers skip the others, and sinks leave them alone.

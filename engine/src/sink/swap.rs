@@ -1,27 +1,55 @@
 //! Two directories change places, in one step where the system can.
 
+use std::cell::Cell;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::change::change;
 
 /// Puts `new` in the place of `old`, and `old` where `new` was.
 pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
-    match exchange(new, old) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
-            in_three_steps(new, old)
-        }
-        result => result,
+    if in_one_step(new, old)? { Ok(()) } else { in_three_steps(new, old) }
+}
+
+/// The same, if it can be done in one step; false: it cannot, and nothing has changed.
+pub(super) fn in_one_step(new: &Path, old: &Path) -> io::Result<bool> {
+    if WITHOUT_EXCHANGE.get() {
+        return Ok(false);
     }
+    match change(|| exchange(new, old)) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the old directory waits while a swap in several steps goes on.
+pub(super) fn aside(new: &Path) -> PathBuf {
+    new.with_added_extension("replaced")
 }
 
 /// For file systems without an exchange: between the steps there is no directory at all, never half of one.
 fn in_three_steps(new: &Path, old: &Path) -> io::Result<()> {
-    let aside = new.with_extension("replaced");
-    std::fs::rename(old, &aside)?;
-    if let Err(error) = std::fs::rename(new, old) {
-        std::fs::rename(&aside, old)?;
+    let aside = aside(new);
+    change(|| std::fs::rename(old, &aside))?;
+    if let Err(error) = change(|| std::fs::rename(new, old)) {
+        change(|| std::fs::rename(&aside, old))?;
         return Err(error);
     }
-    std::fs::rename(&aside, new)
+    change(|| std::fs::rename(&aside, new))
+}
+
+thread_local! {
+    static WITHOUT_EXCHANGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// For tests: lets `act` run as on a file system that cannot exchange directories.
+#[doc(hidden)]
+pub fn without_exchange<T>(act: impl FnOnce() -> T) -> T {
+    WITHOUT_EXCHANGE.set(true);
+    let made = act();
+    WITHOUT_EXCHANGE.set(false);
+    made
 }
 
 #[cfg(target_os = "linux")]

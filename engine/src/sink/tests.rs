@@ -9,6 +9,7 @@ use plan::{Mode, SinkFormat};
 use super::*;
 use crate::Val;
 
+mod commits;
 mod tables;
 
 const CSV: SinkFormat = SinkFormat::Csv { header: true, delimiter: b',', quote: b'"' };
@@ -21,7 +22,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory, if there is such a place: nothing here is about what a disk keeps, and flushes take their time.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let scratch = dir.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
         std::fs::create_dir(dir.path().join("flow")).unwrap();
@@ -230,7 +233,8 @@ fn replace_keeps_the_old_until_the_commit() {
 
         bench.run(&replace, false, &[(0, TWO)]).unwrap();
         let files = bench.files();
-        assert_eq!(files["out/part-00000.txt"], "2\tb\n3\t\n");
+        let new: Vec<&String> = files.iter().filter(|(name, _)| name.starts_with("out/part-")).map(|(_, text)| text).collect();
+        assert_eq!(new, ["2\tb\n3\t\n"]);
         assert_eq!(files.contains_key("out/.keep"), in_place);
         assert_eq!(files.len(), 3 + usize::from(in_place), "{files:?}");
         bench.run(&sink(SinkFormat::Text, "fresh", Mode::Replace), false, &[(0, ONE)]).unwrap();

@@ -219,6 +219,18 @@ impl Location {
         }
     }
 
+    /// Uploads below this prefix that were begun and neither completed nor aborted, with their ids; none where the store does not
+    /// tell.
+    ///
+    /// # Errors
+    /// If the store cannot be asked or refuses.
+    pub fn uploads(&self) -> Result<Vec<(Location, String)>, StoreError> {
+        let Some(unfinished) = &self.store.unfinished else { return Ok(Vec::new()) };
+        let found = self.run("list the unfinished uploads below", unfinished.list(&self.path))?;
+        let location = |(key, id): (String, String)| Ok((self.at(parse_key(&self.url, &key)?), id));
+        found.into_iter().map(location).collect()
+    }
+
     pub(super) fn run<T>(
         &self,
         attempt: &'static str,

@@ -13,6 +13,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::error::{Advice, StoreError};
+use super::unfinished::Unfinished;
 
 /// A bucket, opened.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Opened {
     pub(super) store: Arc<dyn ObjectStore>,
     /// `None` over http.
     pub(super) multipart: Option<Multipart>,
+    /// Lists uploads that were not ended, where the store has a way to.
+    pub(super) unfinished: Option<Unfinished>,
     /// The URL without the key: `s3://bucket`.
     pub(super) root: String,
     pub(super) advice: Advice,
@@ -101,27 +104,28 @@ fn parse_http(url: &str) -> Result<Address, StoreError> {
 pub(super) fn open(address: &Address, url: &str, settings: &[(String, String)]) -> Result<Opened, StoreError> {
     let advice = advice(address.scheme, settings);
     let opened = match address.scheme {
-        Scheme::S3 => open_s3(&address.bucket, settings).map(both),
+        Scheme::S3 => open_s3(&address.bucket, settings),
         Scheme::Google => open_google(&address.bucket, settings).map(both),
         Scheme::Azure => open_azure(&address.bucket, settings).map(both),
-        Scheme::Http => open_http(&address.root).map(|store| (store, None)),
+        Scheme::Http => open_http(&address.root).map(|store| (store, None, None)),
     };
-    let (store, multipart) = opened.map_err(|source| StoreError::Settings {
+    let (store, multipart, unfinished) = opened.map_err(|source| StoreError::Settings {
         url: url.to_owned(),
         advice: advice.credentials,
         source: source.into(),
     })?;
-    Ok(Opened { store, multipart: multipart.map(Multipart), root: address.root.clone(), advice })
+    Ok(Opened { store, multipart: multipart.map(Multipart), unfinished, root: address.root.clone(), advice })
 }
 
-type Both = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>);
+type Clients = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>, Option<Unfinished>);
 
-fn both<S: ObjectStore + MultipartStore>(store: S) -> Both {
+/// Google's unfinished uploads go by the bucket's own rules, Azure's by themselves after a week.
+fn both<S: ObjectStore + MultipartStore>(store: S) -> Clients {
     let store = Arc::new(store);
-    (Arc::clone(&store) as Arc<dyn ObjectStore>, Some(store))
+    (Arc::clone(&store) as Arc<dyn ObjectStore>, Some(store), None)
 }
 
-fn open_s3(bucket: &str, settings: &[(String, String)]) -> object_store::Result<object_store::aws::AmazonS3> {
+fn open_s3(bucket: &str, settings: &[(String, String)]) -> object_store::Result<Clients> {
     let builder = AmazonS3Builder::new().with_client_options(client_options()).with_retry(retries());
     let builder = keys::<AmazonS3ConfigKey>(settings, "AWS_")
         .fold(builder, |builder, (key, value)| builder.with_config(key, value))
@@ -129,7 +133,11 @@ fn open_s3(bucket: &str, settings: &[(String, String)]) -> object_store::Result<
     // An endpoint written as http:// was meant as such; the providers' tools ask for no second switch either.
     let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
     let plain = endpoint.iter().any(|key| builder.get_config_value(key).is_some_and(|url| url.starts_with("http://")));
-    if plain { builder.with_allow_http(true).build() } else { builder.build() }
+    let builder = if plain { builder.with_allow_http(true) } else { builder };
+    let store = builder.clone().build()?;
+    let unfinished = Unfinished::new(&builder, &store, bucket, client_options())?;
+    let (store, multipart, _) = both(store);
+    Ok((store, multipart, Some(unfinished)))
 }
 
 fn open_google(bucket: &str, settings: &[(String, String)]) -> object_store::Result<object_store::gcp::GoogleCloudStorage> {

@@ -5,12 +5,26 @@ use std::error::Error as _;
 use plan::task::{Failed, Fault};
 
 use crate::Error;
+use crate::sink::SinkError;
+
+/// Who is at fault in a step. What is in the way of an output stays there, however often it is tried.
+fn blame(source: &(dyn std::error::Error + 'static)) -> Fault {
+    match source.downcast_ref::<SinkError>() {
+        Some(
+            SinkError::AlreadyThere { .. }
+            | SinkError::NotADirectory { .. }
+            | SinkError::HoldsFlow { .. }
+            | SinkError::Path { .. },
+        ) => Fault::Hopeless,
+        Some(_) | None => Fault::Flow,
+    }
+}
 
 /// The report of an error.
 #[must_use]
 pub fn failed(error: &Error) -> Failed {
     let (step, fault) = match error {
-        Error::Step { step, .. } => (Some(step.clone()), Fault::Flow),
+        Error::Step { step, source, .. } => (Some(step.clone()), blame(source.as_ref())),
         Error::Interrupted => (None, Fault::Stopped),
         Error::Plan(_) => (None, Fault::Hopeless),
         Error::Exchange { lost, .. } if !lost.is_empty() => (None, Fault::Lost(lost.clone())),

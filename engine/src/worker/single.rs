@@ -51,7 +51,9 @@ impl Single<'_> {
             Work::Operate { node } => run::operate(&job, *node)?,
             Work::Split { stage, wanted, paths } => answer = Some(listing::split(&job, *stage, *wanted, paths)?),
             Work::Stage { sinks } => return staging::stage(&job, self.options, self.task.attempt.number, sinks),
-            Work::Discard { manifest } => return staging::discard(&job, manifest.as_ref(), self.options),
+            Work::Discard { manifest } => {
+                return staging::discard(&job, manifest.as_ref(), self.options, self.task.attempt.number);
+            }
             Work::Inspect { .. } | Work::LookUp { .. } | Work::Keep { .. } | Work::Commit { .. } => {
                 unreachable!("they are no work on rows of this plan")
             }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use plan::task::{Answer, Done, Held, Manifest, StagedSink};
 use plan::{Do, Op, Plan, Sink};
 
-use super::WorkerOptions;
+use super::{WorkerOptions, failed};
 use crate::run::input::push_frames;
 use crate::run::job::Job;
-use crate::sink::{Staging, manifest};
+use crate::sink::Staging;
+use crate::sink::manifest::{self, Attempts};
 use crate::{Error, Result, TaskContext};
 
-/// Stages the rows of every file sink; nothing stays if one of them fails.
+/// Stages the rows of every file sink; nothing stays if one of them fails. What other attempts staged is not touched: which of
+/// them counts is not decided yet.
 pub(super) fn stage(job: &Job, options: &WorkerOptions, attempt: u32, sinks: &BTreeMap<String, Vec<Held>>) -> Result<Done> {
     let mut staged = Manifest::default();
     for (step, pieces) in sinks {
         let sink = sink(&job.plan, step)?;
         let ordered = is_ordered(&job.plan, step);
-        let result = manifest::sweep(step, sink, &job.run, |tag| is_of_run(tag, &options.run))
-            .and_then(|()| stage_one(job, step, (sink, ordered), &format!("{}-{attempt}", options.run), pieces));
-        match result {
+        match stage_one(job, step, (sink, ordered), &format!("{}-{attempt}", options.run), pieces) {
             Ok(one) => staged.sinks.insert(step.clone(), one),
             Err(error) => {
                 undo(&staged, options);
@@ -45,27 +45,31 @@ fn stage_one(job: &Job, step: &str, (sink, ordered): (&Sink, bool), tag: &str, p
     Ok(StagedSink { rows, ..staging.hand_over()? })
 }
 
-/// Makes everything visible; to be run again after any failure.
+/// Makes everything visible, then removes what other attempts staged; to be run again after any failure.
 pub(super) fn commit(manifest: &Manifest, options: &WorkerOptions) -> Result<Done> {
     manifest.sinks.iter().try_for_each(|(step, staged)| manifest::commit(step, staged, &options.stores))?;
-    Ok(Done::default())
-}
-
-/// Removes what will not be committed, and what killed attempts left.
-pub(super) fn discard(job: &Job, manifest: Option<&Manifest>, options: &WorkerOptions) -> Result<Done> {
-    for (step, staged) in manifest.iter().flat_map(|manifest| &manifest.sinks) {
-        manifest::discard(step, staged, &options.stores)?;
-    }
-    for node in job.plan.graph.nodes.values() {
-        if let Op::ParallelDo(Do::Write(sink)) = &node.op {
-            manifest::sweep(&node.step, sink, &job.run, |tag| is_of_run(tag, &options.run))?;
+    let others = Attempts { run: &options.run, below: None };
+    for (step, staged) in &manifest.sinks {
+        // The output is whole: what lies beside it is not worth a run that never ends.
+        if let Err(error) = manifest::sweep_beside(step, staged, &options.stores, others) {
+            tracing::warn!(step, error = %failed(&error).message, "what other attempts staged could not be removed");
         }
     }
     Ok(Done::default())
 }
 
-fn is_of_run(tag: &str, run: &str) -> bool {
-    tag.strip_prefix(run).and_then(|rest| rest.strip_prefix('-')).is_some_and(|attempt| attempt.parse::<u32>().is_ok())
+/// Removes what will not be committed, and what attempts of lower numbers left: a later leader's may yet be committed.
+pub(super) fn discard(job: &Job, manifest: Option<&Manifest>, options: &WorkerOptions, attempt: u32) -> Result<Done> {
+    for (step, staged) in manifest.iter().flat_map(|manifest| &manifest.sinks) {
+        manifest::discard(step, staged, &options.stores)?;
+    }
+    let earlier = Attempts { run: &options.run, below: Some(attempt) };
+    for node in job.plan.graph.nodes.values() {
+        if let Op::ParallelDo(Do::Write(sink)) = &node.op {
+            manifest::sweep(&node.step, sink, &job.run, earlier)?;
+        }
+    }
+    Ok(Done::default())
 }
 
 fn undo(staged: &Manifest, options: &WorkerOptions) {

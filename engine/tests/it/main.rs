@@ -1,5 +1,6 @@
 //! The engine against servers: object stores (moto, an imitation of AWS) and plain http. Everything is on the loopback.
 
+mod commits;
 mod http;
 mod moto;
 mod s3;

@@ -61,7 +61,10 @@ fn large_files_go_up_in_parts_and_appear_at_the_commit() {
         let mut found = objects(&stores, &path);
         assert_eq!(found.remove(0), (format!("out-{ordered}/_SUCCESS"), String::new()));
         let names: Vec<_> = found.iter().map(|(key, _)| key.rsplit('/').next().unwrap()).collect();
-        assert_eq!(names, &["part-00000.csv", "part-00001.csv"][..expected.len()]);
+        assert_eq!(names.len(), expected.len());
+        for (at, name) in names.iter().enumerate() {
+            assert!(name.starts_with(&format!("part-{at:05}-")) && name.ends_with(".csv"), "{names:?}");
+        }
         assert!(found.iter().map(|(_, text)| text).eq(&expected));
         assert_eq!(uploads("parts"), 0);
     }
@@ -118,15 +121,13 @@ fn modes_mean_the_same_as_on_a_disk() {
     stores.locate("s3://modes/a/output-of-another").unwrap().put("x".into()).unwrap();
     assert_eq!(commit(Mode::Fail, 3, "one").len(), 2);
     let error = chain(&open(&run, &sink(SinkFormat::Text, path, Mode::Fail), false).unwrap_err());
-    assert!(error.contains(r#""s3://modes/a/out" already holds data ("a/out/part-00003.txt")"#), "{error}");
+    assert!(error.contains(r#""s3://modes/a/out" already holds data ("a/out/part-00003-"#), "{error}");
     let appended = commit(Mode::Append, 0, "two");
     assert_eq!(appended.len(), 3);
     assert!(appended[2].0.starts_with("a/out/part-00004-"), "{appended:?}");
     let replaced = commit(Mode::Replace, 3, "three");
-    assert_eq!(
-        replaced,
-        [("a/out/_SUCCESS".to_owned(), String::new()), ("a/out/part-00003.txt".to_owned(), "0\tthree\n".to_owned())]
-    );
+    assert_eq!(replaced.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["", "0\tthree\n"]);
+    assert!(replaced[1].0.starts_with("a/out/part-00003-"), "{replaced:?}");
     assert_eq!(keys(&stores, "s3://modes/a").len(), 3);
 }
 
@@ -136,10 +137,9 @@ fn a_sink_without_rows_is_an_empty_object() {
     let stores = stores();
     let run = run(&stores);
     open(&run, &sink(SinkFormat::Json, "s3://empty", Mode::Fail), true).unwrap().commit().unwrap();
-    assert_eq!(
-        objects(&stores, "s3://empty").iter().map(|(key, text)| format!("{key}{text}")).collect::<Vec<_>>(),
-        ["_SUCCESS", "part-00000.json"]
-    );
+    let found = objects(&stores, "s3://empty");
+    assert!(found.len() == 2 && found.iter().all(|(_, text)| text.is_empty()), "{found:?}");
+    assert!(found[0].0 == "_SUCCESS" && found[1].0.starts_with("part-00000-"), "{found:?}");
 }
 
 #[test]

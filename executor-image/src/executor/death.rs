@@ -69,7 +69,13 @@ pub(crate) fn stopped(why: Why, step: Option<String>) -> Failed {
     let (message, fault) = match why {
         Why::Cancelled => ("the task was cancelled".to_owned(), Fault::Stopped),
         Why::Draining => ("the executor was taken down before the task was done".to_owned(), Fault::Stopped),
-        Why::Deadline(seconds) => (format!("the task ran longer than taskDeadlineSeconds ({seconds} s)"), Fault::Flow),
+        Why::Deadline(seconds) => (
+            format!(
+                "the task ran longer than taskDeadlineSeconds ({seconds} s): raise taskDeadlineSeconds if it may take that long, \
+                 or look for a loop without end in its functions"
+            ),
+            Fault::Flow,
+        ),
     };
     Failed { step, message, fault }
 }

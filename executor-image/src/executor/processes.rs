@@ -1,5 +1,5 @@
 //! The processes below an executor, as `/proc` shows them: which belong to a slot, how much memory they hold, which are
-//! left over. A slot's process leads a session; whatever it starts is found by that.
+//! left over. A slot's process leads a session, and adopts the orphans below it; whatever it starts is found by that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,25 +16,44 @@ struct Process {
     ended: bool,
 }
 
-/// Kills all processes of a session, until none is left that could start another one.
+/// Kills all processes of a slot, until none is left that could start another one.
 pub(super) fn kill_session(session: i32) {
+    let slot = BTreeSet::from([session]);
     for _ in 0..10 {
-        let mut left = processes();
-        left.retain(|process| process.session == session && !process.ended);
+        let all = processes();
+        let left: Vec<i32> = all
+            .iter()
+            .filter(|process| !process.ended && slot_of(process, &all, &slot).is_some())
+            .map(|process| process.pid)
+            .collect();
         if left.is_empty() {
             break;
         }
-        left.iter().for_each(|process| unix::kill(process.pid));
+        left.into_iter().for_each(unix::kill);
     }
+}
+
+/// The slot that a process belongs to: by its session, or by descent, where it has begun a session of its own.
+fn slot_of(process: &Process, all: &[Process], slots: &BTreeSet<i32>) -> Option<i32> {
+    let mut at = *process;
+    // No chain is longer than there are processes; what ends meanwhile must not make a ring of it.
+    for _ in 0..all.len() {
+        if slots.contains(&at.session) {
+            return Some(at.session);
+        }
+        at = *all.iter().find(|other| other.pid == at.parent)?;
+    }
+    None
 }
 
 /// Looks at all processes once: bytes held per slot session; ends and collects what slots left behind.
 pub(super) fn survey(slots: &BTreeSet<i32>) -> BTreeMap<i32, u64> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut held = BTreeMap::new();
-    for process in processes() {
-        if slots.contains(&process.session) {
-            *held.entry(process.session).or_default() += resident(process.pid);
+    let all = processes();
+    for process in all.iter().copied() {
+        if let Some(slot) = slot_of(&process, &all, slots) {
+            *held.entry(slot).or_default() += resident(process.pid);
         }
         if is_left_over(process, own, slots) {
             unix::kill(process.pid);
@@ -128,6 +147,15 @@ mod tests {
         check(23, 10, 19, true);
         check(24, 10, 24, true);
         check(25, 20, 25, false);
+    }
+
+    #[test]
+    fn what_a_slot_starts_belongs_to_it_also_in_a_session_of_its_own() {
+        let process = |pid, parent, session| Process { pid, parent, session, ended: false };
+        let all = [process(20, 10, 20), process(21, 20, 20), process(22, 21, 22), process(23, 22, 23), process(30, 10, 30)];
+        let slots = BTreeSet::from([20]);
+        let of: Vec<Option<i32>> = all.iter().map(|process| slot_of(process, &all, &slots)).collect();
+        assert_eq!(of, [Some(20), Some(20), Some(20), Some(20), None]);
     }
 
     #[test]

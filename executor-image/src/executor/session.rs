@@ -115,6 +115,8 @@ pub(crate) struct Session {
     plan: Option<Vec<u8>>,
     next_progress: Option<Instant>,
     drain: Option<Drain>,
+    /// Told to leave: as soon as what has been staged is removed.
+    leaving: bool,
     over: bool,
 }
 
@@ -185,6 +187,7 @@ impl Session {
             plan: None,
             next_progress: None,
             drain: None,
+            leaving: false,
             over: false,
         }
     }
@@ -243,6 +246,9 @@ impl Session {
     }
 
     fn pass_time(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.leaving && !matches!(self.work, Work::Running { .. }) {
+            return self.end(out);
+        }
         self.drain_on(now, out);
         if self.over {
             return;
@@ -257,7 +263,7 @@ impl Session {
 
     /// A slot that ends needs a new process only for a task that it has taken.
     fn wants_child(&self) -> bool {
-        self.drain.is_none() || matches!(self.work, Work::Waiting { .. })
+        (self.drain.is_none() && !self.leaving) || matches!(self.work, Work::Waiting { .. })
     }
 
     fn terminate(&mut self, now: Instant, stop_at: Instant, end_at: Instant, out: &mut Vec<Action>) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use engine::Stores;
+use engine::pipe::descendants;
 use engine::worker::{Exchange, Results, Watch, Worker, WorkerOptions};
 use plan::task::{Attempt, Done, Failed, Fault, Task};
 use proto::master::Settings;
@@ -95,6 +96,8 @@ impl Runner {
         let outlet = Arc::new(Outlet::new(Arc::clone(&self.wire), attempt, output));
         let result = catch_unwind(AssertUnwindSafe(|| self.work(task, &outlet, &watch)));
         self.current.set(None);
+        // Pipes have ended theirs; functions may have started others.
+        descendants::end_descendants();
         let result = result.unwrap_or_else(|panic| {
             // It may have been left in any state.
             self.worker = None;

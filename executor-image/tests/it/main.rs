@@ -5,6 +5,7 @@ mod kept;
 mod loopback;
 mod operator;
 mod pod;
+mod real_slot;
 mod spread;
 mod trust;
 

@@ -24,6 +24,15 @@ impl Pod {
     }
 
     pub(crate) fn start_with(operator: &Operator, slots: u32, variables: &[(&str, &str)]) -> Pod {
+        Pod::start_program(operator, slots, variables, Some(fake_slot()))
+    }
+
+    /// With slots that run tasks, of so many bytes each.
+    pub(crate) fn start_real(operator: &Operator, slots: u32, memory: u64) -> Pod {
+        Pod::start_program(operator, slots, &[("GLEAMFLOW_SLOT_MEMORY", &memory.to_string())], None)
+    }
+
+    fn start_program(operator: &Operator, slots: u32, variables: &[(&str, &str)], slot: Option<PathBuf>) -> Pod {
         let root = tempfile::tempdir().unwrap();
         let papers = operator.papers("abc-1");
         let files = [("ca.crt", papers.authority), ("tls.crt", papers.certificate), ("tls.key", papers.key)];
@@ -34,13 +43,10 @@ impl Pod {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gleamflow-executor"));
         command.arg("executor").arg("--credentials").arg(root.path()).arg("--scratch").arg(root.path().join("scratch"));
-        command
-            .arg("--data")
-            .arg(root.path())
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--slot-program")
-            .arg(fake_slot());
+        command.arg("--data").arg(root.path()).arg("--listen").arg(format!("127.0.0.1:{port}"));
+        if let Some(slot) = slot {
+            command.arg("--slot-program").arg(slot);
+        }
         command.env("GLEAMFLOW_OPERATOR", operator.address()).env("GLEAMFLOW_RUN", "abc-1").env("POD_NAME", "pod-1");
         command
             .env("NODE_NAME", "node-1")
@@ -72,6 +78,11 @@ impl Pod {
         self.log()
     }
 
+    /// A file of the flow's volume.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
     pub(crate) fn scratch_is_empty(&self) -> bool {
         std::fs::read_dir(self.root.path().join("scratch")).unwrap().next().is_none()
     }
@@ -81,6 +92,10 @@ impl Pod {
         let own = self.process.id().expect("it runs");
         let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
         processes.filter(|path| command_line(path) == command).any(|path| is_below(path, own))
+    }
+
+    pub(crate) async fn wait_until_there(&self, name: &str) -> bool {
+        until(|| self.data(name).exists()).await
     }
 
     pub(crate) async fn wait_until_gone(&self, command: &str) -> bool {

@@ -14,7 +14,7 @@ use operator::master::api::{Entry, RunPhase, RunSpec};
 use operator::master::machine::Machine;
 use operator::master::machine::event::{AgentBeat, Command, Event, Found, SlotHello, SlotId};
 use oracle::{Actual, GeneratedFlow, Random, Seeds};
-use plan::task::{Attempt, Done, Held};
+use plan::task::{Attempt, Done, Failed, Fault, Held, TaskId};
 use proto::master::ToSlot;
 use proto::{RunId, Term};
 
@@ -47,9 +47,92 @@ fn check(flow: &GeneratedFlow) -> Result<(), String> {
                 return Err(format!("trouble {trouble}: {step} has no _SUCCESS"));
             }
         }
+        let left = staged_below(&base.join("out"));
+        if !left.is_empty() {
+            return Err(format!("trouble {trouble}: {left:?} are left over"));
+        }
         std::fs::remove_dir_all(base.join("out")).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Staging directories below a directory.
+fn staged_below(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (staged, others): (Vec<_>, Vec<_>) = entries.partition(|path| path.to_string_lossy().contains("staging-"));
+    let below = others.iter().filter(|path| path.is_dir()).flat_map(|path| staged_below(path));
+    staged.iter().cloned().chain(below).collect()
+}
+
+/// A flow of the test's own, run to its end; how it then stands.
+fn run_flow(steps: &str, base: &Path) -> operator::master::api::Progress {
+    let yaml = format!("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {{name: flow}}\nspec:\n  steps:\n{steps}");
+    let flow = GeneratedFlow { seed: 1, yaml, files: Vec::new(), headers: Vec::new() };
+    let mut cluster = Cluster::new(&flow, base, false).unwrap();
+    cluster.run().unwrap();
+    cluster.machine.progress()
+}
+
+#[test]
+fn poison_rows_that_a_step_sets_aside_are_counted_as_in_a_run_in_one_process() {
+    let base = tempfile::tempdir().unwrap();
+    let steps = "
+    - {name: numbers, read: {range: {from: 0, to: 100}}}
+    - name: clean
+      map: {lua: 'function(x) if x % 10 == 3 then error(\"bad\") end return x end'}
+      onError: {policy: Skip}
+    - {name: spread, roundRobin: {}, partitions: 5}
+    - name: again
+      map: {lua: 'function(x) if x % 10 == 4 then error(\"worse\") end return x end'}
+      onError: {policy: DeadLetter, to: poisoned}
+    - {name: good, from: [again], write: {text: {path: out/good}}}
+    - {name: poisoned, write: {text: {path: out/poisoned}}}
+";
+    let progress = run_flow(steps, base.path());
+    assert_eq!(progress.phase, RunPhase::Succeeded, "{progress:?}");
+    assert_eq!(progress.set_aside, BTreeMap::from([("clean".to_owned(), 10), ("again".to_owned(), 10)]));
+    let rows = |path: &str| {
+        let files = std::fs::read_dir(base.path().join(path)).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|file| std::fs::read_to_string(file).unwrap().lines().count()).sum::<usize>()
+    };
+    assert_eq!((rows("out/good"), rows("out/poisoned")), (80, 10));
+}
+
+#[test]
+fn a_function_that_always_fails_is_told_with_its_message_its_row_and_its_pod() {
+    let base = tempfile::tempdir().unwrap();
+    let steps = "
+    - {name: numbers, read: {range: {from: 0, to: 10}}}
+    - name: broken
+      map: {lua: 'function(x) if x == 7 then error(\"no sevens\") end return x end'}
+    - {name: out, write: {text: {path: out}}}
+";
+    let progress = run_flow(steps, base.path());
+    let RunPhase::Failed { reason, message } = &progress.phase else { panic!("{progress:?}") };
+    assert!(reason == "UdfError" && message.contains("no sevens") && message.contains("row (7)"), "{message}");
+    assert_eq!(progress.failures.len(), 4, "once and three retries");
+    for failure in &progress.failures {
+        assert!(failure.message.contains("no sevens") && failure.message.contains("row (7)"), "{failure:?}");
+        assert_eq!((failure.reason.as_str(), failure.step.as_deref()), ("UdfError", Some("broken")));
+        assert!(failure.pod.as_ref().is_some_and(|pod| pod.starts_with("pod-")), "{failure:?}");
+    }
+    assert!(!base.path().join("out").exists());
+}
+
+#[test]
+fn an_output_that_is_in_the_way_fails_the_run_without_a_retry() {
+    let base = tempfile::tempdir().unwrap();
+    std::fs::create_dir(base.path().join("out")).unwrap();
+    std::fs::write(base.path().join("out/mine"), "precious").unwrap();
+    let steps = "
+    - {name: numbers, read: {range: {from: 0, to: 10}}}
+    - {name: out, write: {text: {path: out}}}
+";
+    let progress = run_flow(steps, base.path());
+    let RunPhase::Failed { reason, message } = &progress.phase else { panic!("{progress:?}") };
+    assert!(reason == "Invalid" && message.contains("already holds data"), "{reason}: {message}");
+    assert_eq!(progress.failures.len(), 1);
+    assert_eq!(std::fs::read_dir(base.path().join("out")).unwrap().count(), 1, "nothing is staged there any more");
 }
 
 /// What an agent holds of one attempt.
@@ -274,8 +357,17 @@ impl Cluster {
                 let attempt = task.attempt;
                 let wire: Arc<dyn Exchange> =
                     Arc::new(Wire { agents: Arc::clone(&self.agents), attempt, output: output.clone() });
-                let task = rmp_serde::from_slice(&rmp_serde::to_vec_named(&*task).unwrap()).unwrap();
-                let event = match known.run(&task, &wire, &Arc::new(Watch::default())) {
+                let task: plan::task::Task = rmp_serde::from_slice(&rmp_serde::to_vec_named(&*task).unwrap()).unwrap();
+                let run = || known.run(&task, &wire, &Arc::new(Watch::default()));
+                let sinks = matches!(attempt.task, TaskId::Stage | TaskId::Commit);
+                let ended = if sinks && self.trouble && self.done <= 400 && self.random.chance(60) {
+                    // Its process is killed somewhere on the way, perhaps behind the last change.
+                    engine::sink::killed_after(self.random.below(12), run)
+                } else {
+                    Some(run())
+                };
+                let killed = || Failed { message: "killed".to_owned(), fault: Fault::Infrastructure, step: None };
+                let event = match ended.unwrap_or_else(|| Err(killed())) {
                     Ok(done) => {
                         let mut held = self.agents.held.lock().unwrap();
                         held.entry(output.clone()).or_default().entry(attempt).or_default().done = Some(done.clone());

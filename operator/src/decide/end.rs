@@ -34,7 +34,8 @@ impl Draft<'_> {
         if taken_up && !stopped {
             self.actions.push(Action::Stop { run: run_id, why: ending.message.clone() });
         }
-        let pods = self.remove_pods(run);
+        // As long as the master has the run it may need them, to remove what was staged; it says when it is done.
+        let pods = if self.world.progress.is_some() { self.pods(&run.id).len() } else { self.remove_pods(run) };
         if stopped && self.world.progress.is_none() && (pods == 0 || ending.fails) {
             return self.end(run, ending.reason, &ending.message, ending.fails);
         }

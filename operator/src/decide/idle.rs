@@ -63,17 +63,17 @@ impl Draft<'_> {
         self.stand(&Stand::Failed { reason: &reason, message: &message });
     }
 
-    /// Suspended is a flow none of whose pods is at work any more.
+    /// Suspended is a flow none of whose pods is there any more, whatever became of it: but for those on nodes that are gone.
     fn suspended(&mut self) {
-        let working: Vec<_> = self.world.pods.iter().filter(|pod| !pod.finished() && !self.is_lost(pod)).cloned().collect();
-        if working.is_empty() {
+        let left: Vec<_> = self.world.pods.iter().filter(|pod| !self.is_lost(pod)).cloned().collect();
+        if left.is_empty() {
             return self.stand(&Stand::Suspended);
         }
-        for pod in working.iter().filter(|pod| !pod.deleting) {
+        for pod in left.iter().filter(|pod| !pod.deleting) {
             self.delete(&pod.name, &pod.uid);
         }
         self.again(5);
-        let message = format!("waits until {} pods are gone", working.len());
+        let message = format!("waits until {} pods are gone", left.len());
         self.stand(&Stand::Busy { phase: Phase::Suspending, reason: "Suspended", message: &message });
     }
 
@@ -120,6 +120,7 @@ impl Draft<'_> {
         self.status.failures = Vec::new();
         self.status.outputs = Vec::new();
         self.status.persisted = Vec::new();
+        self.status.set_aside = Vec::new();
         self.status.bytes_shuffled = None;
         self.unsay("Complete");
         self.unsay("Failed");

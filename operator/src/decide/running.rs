@@ -1,7 +1,7 @@
 //! A run that is not over: taken up, given executors, watched, ended.
 
 use crds::cluster::OnSpecChange;
-use crds::status::{GleamFlowStatus, Output, Phase, Run};
+use crds::status::{GleamFlowStatus, Output, Phase, Run, SetAside};
 
 use super::report::Stand;
 use super::{Action, Draft, Here, condition, id};
@@ -39,7 +39,9 @@ impl Draft<'_> {
             return self.end(run, "RecordLost", "what the run was to do is not recorded any more: its Secret is gone", true);
         }
         let stopped = self.world.memory.here == Here::Stopped(run.id.clone());
-        let taken_up = stopped || self.world.memory.here == Here::Started(run.id.clone());
+        // A master that has put down what it had taken up is to take it up anew: its record has changed behind its back.
+        let started = self.world.memory.here == Here::Started(run.id.clone()) && self.world.progress.is_some();
+        let taken_up = stopped || started;
         if !taken_up {
             if self.world.memory.terminating {
                 return self.stuck();
@@ -192,6 +194,7 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     status.failures = progress.failures.iter().take(10).cloned().collect();
     status.outputs = outputs(&status.outputs, &progress.outputs);
     status.persisted = progress.persisted.iter().take(PERSISTED).cloned().collect();
+    count_set_aside(status, progress);
     let run = status.current_run.as_ref().and_then(|run| naming::run_number(&run.id)).unwrap_or(0);
     let secret = naming::output(&naming::run_base(flow, run));
     for output in status.outputs.iter_mut().filter(|output| output.location == KEPT) {
@@ -200,6 +203,18 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     let shuffled = i64::try_from(progress.bytes_shuffled).unwrap_or(i64::MAX);
     // Bytes only grow; a new leader counts anew.
     status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
+}
+
+/// Rows that were set aside: counts only grow; a new leader does not know of outputs that were let go of before it began.
+fn count_set_aside(status: &mut GleamFlowStatus, progress: &Progress) {
+    for (step, rows) in &progress.set_aside {
+        let rows = i64::try_from(*rows).unwrap_or(i64::MAX);
+        match status.set_aside.iter_mut().find(|known| known.step == *step) {
+            Some(known) => known.rows = known.rows.max(rows),
+            None => status.set_aside.push(SetAside { step: step.clone(), rows }),
+        }
+    }
+    status.set_aside.truncate(OUTPUTS);
 }
 
 #[cfg(test)]

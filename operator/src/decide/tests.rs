@@ -214,3 +214,78 @@ fn a_flow_whose_namespace_goes_away_makes_nothing() {
     let memory = Memory { terminating: true, ..started() };
     assert!(created(&look(&flow, &[], Some(progress(3, &[])), &memory, &one_agent())).is_empty());
 }
+
+/// A flow whose run was suspended and is over.
+fn suspended() -> FlowView {
+    let mut flow = flow(json!({"suspend": true}));
+    let run = flow.status.current_run.as_mut().unwrap();
+    run.result = Some("Suspended".into());
+    run.completion_time =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::from_second(NOW - 5).unwrap()));
+    flow
+}
+
+#[test]
+fn a_flow_is_suspended_when_all_of_its_pods_are_gone_and_no_sooner() {
+    let flow = suspended();
+    let phase = |pods: &[Arc<PodView>], cluster: &Surroundings| {
+        let decision = look(&flow, pods, None, &started(), cluster);
+        let said = condition::find(&decision.status, "Suspended").is_some();
+        assert_eq!(said, decision.status.phase == Some(crds::status::Phase::Suspended));
+        (
+            decision.status.phase.unwrap(),
+            deleted(&decision).into_iter().map(str::to_owned).collect::<std::collections::BTreeSet<_>>(),
+        )
+    };
+    use crds::status::Phase::{Suspended, Suspending};
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(phase(&[], &one_agent()), (Suspended, names(&[])));
+    assert_eq!(phase(&[pod(0, PodPhase::Running)], &one_agent()), (Suspending, names(&["a-1-0"])));
+    // Those that have ended are pods, too.
+    assert_eq!(
+        phase(&[pod(0, PodPhase::Succeeded), pod(1, PodPhase::Failed)], &one_agent()),
+        (Suspending, names(&["a-1-0", "a-1-1"]))
+    );
+    let mut leaving = Arc::unwrap_or_clone(pod(0, PodPhase::Failed));
+    leaving.deleting = true;
+    assert_eq!(phase(&[Arc::new(leaving)], &one_agent()), (Suspending, names(&[])));
+    // A node that is gone lets go of nothing: its attempts are refused everywhere.
+    let cluster = Surroundings { lost: ["n1".to_owned()].into(), ..one_agent() };
+    assert_eq!(phase(&[pod(0, PodPhase::Running)], &cluster).0, Suspended);
+}
+
+#[test]
+fn a_run_that_is_stopped_keeps_its_pods_until_the_master_has_removed_what_was_staged() {
+    let mut flow = flow(json!({}));
+    flow.cancel = Some("u-1".into());
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(progress(1, &["a-1-0"])), &started(), &one_agent());
+    assert!(decision.actions.iter().any(|action| matches!(action, Action::Stop { .. })));
+    assert!(deleted(&decision).is_empty());
+    let stopped = Memory { here: Here::Stopped("u-1".into()), ..started() };
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(progress(1, &["a-1-0"])), &stopped, &one_agent());
+    assert!(deleted(&decision).is_empty() && decision.status.current_run.as_ref().unwrap().completion_time.is_none());
+    let over = Progress { phase: RunPhase::Failed { reason: "Stopped".into(), message: String::new() }, ..Progress::default() };
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], Some(over), &stopped, &one_agent());
+    assert_eq!(decision.status.current_run.unwrap().result.as_deref(), Some("Cancelled"));
+}
+
+#[test]
+fn a_run_whose_record_another_has_written_is_taken_up_anew() {
+    let flow = flow(json!({}));
+    let decision = look(&flow, &[pod(0, PodPhase::Running)], None, &started(), &one_agent());
+    assert!(matches!(decision.actions[0], Action::Start { new: false, .. }), "{:?}", decision.actions);
+}
+
+#[test]
+fn rows_that_were_set_aside_are_counted_and_never_fewer() {
+    let mut flow = flow(json!({}));
+    let aside = |rows: u64| Progress { set_aside: [("clean".to_owned(), rows)].into(), ..progress(1, &["a-1-0"]) };
+    let told = |flow: &FlowView, rows: u64| {
+        let decision = look(flow, &[pod(0, PodPhase::Running)], Some(aside(rows)), &started(), &one_agent());
+        decision.status
+    };
+    flow.status = told(&flow, 7);
+    assert_eq!((flow.status.set_aside[0].step.as_str(), flow.status.set_aside[0].rows), ("clean", 7));
+    assert_eq!(told(&flow, 3).set_aside[0].rows, 7);
+    assert_eq!(told(&flow, 9).set_aside[0].rows, 9);
+}

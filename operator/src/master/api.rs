@@ -47,6 +47,9 @@ pub enum Entry {
     Output { at: OutputRequest },
     /// All sinks are staged: from here on the run only rolls forward.
     Committing { manifest: Manifest },
+    /// The run ends without its output, and what it has staged is removed. Of this and `Committing` there is only one: whoever
+    /// writes its place in the record first decides, and a leader that comes late with the other is superseded.
+    Ended { reason: String, message: String },
 }
 
 /// Tasks that stand and fall together.

@@ -20,6 +20,7 @@ mod ledger;
 mod naming;
 mod placement;
 mod planning;
+mod planted;
 mod progress;
 mod results;
 mod resume;

@@ -19,7 +19,7 @@ impl Session {
             ToSlot::NotLeader { leader } => self.follow(now, leader, out),
             ToSlot::Leave { reason } => {
                 out.push(Action::Log(format!("told to leave: {reason}")));
-                self.end(out);
+                self.leave(now, out);
             }
             ToSlot::Plan { .. } | ToSlot::Run { .. } | ToSlot::Cancel { .. } if greeting => {
                 self.drop_link(now, "an order came before a welcome", out);
@@ -96,7 +96,7 @@ impl Session {
 
     /// The first link waits for a child: a slot that cannot start one must not be given a task.
     pub(super) fn may_connect(&self) -> bool {
-        self.child == Child::Ready || self.settings.is_some()
+        (self.child == Child::Ready || self.settings.is_some()) && !self.leaving
     }
 
     pub(super) fn tend_link(&mut self, now: Instant, out: &mut Vec<Action>) {

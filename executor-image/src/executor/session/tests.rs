@@ -428,3 +428,26 @@ fn nothing_ever_comes_twice_or_after_the_end_whatever_happens_in_which_order() {
         }
     }
 }
+
+#[test]
+fn a_task_that_stages_files_removes_them_before_its_slot_leaves() {
+    let staging = Attempt { task: TaskId::Stage, number: 1 };
+    let stage = || {
+        let task = Box::new(Task { attempt: staging, ..*task(1) });
+        Event::LinkSaid(ToSlot::Run { task, output: "agent:1".to_owned() })
+    };
+    let leave = || Event::LinkSaid(ToSlot::Leave { reason: "the run is over".to_owned() });
+    let begun = || {
+        let mut table = Table::welcome();
+        table.is(stage(), "run 1");
+        table.is(leave(), "stop 1");
+        table
+    };
+    let stopped = Box::new(Failed { fault: Fault::Stopped, ..Failed::default() });
+    begun()
+        .is(Event::ChildSaid(FromChild::Failed { attempt: staging, failed: stopped }), "report 1 Stopped, kill, disconnect, end");
+    let mut table = begun();
+    table.is(lost(), "");
+    table.wakes(5000..=5000, "kill");
+    table.is(killed(), "disconnect, end");
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use plan::task::{Attempt, Failed, Fault, Task};
+use plan::task::{Attempt, Failed, Fault, Task, TaskId};
 use proto::master::FromSlot;
 
 use super::super::death::{self, Cause, Death, Why};
@@ -65,6 +65,20 @@ impl Session {
                 let stopped = death::stopped(Why::Cancelled, None);
                 refuse(attempt, stopped.message, stopped.fault, out);
             }
+        }
+    }
+
+    /// The slot is not needed any more. A task that has staged files removes them first; any other is of no account.
+    pub(super) fn leave(&mut self, now: Instant, out: &mut Vec<Action>) {
+        match &self.work {
+            Work::Running { attempt, stop, .. } if attempt.task == TaskId::Stage => {
+                let stops = stop.is_some();
+                self.leaving = true;
+                if !stops {
+                    self.stop(now, Why::Cancelled, now + STOP_GRACE, out);
+                }
+            }
+            Work::Idle | Work::Waiting { .. } | Work::Running { .. } | Work::Finished { .. } => self.end(out),
         }
     }
 

@@ -201,8 +201,20 @@ impl Simulation {
         pods.map(|(reference, pod)| (reference.clone(), pod.clone())).collect()
     }
 
+    /// What a zombie made for a flow that was deleted meanwhile goes too.
+    fn collect_garbage(&self) {
+        let mut store = self.server.store();
+        let flows = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::GleamFlow);
+        let uids: Vec<String> = flows.filter_map(|(_, flow)| text(flow, "/metadata/uid").map(str::to_owned)).collect();
+        let owner = |object: &Value| crate::view::controller(object).to_owned();
+        let orphans = store.objects.iter().filter(|(_, object)| !owner(object).is_empty() && !uids.contains(&owner(object)));
+        let orphans: Vec<Ref> = orphans.map(|(reference, _)| reference.clone()).collect();
+        orphans.iter().for_each(|reference| store.remove(reference));
+    }
+
     /// Kubelets: pods start, end, are taken away; deleted ones go. `calm`: nothing bad happens.
     pub(super) fn kubelets(&self, calm: bool) {
+        self.collect_garbage();
         for (reference, mut pod) in self.pods() {
             let phase = text(&pod, "/status/phase").unwrap_or("Pending").to_owned();
             let roll = self.random(20);

@@ -6,6 +6,7 @@ use plan::task::Attempt;
 
 use super::event::{AgentBeat, Command};
 use super::ledger::Standing;
+use super::planted::{self, Bug};
 use super::retry::Verdict;
 use super::{Machine, Stage};
 
@@ -142,7 +143,7 @@ impl Machine {
             // It may have been named all the same; nobody reads it, and nobody must read it later.
             state.doubtful = indeterminate.then_some(attempt.number);
             state.winner = None;
-        } else {
+        } else if !planted::has(Bug::WaitsForLost) {
             winner.standing = Standing::Lost;
         }
         let verdict = state.tally.lose(progress, "DataLost");
@@ -179,6 +180,6 @@ impl Machine {
         let waiting: Vec<&str> =
             self.ready_agents().filter(|(_, agent)| agent.waiting).map(|(_, agent)| agent.node.as_str()).collect();
         let why = || format!("agents have no room for shuffles: {}", waiting.join(", "));
-        (!waiting.is_empty()).then(|| ("ShuffleSpace", why()))
+        (!waiting.is_empty() && !planted::has(Bug::StallsSilently)).then(|| ("ShuffleSpace", why()))
     }
 }

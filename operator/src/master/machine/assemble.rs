@@ -8,6 +8,7 @@ use plan::{CollectionId, MscrId, NodeId, Sink};
 
 use super::event::OutputRequest;
 use super::ledger::Standing;
+use super::planted::{self, Bug};
 use super::tasks::{MapFrom, is_part, number};
 use super::{Machine, cut};
 use crate::master::api::{Cut, TaskSet};
@@ -228,7 +229,11 @@ impl Machine {
                 let frames = piece.frames;
                 if frames == 0 { None } else { pieces.hold(self, maker, at, 0..frames) }
             });
-            steps.insert(step, held.collect());
+            let mut held: Vec<Held> = held.collect();
+            if planted::has(Bug::WritesTwice) {
+                held.extend(held.first().cloned());
+            }
+            steps.insert(step, held);
         }
         let sets =
             self.flow().sinks().filter(|(_, sink)| of(sink)).filter_map(|(node, _)| self.flow().writers.get(&node.id)).flatten();

@@ -9,6 +9,7 @@ use plan::task::{Answer, Attempt, Done, Manifest, TaskId};
 use proto::master::ToSlot;
 
 use super::event::{Command, SlotId, Unfetched, Unrecorded};
+use super::planted::{self, Bug};
 use super::retry::backoff;
 use super::{Machine, Stage};
 use crate::master::api::{Entry, OUTPUT_LIMIT, RunPhase};
@@ -30,6 +31,8 @@ pub(super) struct Ending {
     may_have_staged: bool,
     /// Whether a run that failed waits for what it keeps.
     keeping: bool,
+    /// Whether an attempt that does not count has staged files since the last commit was begun, or may have.
+    in_vain: bool,
     output: Output,
     pub(super) previews: BTreeMap<String, String>,
     /// Whether standard output is too much to be kept.
@@ -38,6 +41,8 @@ pub(super) struct Ending {
     not_before: Duration,
     /// Why what must go on goes on only later.
     pub(super) trouble: Option<String>,
+    /// Whether the record says that the run has ended, so that nobody commits what is being removed.
+    recorded: bool,
     /// What is to become of the run once it is known whether it has begun to commit.
     deferred: Option<RunPhase>,
     /// Rows and bytes that attempts told last.
@@ -92,13 +97,26 @@ impl Machine {
                     self.record(Entry::Split { stage, splits });
                 }
             }
-            (TaskId::Stage, Some(Answer::Staged(manifest))) => self.ending.manifest = Some(manifest),
+            (TaskId::Stage, Some(Answer::Staged(manifest))) => {
+                self.ending.manifest = Some(manifest);
+                // Others that are at it stop, and remove what they have staged.
+                let others = self.ledger.entry(TaskId::Stage).running.iter().map(|running| running.attempt).collect();
+                self.cancel(&others);
+            }
+            // It removes what other attempts have staged; of one that was heard of since it began, the next one does.
+            (TaskId::Commit, _) if std::mem::take(&mut self.ending.in_vain) => {}
             (TaskId::Commit, _) => self.over(RunPhase::Succeeded),
+            (TaskId::Discard, _) if std::mem::take(&mut self.ending.in_vain) => {}
             (TaskId::Discard, _) => self.ending.may_have_staged = false,
             (task, _) => {
                 self.fail("Invalid", format!("an executor answered task {task} with something else: it is of another version"))
             }
         }
+    }
+
+    /// An attempt that does not count has left staged files.
+    pub(super) fn staged_in_vain(&mut self) {
+        self.ending.in_vain = !planted::has(Bug::LeavesStaged);
     }
 
     /// Whether a task that answers has done so.
@@ -240,10 +258,11 @@ impl Machine {
     /// Ends the run without success, unless it is over or only rolls forward.
     fn end(&mut self, outcome: RunPhase) {
         match self.stage {
+            Stage::Committing if planted::has(Bug::FailsLate) => {}
             Stage::Committing | Stage::Winding { .. } | Stage::Over(_) | Stage::Abandoned => return,
             Stage::Resuming(_) | Stage::Inspecting | Stage::LookingUp | Stage::Planning | Stage::Running => {}
         }
-        if self.is_recording(|entry| matches!(entry, Entry::Committing { .. })) {
+        if self.is_recording(|entry| matches!(entry, Entry::Committing { .. })) && !planted::has(Bug::FailsBeside) {
             // It may be stored already: then this comes too late.
             self.ending.deferred.get_or_insert(outcome);
             return;
@@ -259,10 +278,20 @@ impl Machine {
         let running: BTreeSet<Attempt> = running.filter(ends).collect();
         self.cancel(&running);
         self.agenda.clear();
-        if (self.ending.may_have_staged || keeping) && !self.slots.is_empty() {
-            let wait = if keeping { KEEPING } else { DISCARD };
+        let staging = self.ending.may_have_staged && !planted::has(Bug::LeavesWithoutDiscard);
+        if staging {
+            // A discard removes what attempts of lower numbers staged: all of ours, none of a later leader.
+            if !planted::has(Bug::DiscardsOthersOnly) {
+                self.ledger.skip_to(self.ledger.highest_of_all());
+            }
+            if let RunPhase::Failed { reason, message } = outcome.clone() {
+                self.record_end(Entry::Ended { reason, message });
+            }
+        }
+        if staging || keeping && !self.slots.is_empty() {
+            let until = if staging { Duration::MAX } else { self.now + KEEPING };
             self.ending.keeping = keeping;
-            self.stage = Stage::Winding { outcome, until: self.now + wait };
+            self.stage = Stage::Winding { outcome, until };
         } else {
             self.over(outcome);
         }
@@ -271,16 +300,33 @@ impl Machine {
     /// Has staged files removed, and what was whole kept for the next run, as far as that can be done soon.
     pub(super) fn wind(&mut self) {
         let Stage::Winding { until, .. } = &self.stage else { return };
+        let until = *until;
         self.ending.keeping &= self.keeping();
-        let done = !self.ending.may_have_staged && !self.ending.keeping;
-        if done || self.slots.is_empty() || self.now >= *until {
+        let done = !self.ending.may_have_staged && (!self.ending.keeping || self.slots.is_empty());
+        if done || self.now >= until {
             return self.wound();
         }
-        if self.ending.may_have_staged {
+        if self.ending.may_have_staged && self.ending.recorded {
             self.offer(TaskId::Discard);
         }
         if self.ending.keeping {
             self.keep_results();
+        }
+    }
+
+    /// The record says that the run has ended.
+    pub(super) fn ended(&mut self, reason: String, message: String) {
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.ending.may_have_staged = true;
+            self.stage = Stage::Winding { outcome: RunPhase::Failed { reason, message }, until: Duration::MAX };
+            self.end_recorded();
+        }
+    }
+
+    pub(super) fn end_recorded(&mut self) {
+        if let Stage::Winding { until, .. } = &mut self.stage {
+            *until = self.now + if self.ending.keeping { KEEPING } else { DISCARD };
+            self.ending.recorded = true;
         }
     }
 

@@ -7,6 +7,7 @@ use plan::task::{Attempt, Manifest, Split};
 use plan::{MscrId, NodeId};
 
 use super::event::{Command, OutputRequest, Unrecorded};
+use super::planted::{self, Bug};
 use super::{Machine, Stage};
 use crate::master::api::{Cut, Entry, TaskSet};
 
@@ -38,7 +39,7 @@ impl Recorded {
     pub(super) fn is_void(&self, set: TaskSet, attempt: Attempt) -> bool {
         self.voids.iter().any(|void| {
             let meant = void.sets.contains(&set) || void.sets.contains(&TaskSet::One(attempt.task));
-            meant && attempt.number <= void.above && !void.except.contains(&attempt)
+            meant && attempt.number <= void.above && !void.except.contains(&attempt) && !planted::has(Bug::ForgetsVoids)
         })
     }
 }
@@ -71,6 +72,12 @@ impl Machine {
 
     /// Has an entry recorded; it is acted on when it is stored.
     pub(super) fn record(&mut self, entry: Entry) {
+        self.journal.waiting.push_back(entry);
+    }
+
+    /// Has the end recorded, and nothing that has not been sent yet.
+    pub(super) fn record_end(&mut self, entry: Entry) {
+        self.journal.waiting.truncate(usize::from(self.journal.in_flight));
         self.journal.waiting.push_back(entry);
     }
 
@@ -113,6 +120,8 @@ impl Machine {
             }
             Err(Unrecorded::Impossible(why)) => {
                 self.journal.waiting.clear();
+                // Nobody else can write there either.
+                self.end_recorded();
                 self.fail("RecordRefused", format!("the run record cannot be kept: {why}"));
             }
         }
@@ -123,8 +132,10 @@ impl Machine {
         (journal.wait, journal.retry_at, journal.trouble) = (Duration::ZERO, Duration::ZERO, None);
         journal.stored += 1;
         if let Some(entry) = journal.waiting.pop_front() {
-            // Where the run has ended meanwhile, no entry counts. (It does not end while `Committing` is on its way.)
-            if !matches!(self.stage, Stage::Winding { .. } | Stage::Over(_)) {
+            // Where the run has ended meanwhile, no entry counts but the one that says so. (It does not end while `Committing` is
+            // on its way.)
+            let counts = matches!(entry, Entry::Ended { .. }) || !matches!(self.stage, Stage::Winding { .. } | Stage::Over(_));
+            if counts {
                 self.apply(entry);
             }
         }
@@ -152,6 +163,7 @@ impl Machine {
                 self.recorded.manifest = Some(manifest);
                 self.begin_commit();
             }
+            Entry::Ended { reason, message } => self.ended(reason, message),
         }
     }
 

@@ -8,6 +8,7 @@ use plan::task::{Attempt, Done, TaskId};
 use proto::Term;
 
 use super::event::SlotId;
+use super::planted::{self, Bug};
 use super::retry::Tally;
 
 /// Attempts of one task by one leader; the term is in the bits above, so that leaders never give out the same number.
@@ -102,6 +103,7 @@ impl TaskState {
 impl Ledger {
     pub(super) fn new(term: Term) -> Ledger {
         let base = u32::try_from(term.0 % u64::from(PER_TERM)).unwrap_or_default() * PER_TERM;
+        let base = if planted::has(Bug::RepeatsNumbers) { 0 } else { base };
         Ledger { base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new() }
     }
 
@@ -151,7 +153,7 @@ impl Ledger {
 
     /// The highest number of all.
     pub(super) fn highest_of_all(&self) -> u32 {
-        self.base + self.tasks.values().map(|state| state.given).max().unwrap_or(0)
+        self.base + self.tasks.values().map(|state| state.given).max().unwrap_or(0).max(self.floor)
     }
 
     /// So that whatever is given out from now on is above a number.

@@ -8,6 +8,7 @@ use plan::task::{Attempt, Done, PieceName, TaskId};
 use super::Machine;
 use super::event::{Command, SlotId};
 use super::ledger::{Standing, Winner};
+use super::planted::{self, Bug};
 
 impl Machine {
     pub(super) fn attempt_done(&mut self, id: SlotId, attempt: Attempt, agent: String, done: Done) {
@@ -19,6 +20,8 @@ impl Machine {
         if is_answer(attempt.task) {
             if wanted {
                 self.answered(attempt, done);
+            } else if attempt.task == TaskId::Stage {
+                self.staged_in_vain();
             }
             return;
         }
@@ -35,9 +38,15 @@ impl Machine {
         let winner = Winner { attempt, agent: agent.clone(), done: Arc::new(done), standing: Standing::Naming };
         self.ledger.entry(attempt.task).winner = Some(winner);
         self.out.push(Command::Name { agent, winners: vec![attempt], fenced: Vec::new() });
+        if planted::has(Bug::CountsUnnamed) {
+            self.won(attempt);
+        }
     }
 
     pub(super) fn fence(&mut self, agent: String, fenced: Vec<Attempt>) {
+        if planted::has(Bug::FencesNothing) {
+            return;
+        }
         self.out.push(Command::Name { agent, winners: Vec::new(), fenced });
     }
 

@@ -167,6 +167,9 @@ impl Machine {
         if let Some(why) = &self.journal.trouble {
             return told(("RecordUnavailable", format!("the run record could not be written: {why}")));
         }
+        if matches!(self.stage, Stage::Winding { .. }) {
+            return told(("CleaningUp", "what the run has staged for its sinks is being removed".to_owned()));
+        }
         if let Some(stall) = self.stall() {
             return told(stall);
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crds::cluster::Retry;
 use plan::task::Fault;
 
+use super::planted::{self, Bug};
+
 /// So often in a row, without any progress elsewhere, may a task be lost to infrastructure.
 pub(super) const LOSSES: u32 = 20;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -32,11 +34,17 @@ pub(super) enum Verdict {
 impl Tally {
     /// Counts a failure. `progress`: how many tasks of the run were ever done.
     pub(super) fn count(&mut self, fault: &Fault, retry: &Retry, progress: u64) -> Verdict {
+        let infrastructure = matches!(fault, Fault::Infrastructure | Fault::Stopped);
+        let fault = if planted::has(Bug::BlamesFlow) && infrastructure { &Fault::Flow } else { fault };
         match fault {
             Fault::Hopeless => Verdict::Fail("Invalid"),
             Fault::Flow => {
                 self.flow += 1;
-                if self.flow > retry.limit { Verdict::Fail("UdfError") } else { Verdict::Retry(backoff(retry, self.flow)) }
+                if self.flow > retry.limit && !planted::has(Bug::ForgivesFlow) {
+                    Verdict::Fail("UdfError")
+                } else {
+                    Verdict::Retry(backoff(retry, self.flow))
+                }
             }
             Fault::Infrastructure | Fault::Stopped => self.lose(progress, "BackoffLimitExceeded"),
             Fault::Lost(_) => self.lose(progress, "DataLost"),

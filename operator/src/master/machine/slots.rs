@@ -8,6 +8,7 @@ use proto::master::ToSlot;
 
 use super::event::{SlotHello, SlotId};
 use super::ledger::{Running, Standing, shown};
+use super::planted::{self, Bug};
 use super::retry::{Verdict, backoff};
 use super::{Machine, Stage};
 
@@ -115,7 +116,8 @@ impl Machine {
 
     pub(super) fn orphans_expired(&mut self) {
         let now = self.now;
-        let lost = self.running_on(|running| running.slot.is_none() && running.until <= now);
+        let patient = planted::has(Bug::WaitsForSlots);
+        let lost = self.running_on(|running| running.slot.is_none() && running.until <= now && !patient);
         self.lose(&lost, "the connection to its slot broke and did not come back");
     }
 
@@ -144,6 +146,9 @@ impl Machine {
 
     pub(super) fn attempt_failed(&mut self, id: SlotId, attempt: Attempt, failed: Failed) {
         let pod = self.free(id, attempt);
+        if attempt.task == TaskId::Stage && !matches!(self.stage, Stage::Running) {
+            self.staged_in_vain();
+        }
         let Some(state) = self.ledger.get(attempt.task) else { return };
         if !state.running.iter().any(|running| running.attempt == attempt) {
             // Cancelled, or told twice.

@@ -241,3 +241,59 @@ fn a_task_goes_to_the_node_that_holds_what_it_reads() {
     course.failed(Fault::Infrastructure);
     assert_eq!(course.given.last().unwrap().0, SlotId(3), "not where it failed, but beside the data");
 }
+
+#[test]
+fn retries_wait_longer_and_longer_and_the_loss_of_executors_costs_none() {
+    let mut course = Course::new(Vec::new());
+    course.slot(1, "a");
+    course.slot(2, "b");
+    course.done(splits());
+    for wait in [1, 2, 4] {
+        for _ in 0..5 {
+            course.failed(Fault::Infrastructure);
+            course.wait(10);
+        }
+        course.failed(Fault::Flow);
+        course.wait(wait - 1);
+        assert!(course.given.is_empty(), "it waits for {wait} s");
+        course.wait(1);
+        assert_eq!(course.given.len(), 1, "it has waited for {wait} s");
+    }
+    course.failed(Fault::Flow);
+    assert!(matches!(course.phase(), RunPhase::Failed { reason, .. } if reason == "UdfError"));
+}
+
+#[test]
+fn an_end_is_recorded_before_anything_that_was_staged_goes() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    course.failed(Fault::Hopeless);
+    assert!(matches!(course.entries.last(), Some(Entry::Ended { reason, .. }) if reason == "Invalid"), "{:?}", course.entries);
+    assert_eq!(course.given.last().unwrap().1.attempt.task, TaskId::Discard);
+    let stage = course.given.last().unwrap().1.attempt.number;
+    assert!(stage > 1, "it removes what attempts of lower numbers have staged");
+    // Another leader comes before it is done: the run has ended all the same.
+    let mut next = Course::new(course.entries.clone());
+    next.slot(1, "a");
+    assert_eq!(next.done(Done::default()).attempt.task, TaskId::Discard);
+    assert!(matches!(next.phase(), RunPhase::Failed { reason, .. } if reason == "Invalid"));
+}
+
+#[test]
+fn a_stage_attempt_that_is_heard_of_late_has_its_files_removed_by_another_commit() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    let (slot, late, agent) = course.given.pop().unwrap();
+    course.tell(Event::SlotLeft { slot });
+    course.slot(2, "a");
+    course.wait(11);
+    course.done(staged());
+    assert_eq!(course.phase(), RunPhase::Committing);
+    let (_, commit, _) = course.given.last().unwrap();
+    assert_eq!(commit.attempt.task, TaskId::Commit);
+    course.tell(Event::Done { slot, attempt: late.attempt, agent, done: Box::new(staged()) });
+    course.done(Done::default());
+    assert_eq!(course.phase(), RunPhase::Committing, "one more");
+    assert_eq!(course.done(Done::default()).attempt.task, TaskId::Commit);
+    assert_eq!(course.phase(), RunPhase::Succeeded);
+}
