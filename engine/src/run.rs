@@ -1,4 +1,4 @@
-//! Runs a whole plan in this process: stage after stage, all threads on one stage, then commits the sinks.
+//! Runs a whole plan in this process: stage after stage, and beside each other those that would leave threads idle; then commits the sinks.
 
 pub(crate) mod away;
 pub(crate) mod chain;
@@ -15,6 +15,7 @@ mod shares;
 pub(crate) mod stage;
 mod steps;
 mod switch;
+mod units;
 mod workers;
 
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ use self::job::Job;
 pub use self::workers::STACK;
 
 use self::keep::Keeper;
+use self::units::Outcome;
 
 /// How to run a plan here.
 #[derive(Clone, Debug)]
@@ -83,20 +85,11 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let job = Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?.with_cache(cache);
     let job = Arc::new(job.with_task_bytes(options.task_bytes));
     let mut keeper = Keeper::new(plan, options.persistence.as_ref());
-    let last_reads = schedule::last_reads(plan, &order);
     let (mut report, mut operated) = (Report::default(), Vec::new());
-    for (index, unit) in order.iter().enumerate() {
-        match unit {
-            Unit::Stage(stage) => report.stages.push(stage::run_stage(&job, stage, &onward(&job, &order, index), observer)?),
-            Unit::Operate(node) => {
-                let begun = Instant::now();
-                operate(&job, *node)?;
-                operated.push((plan.graph.node(*node).step.as_str(), begun.elapsed().as_secs_f64()));
-            }
-        }
-        keeper.unit_done(&job, unit);
-        for (collection, _) in last_reads.iter().filter(|(_, last)| **last == index) {
-            job.free(*collection);
+    for outcome in units::run(&job, &order, &mut keeper, observer)? {
+        match outcome {
+            Outcome::Stage(stage) => report.stages.push(stage),
+            Outcome::Operate(node, seconds) => operated.push((plan.graph.node(node).step.as_str(), seconds)),
         }
     }
     job.prepare()?;

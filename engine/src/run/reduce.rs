@@ -23,7 +23,7 @@ use super::input::push_frames;
 use super::job::Job;
 use super::shares::{Part, PartOf, Shared, shares, take};
 use super::stage::{exact_partitions, reduce_key};
-use super::workers::run_tasks;
+use super::workers::{Crew, run_tasks};
 
 /// One reduce task.
 struct Work {
@@ -53,7 +53,7 @@ pub(crate) fn run_reduce(
     stage: &Mscr,
     targets: &BTreeMap<NodeId, Arc<Target>>,
     onward: &Onward,
-    observer: &dyn Observer,
+    (crew, observer): (&Crew<'_>, &dyn Observer),
 ) -> Result<usize> {
     let mut work = Vec::new();
     for target in targets.values() {
@@ -64,7 +64,7 @@ pub(crate) fn run_reduce(
     // The largest first, so that none is left for the end; as they are numbered where they are alike.
     let mut order: Vec<usize> = (0..work.len()).collect();
     order.sort_by_key(|at| Reverse(work[*at].bytes));
-    run_tasks(job.run.threads, work.len(), &job.run.stop, |next| {
+    run_tasks(crew, work.len(), &job.run.stop, |next| {
         let work = &work[order[next]];
         reduce_task(job, (&reaches[&work.group], onward), &targets[&work.group], work)?;
         observer.task_finished(stage.id, Phase::Reduce);

@@ -19,18 +19,23 @@ use super::job::Job;
 use super::pass::Nobody;
 use super::reduce;
 use super::switch::Gate;
-use super::workers::run_tasks;
+use super::workers::{Crew, run_tasks};
 
 /// Runs a stage to its end.
-pub(crate) fn run_stage(job: &Arc<Job>, stage: &Mscr, onward: &Onward, observer: &dyn Observer) -> Result<StageReport> {
+pub(crate) fn run_stage(
+    job: &Arc<Job>,
+    stage: &Mscr,
+    onward: &Onward,
+    (crew, observer): (&Crew<'_>, &dyn Observer),
+) -> Result<StageReport> {
     let begun = Instant::now();
     let targets = targets(job, stage);
     let inputs = inputs(job, stage)?;
-    map(job, stage, &targets, (&inputs, onward), observer)?;
+    map(job, stage, &targets, (&inputs, onward), (crew, observer))?;
     let mut report = report(job, stage, &targets, &inputs);
     report.map_tasks = inputs.len() as u64;
     drop(inputs);
-    report.reduce_tasks = reduce::run_reduce(job, stage, &targets, onward, observer)? as u64;
+    report.reduce_tasks = reduce::run_reduce(job, stage, &targets, onward, (crew, observer))? as u64;
     targets.keys().for_each(|group| job.close_target(*group));
     observer.stage_finished(stage.id);
     report.seconds = begun.elapsed().as_secs_f64();
@@ -87,13 +92,13 @@ fn map(
     stage: &Mscr,
     targets: &BTreeMap<NodeId, Arc<Target>>,
     (inputs, onward): (&[Input], &Onward),
-    observer: &dyn Observer,
+    (crew, observer): (&Crew<'_>, &dyn Observer),
 ) -> Result<()> {
     let reaches: Vec<Reach> = (0..stage.inputs.len()).map(|channel| reach(stage, channel, targets)).collect();
     observer.phase_started(stage.id, Phase::Map, inputs.len());
     let mut gate = Gate::new(job, stage, onward, |group| Arc::clone(&targets[&group]));
     let order = gate.order(&inputs.iter().map(|input| input.task.channel).collect::<Vec<_>>());
-    run_tasks(job.run.threads, inputs.len(), &job.run.stop, |next| {
+    run_tasks(crew, inputs.len(), &job.run.stop, |next| {
         let at = order[next];
         let input = &inputs[at];
         let _others_wait = if gate.is_late(input.task.channel) {
