@@ -28,7 +28,7 @@ CASES = ["words", "site", "visits", "star", "days", "wide"]
 # Every pass, in their order (`gleamflow plan --without-pass ?` names them).
 PASSES = """merge-flattens dead-code common-subexpressions filter-pushdown column-pushdown broadcast-join redundant-groups
 joined-groups sink-flattens lift-combine pack-combines fusion-blocks producer-consumer-fusion sibling-fusion mscr-fusion
-map-only-merging local-choice""".split()
+map-only-merging local-choice switch-joins""".split()
 
 
 @dataclass

@@ -15,6 +15,9 @@ pub(crate) fn table(report: &Report) -> String {
     for row in &rows {
         text.push_str(&line(row, &widths));
     }
+    for told in report.decisions.iter().filter(|told| told.did && told.pass == "switch-joins") {
+        text.push_str(&format!("{}: {}\n", told.step, told.reason));
+    }
     if !report.kept.is_empty() {
         text.push_str(&format!("kept in the cache: {}\n", report.kept.join(", ")));
     }

@@ -54,6 +54,7 @@ fn a_join_whose_other_side_turns_out_small_is_not_shuffled() {
             let least = if kind == "inner" { 10 } else { 0 };
             assert!(now * least <= before && now <= before, "{kind}: {now} bytes instead of {before} are shuffled");
         }
+        flow.run(&[]).expect(0, &["s6: switched to a broadcast"]);
         flow.is_clean();
     }
 }
@@ -168,4 +169,32 @@ fn a_bucket_of_several_keys_is_split_between_them_and_one_of_a_single_key_is_not
     assert_eq!(one.lines(), ["0\t150000"], "{}", one.stderr);
     assert!(decisions(&one, "s3").iter().all(|told| !told.2.contains("split")), "{:?}", decisions(&one, "s3"));
     decided(&one, "s3", "share-buckets", true, "15600000 bytes in 32 buckets");
+}
+
+#[test]
+fn a_stage_that_waits_for_nothing_runs_beside_one_that_leaves_a_worker_idle() {
+    let flow = Flow::of(&["read: {inline: {lines: [a]}}"]);
+    let gate = flow.path("open");
+    let gate = gate.display();
+    // The first stage goes on when the second one has opened the gate; it gives up after half a minute.
+    let waits =
+        format!("pipe: {{command: 'n=0; until [ -e {gate} ]; do n=$((n+1)); [ $n -gt 3000 ] && exit 1; sleep 0.01; done; cat'}}");
+    let opens = format!("pipe: {{command: 'touch {gate}; cat'}}");
+    let both = Flow::of(&[
+        "read: {inline: {lines: [a]}}",
+        &waits,
+        "count: {key: [1]}",
+        "read: {inline: {lines: [b]}}",
+        &opens,
+        "count: {key: [1]}",
+        "union: {}\nfrom: [s3, s6]",
+        "write: {stdout: {}}",
+    ]);
+    let ran = both.run(&["--threads", "2", "--report", "json"]);
+    assert_eq!(ran.sorted_lines(), ["a\t1", "b\t1"], "{}", ran.stderr);
+    let report = ran.report();
+    let stages: Vec<&str> =
+        report["stages"].as_array().expect("stages").iter().filter_map(|stage| stage["id"].as_str()).collect();
+    assert_eq!(stages, ["m1", "m2"], "two stages, in the plan's order");
+    both.is_clean();
 }
