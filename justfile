@@ -31,6 +31,10 @@ bench *options:
     cargo build --release
     python3 bench/run.py {{options}}
 
+# The product on the cluster of the tests: memory, requests, seconds
+bench-cluster *options:
+    cargo run --release --quiet -p e2e -- up python3 bench/cluster.py {{options}}
+
 # What is made from the types: the custom resource definition the chart's copy, and the JSON schema for editors
 generate:
     mkdir -p target/generated

@@ -31,6 +31,7 @@ pub mod naming;
 pub mod operate;
 pub mod queue;
 pub mod record;
+mod resident;
 pub mod review;
 pub mod server;
 pub mod view;

@@ -78,8 +78,10 @@ fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
         text.push_str("  no operator has seen this version of the flow: is one running, and does it serve this namespace?\n");
     }
     for condition in &status.conditions {
+        // What the first line has said already is not said again.
+        let told = status.message.as_deref() == Some(condition.message.as_str());
         let good_when_true = !matches!(condition.type_.as_str(), "Failed" | "Stalled" | "Reconciling" | "Suspended");
-        if (condition.status == "True") != good_when_true && !condition.message.is_empty() {
+        if (condition.status == "True") != good_when_true && !told && !condition.message.is_empty() {
             text.push_str(&format!(
                 "  {} is {} ({}): {}\n",
                 condition.type_, condition.status, condition.reason, condition.message

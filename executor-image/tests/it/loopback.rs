@@ -65,6 +65,10 @@ impl Recorder for Memory {
         Ok(())
     }
 
+    async fn read(&self, _: &RunId) -> Result<Vec<Entry>, RecordError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
     async fn keep_output(&self, _: &RunId, _: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError> {
         Ok(())
     }

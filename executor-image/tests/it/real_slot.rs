@@ -46,7 +46,7 @@ fn order(node: NodeId, number: u32) -> ToSlot {
 }
 
 fn welcome(deadline: Option<u32>) -> ToSlot {
-    let settings = Settings { seed: 1, memory: 32 << 20, task_deadline: deadline, partitions: None };
+    let settings = Settings { seed: 1, memory: 32 << 20, task_deadline: deadline, partitions: None, results: None };
     ToSlot::Welcome { term: Term(1), settings }
 }
 

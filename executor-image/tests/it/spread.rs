@@ -67,8 +67,7 @@ fn staged_below(directory: &Path) -> Vec<std::path::PathBuf> {
 /// A flow of the test's own, run to its end; how it then stands.
 fn run_flow(steps: &str, base: &Path) -> operator::master::api::Progress {
     let yaml = format!("apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {{name: flow}}\nspec:\n  steps:\n{steps}");
-    let flow = GeneratedFlow { seed: 1, yaml, files: Vec::new(), headers: Vec::new() };
-    let mut cluster = Cluster::new(&flow, base, false).unwrap();
+    let mut cluster = Cluster::new(&yaml, base, 1, false).unwrap();
     cluster.run().unwrap();
     cluster.machine.progress()
 }

@@ -178,6 +178,9 @@ impl Server for Keeps {
     async fn delete_all(&self, _: Kind, _: &str, _: &str) -> Result<(), ApiError> {
         Ok(())
     }
+    async fn events(&self, _: &str, _: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
     async fn published_keys(&self) -> Result<Value, ApiError> {
         Ok(Value::Null)
     }

@@ -84,7 +84,6 @@ impl Draft<'_> {
     fn phase(&self, ready: bool) -> Phase {
         match self.world.progress.as_ref().map(|progress| &progress.phase) {
             Some(RunPhase::Committing) => Phase::Committing,
-            Some(RunPhase::Running) => Phase::Running,
             // A leader that has just taken the run up has not read how far it is.
             _ if self.status.phase == Some(Phase::Committing) => Phase::Committing,
             _ if ready || self.status.phase == Some(Phase::Running) => Phase::Running,

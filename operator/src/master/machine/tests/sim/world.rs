@@ -208,7 +208,7 @@ impl World {
             outcome: None,
             stopped: false,
         };
-        world.lead(1, 0);
+        world.lead(1);
         for pod in 0..PODS {
             world.add_pod(pod, pod % NODES);
         }
