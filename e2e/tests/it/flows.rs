@@ -13,5 +13,6 @@ use crate::ClusterTest;
 
 /// These share one release; each has a namespace of its own. Figures of an idle product come first.
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
-    [figures::all(), examples::all(), commands::all(), failures::all(), burst::all(), big::all(), secrets::all(), kills::all()].concat()
+    [figures::all(), examples::all(), commands::all(), failures::all(), burst::all(), big::all(), secrets::all(), kills::all()]
+        .concat()
 }

@@ -161,7 +161,8 @@ impl Directory {
         let stages = |pattern: Option<PathBuf>| {
             let start = pattern.as_deref().and_then(Path::file_name).map(|start| start.to_string_lossy().into_owned());
             let parent = pattern.as_deref().and_then(Path::parent);
-            parent == self.staging.parent() && start.is_some_and(|start| name.strip_prefix(&start).is_some_and(|tag| !tag.is_empty()))
+            parent == self.staging.parent()
+                && start.is_some_and(|start| name.strip_prefix(&start).is_some_and(|tag| !tag.is_empty()))
         };
         let names = match &self.how {
             How::Swap { .. } => true,
