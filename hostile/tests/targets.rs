@@ -159,8 +159,13 @@ fn run_id() -> RunId {
 /// Messages of all kinds: whatever kind the first byte names, the rest may be of any.
 fn messages() -> Vec<Vec<u8>> {
     let (run, term, keys) = (run_id(), Term(7), vec![PublicKey(vec![9; 32])]);
-    let done = Done { rows: [(plan::CollectionId(2), 5)].into(), steps: [("s".to_owned(), Default::default())].into(), ..Done::default() };
-    let hello = FromSlot::Hello { run: run.clone(), pod: "p".into(), node: "n".into(), slot: 1, incarnation: 2, busy: Some(attempt()) };
+    let done = Done {
+        rows: [(plan::CollectionId(2), 5)].into(),
+        steps: [("s".to_owned(), Default::default())].into(),
+        ..Done::default()
+    };
+    let hello =
+        FromSlot::Hello { run: run.clone(), pod: "p".into(), node: "n".into(), slot: 1, incarnation: 2, busy: Some(attempt()) };
     let staged = StagedSink { encoded: b"{}".to_vec(), location: "/data/out".into(), files: 1, rows: 2, bytes: 3 };
     let manifest = Manifest { sinks: [("out".to_owned(), staged)].into() };
     let task = Task {
@@ -245,7 +250,9 @@ fn words_of_a_slots_process() {
 #[test]
 fn tokens_and_names_in_certificates() {
     let token = hostile::wire::signed(&Claims { role: Role::Operator { term: Term(3) }, expires: u64::MAX });
-    let issuer = operator::authority::Authority::new(operator::authority::Lives { certificate: 60, authority: 720 }, 1_800_000_000).unwrap();
+    let issuer =
+        operator::authority::Authority::new(operator::authority::Lives { certificate: 60, authority: 720 }, 1_800_000_000)
+            .unwrap();
     let papers = issuer.executors(&run_id(), 1_800_000_000).unwrap();
     let certificate = papers.certificate.lines().filter(|line| !line.starts_with("-----")).collect::<String>();
     let certificate = base64(&certificate);
@@ -291,7 +298,9 @@ fn manifests_of_sinks() {
         engine::sink::manifest::check(&staged).is_ok()
     };
     assert!(good(&swap) && good(objects) && good(&one_by_one.replace(",\"..\"", "")) && !good(&one_by_one));
-    assert!(!good(&one_by_one.replace(",\"..\"", ",\"../other/part-0\"")) && !good(&one_by_one.replace("\"..\"", "\"/etc/passwd\"")));
+    assert!(
+        !good(&one_by_one.replace(",\"..\"", ",\"../other/part-0\"")) && !good(&one_by_one.replace("\"..\"", "\"/etc/passwd\""))
+    );
     assert!(!good(&objects.replace("s3://b/out/a", "s3://b/other/a")) && !good(&objects.replace("out/p", "out/../p")));
     assert!(!good(&swap.replace(&bytes("/data/.out.staging-a-1"), &bytes("/data"))), "what is staged is removed");
     survives("manifest", &[swap.as_bytes(), one_by_one.as_bytes(), objects.as_bytes()], 40_000);

@@ -92,9 +92,7 @@ async fn answer(mut stream: TcpStream, page: &(impl Fn(&str) -> Page + Sync)) ->
     }
     let Page { status, kind, body } = path(&request).map_or_else(Page::not_found, page);
     let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-    );
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await

@@ -75,7 +75,13 @@ fn the_api_server_takes_all_of_it_in_all_modes(cluster: &Cluster) -> Result<()> 
     crd::install(cluster)?;
     for namespace in ["chart-a", "chart-b"] {
         cluster.kubectl(&["create", "namespace", namespace])?;
-        cluster.kubectl(&["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/warn=restricted"])?;
+        cluster.kubectl(&[
+            "label",
+            "namespace",
+            namespace,
+            "pod-security.kubernetes.io/enforce=restricted",
+            "pod-security.kubernetes.io/warn=restricted",
+        ])?;
     }
     for values in MODES {
         let arguments = ["gleamflow", "--namespace", "chart-a"];

@@ -42,7 +42,8 @@ impl Store {
 
 /// Where this process is for nodes and pods: the first address of the nodes' network.
 fn gateway(cluster: &Cluster) -> Result<String> {
-    let address = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}"])?;
+    let address =
+        cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}"])?;
     let (network, _) = address.trim().rsplit_once('.').with_context(|| format!("a node's address is {address:?}"))?;
     Ok(format!("{network}.1"))
 }
@@ -68,10 +69,13 @@ fn respond(head: &str) -> Vec<u8> {
         return reply(head, "403 Forbidden", "", b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>");
     }
     if target.contains("list-type=2") {
+        let prefix = target.split(['?', '&']).find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
         let size = LINES.len();
-        let list = format!(
-            "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>{KEY}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>\"e\"</ETag><Size>{size}</Size></Contents></ListBucketResult>"
+        let found = format!(
+            "<Contents><Key>{KEY}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>\"e\"</ETag><Size>{size}</Size></Contents>"
         );
+        let found = if KEY.starts_with(prefix) { found.as_str() } else { "" };
+        let list = format!("<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>");
         return reply(head, "200 OK", "Content-Type: application/xml\r\n", list.as_bytes());
     }
     if !target.ends_with(KEY) {

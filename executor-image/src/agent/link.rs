@@ -88,7 +88,8 @@ impl Link {
     /// If the operator's authority cannot be read.
     pub fn new(options: Options, address: String, service: Service) -> Result<Link, LinkError> {
         let papers = Papers { authority: read(&options.authority_file)?, own: None };
-        let (stranger, credentials) = (Credentials::new(papers.clone(), Door::Members)?, Credentials::new(papers, Door::Members)?);
+        let (stranger, credentials) =
+            (Credentials::new(papers.clone(), Door::Members)?, Credentials::new(papers, Door::Members)?);
         let entry = Leader::new(&options.operator, Some(Arc::clone(&stranger)));
         let leader = Leader::new(&options.operator, Some(Arc::clone(&credentials)));
         let incarnation = RandomState::new().build_hasher().finish();

@@ -225,7 +225,8 @@ impl Cluster {
     /// What the kubelet would mount now.
     fn papers(&self, id: &RunId, folder: &Path) {
         let papers = self.trust.authority().executors(id, self.trust.now()).unwrap();
-        let files = [("token", papers.token), ("ca.crt", papers.authority), ("tls.crt", papers.certificate), ("tls.key", papers.key)];
+        let files =
+            [("token", papers.token), ("ca.crt", papers.authority), ("tls.crt", papers.certificate), ("tls.key", papers.key)];
         for (name, content) in files {
             std::fs::write(folder.join("new"), content).unwrap();
             std::fs::rename(folder.join("new"), folder.join(name)).unwrap();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use proto::RunId;
 use proto::credentials::{Credentials, Door, Papers};
 use proto::peer::Member;
 use proto::token::{Role, verify};
-use proto::RunId;
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 use super::*;
@@ -69,7 +69,10 @@ fn the_authority_comes_back_from_its_secret_as_it_was() {
     let read = Authority::from_secret(&authority.secret("ns"), LIVES).unwrap();
     assert_eq!((read.bundle(), read.keys()), (authority.bundle(), authority.keys()));
     assert_eq!(read.generations.iter().map(|one| one.made).collect::<Vec<_>>(), [now, now + 50]);
-    assert!(matches!(Authority::from_secret(&json!({"data": {"ca.crt": "AA=="}}), LIVES), Err(AuthorityError::Damaged("ca.crt"))));
+    assert!(matches!(
+        Authority::from_secret(&json!({"data": {"ca.crt": "AA=="}}), LIVES),
+        Err(AuthorityError::Damaged("ca.crt"))
+    ));
 }
 
 #[test]

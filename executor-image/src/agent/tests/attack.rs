@@ -256,7 +256,10 @@ fn no_name_from_the_wire_gets_near_a_file_name() {
         call.metadata_mut().insert_bin(PUT_HEADER, MetadataValue::from_bytes(&header));
         let mut client = plain.client();
         let status = plain.runtime.block_on(client.put(call)).unwrap_err();
-        assert!(matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted | Code::Internal), "{name:?}: {status:?}");
+        assert!(
+            matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted | Code::Internal),
+            "{name:?}: {status:?}"
+        );
     }
     // What goes to the disk goes to files that have no names at all.
     let frames: Vec<_> = (0..24).map(|at| (at, frame(at, 1 << 20))).collect();

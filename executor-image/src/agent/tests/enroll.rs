@@ -142,7 +142,8 @@ fn an_agent_enrolls_serves_with_tls_and_renews_without_breaking_a_stream() {
     *operator.runs.lock().unwrap() = Some(vec![a.clone()]);
     let token = authority.executor_token(&a, now() + 60, now());
     let credentials = Credentials::new(executors(&authority, &a), Door::Members).unwrap();
-    let agents = || Agents::new(runtime.handle().clone(), a.clone(), Passport::given(Some(Arc::clone(&credentials)), &token).unwrap());
+    let agents =
+        || Agents::new(runtime.handle().clone(), a.clone(), Passport::given(Some(Arc::clone(&credentials)), &token).unwrap());
     let (late, agents) = (agents(), agents());
     let address = format!("127.0.0.1:{port}");
     until("it has heard of the leader", || operator.beats.lock().unwrap().len() > 1);

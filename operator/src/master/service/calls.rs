@@ -128,11 +128,8 @@ pub(super) async fn inventory(caller: Caller, agent: String, incarnation: u64) -
     let message = InventoryRequest { run: caller.run.clone(), term: caller.term };
     let call = || async { Ok(caller.client(&agent)?.inventory(caller.request(message.clone())?).await?.into_inner().outputs) };
     let outputs = caller.until_answered("an inventory", &agent, call).await;
-    let found = outputs.into_iter().map(|output| Found {
-        attempt: output.attempt,
-        named: output.named,
-        done: whole(&output.done).ok(),
-    });
+    let found =
+        outputs.into_iter().map(|output| Found { attempt: output.attempt, named: output.named, done: whole(&output.done).ok() });
     Some(Event::Inventory { agent, incarnation, outputs: found.collect() })
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use proto::chunk::{MESSAGE_BYTES, Message};
-use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
 use proto::gate::{Call, Gate, Keeper, Pass, claims};
+use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
 use proto::peer::Peer;
 use proto::token::{Refused, Role, bearer};
 use proto::{MasterServer, RunId, Term, master_server};
