@@ -113,8 +113,9 @@ impl Recorder for RunRecorder {
 
 fn trouble(error: ApiError) -> RecordError {
     match error {
-        ApiError::NotLeading => RecordError::Superseded,
-        ApiError::Unavailable(_)
+        // Its lease may only be late: it goes on once it is renewed. If another leads, this process ends.
+        ApiError::NotLeading
+        | ApiError::Unavailable(_)
         | ApiError::Conflict(_)
         | ApiError::NotFound(_)
         | ApiError::Quota(_)

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use proto::master::Beat;
 use proto::{RunId, Term};
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 pub use self::calls::{Connect, TlsConnect};
 pub use self::trust::{KeptOutput, Refusal, Trust};
@@ -52,6 +52,8 @@ struct Inner {
     begun: Instant,
     next_slot: AtomicU64,
     counters: Arc<Counters>,
+    /// Another leader has written to a run's record, though this one leads by its lease.
+    deposed: Notify,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl Master {
             begun: Instant::now(),
             next_slot: AtomicU64::new(1),
             counters: Arc::default(),
+            deposed: Notify::new(),
         };
         Master { inner: Arc::new(inner) }
     }
@@ -150,6 +153,12 @@ impl Master {
         };
         // Their actors end with them.
         drop(runs);
+    }
+
+    /// Done once another leader has written to the record of a run of this one. The run's actor is gone then, and must not begin again
+    /// in the same term: numbers of attempts would repeat.
+    pub async fn deposed(&self) {
+        self.inner.deposed.notified().await;
     }
 
     /// Every run that goes on was started: whatever agents hold of others can go.

@@ -54,12 +54,17 @@ pub(super) async fn lead(
     for key in controller.cached(|cache| cache.keys()) {
         process.queue.add(key, Duration::ZERO);
     }
-    tasks.spawn(all_started(process.clone(), Arc::clone(&controller), master));
+    tasks.spawn(all_started(process.clone(), Arc::clone(&controller), master.clone()));
     for _ in 0..process.arguments.concurrency.max(1) {
         tasks.spawn(work(process.clone(), Arc::clone(&controller)));
     }
     loop {
-        match tasks.join_next().await {
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            // What it knows of that run is not true any more: whoever leads next reads the record anew.
+            () = master.deposed() => return Err(anyhow!("another leader has written to the record of a run")),
+        };
+        match ended {
             Some(Err(error)) => return Err(error).context("a part of the leader panicked"),
             Some(Ok(false)) => return Err(anyhow!("a part of the leader ended")),
             // What had an end has reached it.

@@ -162,6 +162,7 @@ impl Actor {
                 Command::Abandon => {
                     tracing::info!(run = %self.id, "another leader has the run");
                     self.abandoned = true;
+                    self.inner.deposed.notify_one();
                 }
             }
         }
