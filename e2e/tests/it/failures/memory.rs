@@ -18,7 +18,8 @@ const ROWS: u32 = 4;
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
-        ("failures::a_function_that_eats_memory_costs_its_task_alone", glutton),
+        ("failures::a_function_that_eats_memory_costs_its_task_alone", greedy_function),
+        ("failures::a_pipe_that_eats_memory_costs_its_task_alone", greedy_pipe),
         ("failures::a_function_that_never_ends_costs_its_task_alone", endless),
         ("failures::an_executor_without_memory_costs_the_tasks_it_ran", starved),
     ]
@@ -81,9 +82,20 @@ impl<'c> Place<'c> {
     }
 }
 
-/// Numbers dealt to four tasks, of which the first to come, once, does something bad in Lua. `behind`: a step behind it.
-fn steps(bad: &str, behind: &Value) -> Value {
-    let first = "if mkdir first 2>/dev/null; then tag=bad; else tag=good; fi; exec sed \"s/\\$/\\t$tag/\"";
+/// What the first task to come does, once.
+#[derive(Clone, Copy, Debug)]
+enum Bad {
+    Lua(&'static str),
+    Shell(&'static str),
+}
+
+/// Numbers dealt to four tasks, one of which does something bad. `behind`: a step behind that.
+fn steps(bad: Bad, behind: &Value) -> Value {
+    let (shell, bad) = match bad {
+        Bad::Shell(bad) => (bad, ""),
+        Bad::Lua(bad) => ("true", bad),
+    };
+    let first = format!("if mkdir first 2>/dev/null; then tag=bad; {shell}; else tag=good; fi; exec sed \"s/\\$/\\t$tag/\"");
     json!([
         {"name": "numbers", "read": {"range": {"to": ROWS}}},
         {"name": "dealt", "roundRobin": {}, "partitions": ROWS},
@@ -106,19 +118,31 @@ fn spec(more: &Value) -> Value {
     spec
 }
 
-fn glutton(cluster: &Cluster) -> Result<()> {
-    let place = Place::new(cluster, "glutton")?;
+/// The allocator of functions refuses.
+fn greedy_function(cluster: &Cluster) -> Result<()> {
+    let bad = "local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 1e6) .. i end";
+    greedy(cluster, Bad::Lua(bad), "not enough memory")
+}
+
+/// The executor sees what a slot's processes hold, and ends them.
+fn greedy_pipe(cluster: &Cluster) -> Result<()> {
+    // Slowly enough that the executor, which looks ten times a second, is sooner than the kernel.
+    let bad = "(for at in $(seq 40); do head -c 16M /dev/zero; sleep 0.1; done) | tail -c 600M >/dev/null";
+    greedy(cluster, Bad::Shell(bad), "the task used more than 160 MiB")
+}
+
+fn greedy(cluster: &Cluster, bad: Bad, words: &str) -> Result<()> {
+    let place = Place::new(cluster, "greedy")?;
     // The task beside stands there while the glutton eats.
     let gate = Gate::new(place.shared.path(), "beside", 0)?;
-    let bad = "local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 1e6) .. i end";
     cluster.apply(place.namespace.name(), &product::flow(FLOW, steps(bad, &gate.step("gate")), spec(&json!({}))))?;
     let message = place.await_failure()?;
     let since = Instant::now();
-    ensure!(message.contains("memory"), "it failed of {message:?}");
+    ensure!(message.contains(words), "it failed of {message:?}");
     gate.await_waiting(1)?;
     let executor = place.executor()?;
     gate.open()?;
-    place.finish(&format!("a function ate memory ({message})"), since, 1)?;
+    place.finish(&format!("memory was eaten ({message})"), since, 1)?;
     let status = place.status()?;
     let stages = status["stages"].as_array().cloned().unwrap_or_default();
     let retried: i64 = stages.iter().filter_map(|stage| stage["retried"].as_i64()).sum();
@@ -132,7 +156,7 @@ fn endless(cluster: &Cluster) -> Result<()> {
     let place = Place::new(cluster, "endless")?;
     let behind = json!({"name": "same", "map": {"lua": "function(x) return x end"}});
     let more = json!({"taskDeadlineSeconds": 15});
-    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps("while true do end", &behind), spec(&more)))?;
+    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps(Bad::Lua("while true do end"), &behind), spec(&more)))?;
     // While one loops, the slot beside does all the others.
     until(product::PATIENCE, "all tasks but the endless one", || {
         let status = place.status()?;
@@ -161,7 +185,7 @@ fn starved(cluster: &Cluster) -> Result<()> {
         "volumes": [{"name": "fill", "emptyDir": {"medium": "Memory"}}],
         "containers": [{"name": "executor", "volumeMounts": [{"name": "fill", "mountPath": "/fill"}]}]
     }});
-    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps("", &behind), spec))?;
+    cluster.apply(place.namespace.name(), &product::flow(FLOW, steps(Bad::Lua(""), &behind), spec))?;
     gate.await_waiting(2)?;
     let executor = place.executor()?;
     executor.offer_to_kernel(cluster)?;

@@ -104,6 +104,19 @@ fn a_lease_that_is_late_does_not_cost_the_run() {
 }
 
 #[test]
+fn a_lease_that_is_late_does_not_take_the_run_away() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        // Nothing may be written before the lease is renewed; then the same entry goes in.
+        *server.life.lock().unwrap() = Some(0);
+        assert!(matches!(recorder.append(&id(), 0, &cut(1)).await, Err(RecordError::Unavailable(_))));
+        *server.life.lock().unwrap() = None;
+        recorder.append(&id(), 0, &cut(1)).await.unwrap();
+    });
+}
+
+#[test]
 fn a_record_with_a_hole_is_not_taken_for_a_shorter_one() {
     run(async {
         let server = FakeServer::new();
