@@ -16,7 +16,7 @@ const MEMORY: u64 = 192 << 20;
 fn planned(functions: &[&str]) -> (ToSlot, Vec<NodeId>) {
     let mut text = "apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: f}\nspec:\n  steps:\n".to_owned();
     for (at, function) in functions.iter().enumerate() {
-        let lua: String = function.lines().map(|line| format!("          {line}\n")).collect();
+        let lua: String = format!("function()\n{function}\nend").lines().map(|line| format!("          {line}\n")).collect();
         text += &format!("    - name: o{at}\n      operate:\n        lua: |\n{lua}");
         text += &format!("    - name: w{at}\n      from: [o{at}]\n      write: {{text: {{path: out{at}}}}}\n");
     }
