@@ -126,22 +126,10 @@ fn a_commit_that_is_killed_is_rolled_forward_by_the_next_one() {
         let staged = place.stage(1).unwrap();
         let ended = killed_after(changes, || place.commit(&staged).unwrap());
         place.check_truth(at);
-        for _ in 0..2 {
-            place.commit(&staged).unwrap();
-            place.check_done(at);
-        }
-        ended.is_some()
-    });
-}
-
-#[test]
-fn a_commit_that_comes_late_takes_the_marker_from_nobody() {
-    every("late", |place, changes, at| {
-        let staged = place.stage(1).unwrap();
-        let ended = killed_after(changes, || place.commit(&staged).unwrap());
         place.commit(&staged).unwrap();
-        assert!(killed_after(0, || place.commit(&staged).unwrap()).is_some(), "{at}: a commit that was done changes nothing");
         place.check_done(at);
+        // One that comes late takes the marker from nobody.
+        assert!(killed_after(0, || place.commit(&staged).unwrap()).is_some(), "{at}: a commit that was done changes something");
         ended.is_some()
     });
 }
@@ -150,7 +138,7 @@ fn a_commit_that_comes_late_takes_the_marker_from_nobody() {
 fn two_commits_at_once_come_to_one_result() {
     every("both", |place, changes, at| {
         let mut came = false;
-        for of_other in [1, 3, usize::MAX] {
+        for of_other in [2, usize::MAX] {
             let place = Place::new(&format!("{}-{}", place.bucket, of_other % 10), place.mode);
             let staged = Rc::new(place.stage(1).unwrap());
             let (there, what) = (Rc::clone(&place), Rc::clone(&staged));

@@ -121,7 +121,8 @@ impl World {
         if self.random.chance(50) {
             self.broken.insert(id);
         }
-        let when = self.now + ms(self.random.next() % 4000);
+        // Whatever was said over it has come before, or is lost.
+        let when = (self.now + ms(self.random.next() % 4000)).max(self.slots[slot].up);
         self.at(when, Item::Tell { leader, via: None, event: Event::SlotLeft { slot: id } });
         let when = self.now + ms(300 + self.random.next() % 3000);
         self.at(when, Item::Connect { slot });

@@ -125,7 +125,7 @@ impl World {
         self.terms += 1;
         let term = self.terms;
         match self.random.below(3) {
-            0 => {
+            0 if self.faults.calls > 0 => {
                 let when = self.now + ms(self.random.next() % 10_000);
                 self.at(when, Item::Trouble(Trouble::Depose(old)));
                 // Some slots have noticed, others not.
