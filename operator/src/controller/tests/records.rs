@@ -94,16 +94,6 @@ fn what_only_has_the_name_of_an_entry_is_no_entry() {
 }
 
 #[test]
-fn a_lease_that_is_late_does_not_cost_the_run() {
-    run(async {
-        let server = FakeServer::new();
-        let recorder = recorder(&server, "x/1");
-        *server.life.lock().unwrap() = Some(0);
-        assert!(matches!(recorder.append(&id(), 0, &cut(1)).await, Err(RecordError::Unavailable(_))));
-    });
-}
-
-#[test]
 fn a_lease_that_is_late_does_not_take_the_run_away() {
     run(async {
         let server = FakeServer::new();

@@ -6,7 +6,7 @@ use crds::GleamFlow;
 use plan::Plan;
 use plan::task::Facts;
 use planner::cache::Known;
-use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName, SourceFacts};
+use planner::{CheckOptions, FlowProblem, Options, ParamValues, PassName};
 use proto::codec::whole_within;
 
 use super::flow::Flow;
