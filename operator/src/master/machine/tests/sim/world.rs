@@ -355,6 +355,9 @@ impl World {
             Item::Echo { term, agent, command } => self.echo(term, &agent, &command),
             Item::Lead { term, given } => {
                 if !self.leaders[self.current()].alive && self.outcome.is_none() {
+                    // Terms only grow: whoever begins anew in its own must be the newest still.
+                    let (term, given) = if term == self.terms && given > 0 { (term, given) } else { (self.terms + 1, 0) };
+                    self.terms = term;
                     self.lead(term, given);
                 }
             }
@@ -431,7 +434,6 @@ fn is_idempotent(event: &Event) -> bool {
         event,
         Event::Beat(_)
             | Event::PodGone { .. }
-            | Event::Named { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Draining { .. }
