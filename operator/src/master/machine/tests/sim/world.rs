@@ -133,9 +133,7 @@ enum Item {
         agent: String,
         command: Command,
     },
-    Lead {
-        term: u64,
-    },
+    Lead,
     Beats,
     Tick,
     Trouble(Trouble),
@@ -367,9 +365,11 @@ impl World {
             Item::Connect { slot } => self.connect(slot),
             Item::Call { leader, epoch, asked, command } => self.call(leader, (epoch, asked), command),
             Item::Echo { term, agent, command } => self.echo(term, &agent, &command),
-            Item::Lead { term } => {
+            Item::Lead => {
                 if !self.leaders[self.current()].alive && self.outcome.is_none() {
-                    self.lead(term);
+                    // Terms only grow.
+                    self.terms += 1;
+                    self.lead(self.terms);
                 }
             }
             Item::Beats => self.beats(),
@@ -445,7 +445,6 @@ fn is_idempotent(event: &Event) -> bool {
         event,
         Event::Beat(_)
             | Event::PodGone { .. }
-            | Event::Named { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Draining { .. }

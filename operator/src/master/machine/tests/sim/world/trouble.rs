@@ -122,15 +122,14 @@ impl World {
     /// Another leader begins: when the one before is gone, at once or later, or while it still takes itself for one.
     fn change_leader(&mut self) {
         let old = self.current();
-        self.terms += 1;
-        let term = self.terms;
         match self.random.below(3) {
             0 if self.faults.calls > 0 => {
                 let when = self.now + ms(self.random.next() % 10_000);
                 self.at(when, Item::Trouble(Trouble::Depose(old)));
                 // Some slots have noticed, others not.
                 let some: Vec<usize> = (0..self.slots.len()).filter(|_| self.random.chance(50)).collect();
-                self.lead(term);
+                self.terms += 1;
+                self.lead(self.terms);
                 some.into_iter().for_each(|slot| self.disconnect(slot));
             }
             after => {
@@ -138,7 +137,7 @@ impl World {
                 self.leave(old);
                 let gap = if after == 1 { 0 } else { self.random.next() % 20_000 };
                 let when = self.now + ms(gap);
-                self.at(when, Item::Lead { term });
+                self.at(when, Item::Lead);
             }
         }
     }
