@@ -31,7 +31,6 @@ pub mod naming;
 pub mod operate;
 pub mod queue;
 pub mod record;
-mod resident;
 pub mod review;
 pub mod server;
 pub mod view;

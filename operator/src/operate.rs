@@ -23,7 +23,6 @@ use crate::lead::{Candidate, Lead, RENEW, Standing};
 use crate::master::service::{Master, TlsConnect};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::resident;
 use crate::server::Server;
 use crate::server::kube::KubeServer;
 use crate::watch::{follow, watches};
@@ -70,7 +69,6 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
         }
     });
     let listed = process.watch(client, &mut tasks);
-    tasks.spawn(resident::stay_small(Arc::clone(&process.queue)));
     let (standing, follows) = watch::channel(None);
     let master = Master::new(Arc::new(TlsConnect::default()));
     tasks.spawn(process.clone().keep_lease(standing, master.clone()));

@@ -27,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE_SECONDS: u64 = 30;
 /// Between tries to renew a certificate that still holds.
 const RENEW_PAUSE_SECONDS: u64 = 10;
-/// An agent that holds nothing lets go of its code's pages after so many beats, first after these: by then it has started.
-const CODE_EVERY: u64 = 30;
-const CODE_FIRST: u64 = 1;
 /// So many bytes must have become free before the heap is trimmed.
 const WORTH_TRIMMING: u64 = 32 << 20;
 
@@ -48,7 +45,6 @@ pub struct Link {
     incarnation: u64,
     /// When a leader last answered a beat; seconds since 1970.
     answered: AtomicU64,
-    beats: AtomicU64,
 }
 
 /// What makes beats ours, and for how long.
@@ -93,18 +89,8 @@ impl Link {
         let entry = Leader::new(&options.operator, Some(Arc::clone(&stranger)));
         let leader = Leader::new(&options.operator, Some(Arc::clone(&credentials)));
         let incarnation = RandomState::new().build_hasher().finish();
-        Ok(Link {
-            options,
-            address,
-            entry,
-            stranger,
-            leader,
-            credentials,
-            service,
-            incarnation,
-            answered: AtomicU64::new(0),
-            beats: AtomicU64::new(0),
-        })
+        let answered = AtomicU64::new(0);
+        Ok(Link { options, address, entry, stranger, leader, credentials, service, incarnation, answered })
     }
 
     /// The agent's certificate, and whom it knows: once it is enrolled.
@@ -231,9 +217,6 @@ impl Link {
     /// Gives memory back once much less is held than was; returns the highest use since then.
     fn trim(&self, highest: u64) -> u64 {
         let used = self.service.intake.room.budget().memory_used;
-        if self.beats.fetch_add(1, Ordering::Relaxed) % CODE_EVERY == CODE_FIRST && used == 0 {
-            process::drop_code();
-        }
         if used + WORTH_TRIMMING <= highest {
             process::trim();
             return used;

@@ -42,33 +42,6 @@ pub fn trim() {
     }
 }
 
-/// Lets go of the pages of the program's own code: what is needed comes back from the page cache, what only the start needed
-/// does not.
-pub fn drop_code() {
-    #[cfg(target_os = "linux")]
-    for (start, length) in code() {
-        // SAFETY: these are clean pages of a file, which nobody can write; the next use maps them again.
-        unsafe {
-            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
-        }
-    }
-}
-
-/// Where the program's executable pages are: mapped from its file, and never written to.
-#[cfg(target_os = "linux")]
-fn code() -> Vec<(usize, usize)> {
-    let Ok(program) = std::env::current_exe() else { return Vec::new() };
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let program = program.to_string_lossy();
-    let ours = maps.lines().filter(|line| line.ends_with(&*program) && line.contains(" r-xp "));
-    let range = |line: &str| {
-        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
-        let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-        Some((start, end.checked_sub(start)?))
-    };
-    ours.filter_map(range).collect()
-}
-
 /// Each output on the disk is an open file: as many as the system allows.
 fn many_files() -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
