@@ -9,8 +9,8 @@ mod figures;
 mod kept;
 mod kills;
 mod mistakes;
-mod tables;
 mod secrets;
+mod tables;
 
 use crate::ClusterTest;
 

@@ -201,8 +201,9 @@ impl Machine {
             let (state, size, message) = match self.results.settled.get(collection) {
                 Some(Ok(size)) => (PersistState::Kept, Some(*size), planned()),
                 Some(Err(why)) => (PersistState::NotKept, None, Some(why.clone())),
-                None if flow.plan.keep.contains_key(collection) => (PersistState::Making, None, planned()),
-                None => (PersistState::NotKept, None, planned()),
+                None if !flow.plan.keep.contains_key(collection) => (PersistState::NotKept, None, planned()),
+                None if self.is_over() => (PersistState::NotKept, None, Some("the run ended before it was whole".to_owned())),
+                None => (PersistState::Making, None, planned()),
             };
             let count = |count: fn(&Size) -> u64| size.as_ref().and_then(|size| i64::try_from(count(size)).ok());
             let (rows, bytes) = (count(|size| size.rows), count(|size| size.bytes));

@@ -58,7 +58,7 @@ impl World {
             }
             Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::TakeUpAgain | Command::Abandon => {
                 unreachable!("no call")
-            },
+            }
         }
     }
 
