@@ -132,6 +132,7 @@ fn the_operator_reads_what_the_values_say(cluster: &Cluster) -> Result<()> {
     let text = config["data"]["config.yaml"].as_str().context("it has no config.yaml")?;
     let expected = r#"clusterScoped: true
 namespaces: ["a","b"]
+certificates: {"authorityLifeSeconds":315360000,"lifeSeconds":86400}
 executor:
   image: "gleamflow/executor:1.2.3"
   imagePullPolicy: IfNotPresent

@@ -142,7 +142,9 @@ fn two_commits_at_once_come_to_one_result() {
             let place = Place::new(&format!("{}-{}", place.bucket, of_other % 10), place.mode);
             let staged = Rc::new(place.stage(1).unwrap());
             let (there, what) = (Rc::clone(&place), Rc::clone(&staged));
-            let meanwhile = move || drop(killed_after(of_other, || there.commit(&what).unwrap()));
+            let meanwhile = move || {
+                let _was_killed = killed_after(of_other, || there.commit(&what).unwrap());
+            };
             let (result, met) = interrupted_after(changes, meanwhile, || place.commit(&staged));
             result.unwrap_or_else(|error| panic!("{at}: {}", chain(&error)));
             place.check_done(at);
