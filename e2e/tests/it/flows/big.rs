@@ -37,9 +37,13 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     let wanted = generate(shared.path(), usize::try_from((mebibytes << 20) / FILES)?)?;
 
     let before = traffic(cluster)?;
-    let start = Instant::now();
-    cluster.apply(namespace.name(), &word_count("undisturbed", None))?;
+    // It is not over before its executors are seen.
+    let gate = Gate::new(shared.path(), "undisturbed", 0)?;
+    cluster.apply(namespace.name(), &word_count("undisturbed", &gate))?;
     let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
+    gate.await_waiting(3)?;
+    let start = Instant::now();
+    gate.open()?;
     let patience = product::PATIENCE * u32::try_from((mebibytes / TEXT_MIB).max(1))?;
     let complete = |name: &str| await_complete_within(cluster, namespace.name(), name, patience);
     let status = complete("undisturbed")?;
@@ -56,7 +60,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     ensure!(crossed.iter().all(|(_, put, fetched)| *put > 0.0 && *fetched > 0.0), "agents that did nothing: {crossed:?}");
 
     let gate = Gate::new(shared.path(), "leaderless", 3)?;
-    cluster.apply(namespace.name(), &word_count("leaderless", Some(&gate)))?;
+    cluster.apply(namespace.name(), &word_count("leaderless", &gate))?;
     await_progress(cluster, namespace.name(), "leaderless", 3)?;
     gate.await_waiting(1)?;
     let killed = leader(cluster)?;
@@ -76,16 +80,16 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
 }
 
 /// With a gate, the lines stand before it.
-fn word_count(name: &str, gate: Option<&Gate>) -> Value {
-    let mut steps = vec![json!({"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}})];
-    steps.extend(gate.map(|gate| gate.step("gate")));
-    steps.extend([
-        json!({"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}}),
-        json!({"name": "counts", "count": {}, "partitions": 6}),
-        json!({"name": "out", "write": {"tsv": {"path": format!("out-{name}")}}}),
+fn word_count(name: &str, gate: &Gate) -> Value {
+    let steps = json!([
+        {"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}},
+        gate.step("gate"),
+        {"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}},
+        {"name": "counts", "count": {}, "partitions": 6},
+        {"name": "out", "write": {"tsv": {"path": format!("out-{name}")}}}
     ]);
     let executors = json!({"minReplicas": 3, "maxReplicas": 3});
-    product::flow(name, steps.into(), json!({"storage": Shared::storage(CLAIM), "executors": executors}))
+    product::flow(name, steps, json!({"storage": Shared::storage(CLAIM), "executors": executors}))
 }
 
 /// Writes the texts; how often each word is in them.

@@ -12,6 +12,7 @@ use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
+use crate::gate::Gate;
 use crate::product::{self, Shared, await_complete_within, executors, text, until};
 
 const CLAIM: &str = "tables";
@@ -38,8 +39,9 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
     let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
     let orders = size("GLEAMFLOW_E2E_ORDERS", ORDERS)?;
     let (wanted, bytes) = generate(shared.path(), orders)?;
-    let start = Instant::now();
-    cluster.apply(namespace.name(), &revenue())?;
+    // It is not over before its executors are seen.
+    let gate = Gate::new(shared.path(), "revenue", 0)?;
+    cluster.apply(namespace.name(), &revenue(&gate))?;
     let nodes = until(product::PATIENCE, "three executors", || {
         let pods = executors(cluster, namespace.name(), "revenue")?;
         let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running");
@@ -47,6 +49,8 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
         nodes.sort();
         Ok((nodes.len() >= 3).then_some(nodes))
     })?;
+    let start = Instant::now();
+    gate.open()?;
     let patience = product::PATIENCE * u32::try_from((orders / ORDERS / 10).max(1))?;
     let status = await_complete_within(cluster, namespace.name(), "revenue", patience)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -61,7 +65,7 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
 }
 
 /// Revenue per nation and month of orders that are not small, the largest first. All numbers are whole: sums are exact.
-fn revenue() -> Value {
+fn revenue(gate: &Gate) -> Value {
     let csv = |name: &str| json!({"csv": {"paths": [format!("{name}/*.csv")], "header": true}});
     let steps = json!([
         {"name": "customers", "read": csv("customer")},
@@ -75,7 +79,10 @@ fn revenue() -> Value {
         {"name": "amounts", "map": {"lua": "function(order, customer, month, total, nation, price, discount) return nation, month, price * (100 - discount) end"}},
         {"name": "sums", "reduceBy": {"key": [1, 2], "lua": "function(a, b) return a + b end"}},
         {"name": "sorted", "sort": {"by": [{"field": 3, "order": "desc"}, {"field": 1}, {"field": 2}]}},
-        {"name": "out", "write": {"tsv": {"path": "out"}}}
+        {"name": "out", "write": {"tsv": {"path": "out"}}},
+        {"name": "one", "read": {"range": {"to": 1}}},
+        gate.step("gate"),
+        {"name": "held", "write": {"text": {"path": "held"}}}
     ]);
     product::flow("revenue", steps, json!({"storage": Shared::storage(CLAIM), "executors": {"minReplicas": 3, "maxReplicas": 3}}))
 }
