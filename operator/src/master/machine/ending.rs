@@ -114,13 +114,6 @@ impl Machine {
         }
     }
 
-    /// A commit or discard begins: it removes what attempts have staged in vain until now.
-    pub(super) fn sweeping(&mut self, task: TaskId) {
-        if matches!(task, TaskId::Commit | TaskId::Discard) {
-            self.ending.in_vain = false;
-        }
-    }
-
     /// An attempt that does not count has left staged files.
     pub(super) fn staged_in_vain(&mut self) {
         self.ending.in_vain = !planted::has(Bug::LeavesStaged);

@@ -48,7 +48,6 @@ impl Machine {
         let Some(slot) = self.choose_slot(&assembled.weights, last_pod.as_deref()) else { return };
         let Some(output) = self.choose_agent(&self.slots[&slot].hello.node) else { return };
         let attempt = self.ledger.next(task);
-        self.sweeping(task);
         let mut made = assembled.task;
         made.attempt = attempt;
         let hello = &self.slots[&slot].hello;
