@@ -1,4 +1,4 @@
-//! Signals: SIGINT (Ctrl-C) and SIGTERM ask the run to stop. Tasks that do not within a while (a compiled Lua loop cannot be
+//! Signals: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) ask the run to stop. Tasks that do not within a while (a compiled Lua loop cannot be
 //! stopped from within), or a second signal, end the process at once, with nothing left behind.
 
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine::Cleanup;
 use engine::pipe::descendants;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{exit, pipe};
 
 use crate::output;
@@ -37,7 +37,8 @@ impl Watch {
     pub(crate) fn begin(last_words: impl Fn() -> String + Send + 'static) -> io::Result<Watch> {
         let watch = Watch::default();
         let (told, tell) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM] {
+        let hang_up = (!outlives_the_terminal()).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
             pipe::register(signal, tell.try_clone()?)?;
         }
         let follower = watch.clone();
@@ -73,6 +74,13 @@ impl Watch {
         }
         // The run has committed and is about to end.
     }
+}
+
+/// Whether we were started to ignore SIGHUP, as `nohup` does: then the run goes on without its terminal.
+fn outlives_the_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 /// Waits for a signal; false if none comes in time.

@@ -27,10 +27,10 @@ pub enum Error {
     #[error("failed to write rows to standard output")]
     Stdout(#[source] std::io::Error),
     /// Spilled rows or intermediate results cannot be written or read back.
-    #[error("failed to {attempt} the spill file {path:?}")]
+    #[error("failed to {attempt} rows that do not fit into memory, in {dir:?}")]
     Spill {
         attempt: &'static str,
-        path: std::path::PathBuf,
+        dir: std::path::PathBuf,
         #[source]
         source: std::io::Error,
     },

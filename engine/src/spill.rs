@@ -13,8 +13,8 @@ use crate::{Batch, Error, Result};
 pub struct SpillFile {
     /// Unlinked as soon as it is open: a killed process leaves nothing.
     file: File,
-    /// For messages; the name is gone from the directory.
-    path: PathBuf,
+    /// For messages: the directory that it was made in.
+    dir: PathBuf,
     end: AtomicU64,
 }
 
@@ -33,9 +33,12 @@ impl SpillFile {
     /// # Errors
     /// [`Error::Spill`] if the directory takes no file.
     pub fn create(dir: &Path) -> Result<SpillFile> {
-        let file =
-            tempfile::tempfile_in(dir).map_err(|source| Error::Spill { attempt: "create", path: dir.to_path_buf(), source })?;
-        Ok(SpillFile { file, path: dir.join("(unnamed)"), end: AtomicU64::new(0) })
+        let file = tempfile::tempfile_in(dir).map_err(|source| Error::Spill {
+            attempt: "make a file for",
+            dir: dir.to_path_buf(),
+            source,
+        })?;
+        Ok(SpillFile { file, dir: dir.to_path_buf(), end: AtomicU64::new(0) })
     }
 
     /// Appends a batch.
@@ -66,7 +69,7 @@ impl SpillFile {
     }
 
     fn error(&self, attempt: &'static str, source: io::Error) -> Error {
-        Error::Spill { attempt, path: self.path.clone(), source }
+        Error::Spill { attempt, dir: self.dir.clone(), source }
     }
 }
 

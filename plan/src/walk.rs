@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, BinaryHeap},
 };
 
-use crate::{CollectionId, Graph, Node, NodeId, Op};
+use crate::{CollectionId, Do, Fold, Graph, Node, NodeId, Op};
 
 impl Node {
     /// Every collection that must be there before this node can finish: main inputs and side inputs.
@@ -19,10 +19,20 @@ impl Node {
         matches!(self.op, Op::ParallelDo(_) | Op::Combine(_))
     }
 
+    /// Whether only the group before it can do it, on the way: the untag of a join or coGroup, and every fold but a function.
+    #[must_use]
+    pub fn belongs_to_its_group(&self) -> bool {
+        match &self.op {
+            Op::ParallelDo(Do::UntagCoGroup { .. } | Do::UntagJoin { .. }) => true,
+            Op::Combine(fold) => !matches!(fold, Fold::Lua(_)),
+            Op::Read(_) | Op::ParallelDo(_) | Op::Flatten { .. } | Op::Group(_) | Op::Operate(_) => false,
+        }
+    }
+
     /// Whether it is a sink.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(self.op, Op::ParallelDo(crate::Do::Write(_)))
+        matches!(self.op, Op::ParallelDo(Do::Write(_)))
     }
 
     /// Whether it counts as an operation (design, section 3): reads, unions and operates do not.

@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, BinaryHeap},
 };
 
-use plan::{After, CollectionId, Decision, Mscr, MscrId, NodeId, OperateStage};
+use plan::{After, CollectionId, Decision, Mscr, MscrId, NodeId, Op, OperateStage};
 
 use crate::{Draft, Options, quotient::Quotient};
 use channels::Parts;
@@ -71,40 +71,45 @@ pub(crate) fn build(draft: Draft, options: &Options) -> Built {
     Built { draft, stages }
 }
 
-/// Joins, and where a combine that runs before the shuffle would not run behind it in the same stage, cuts off what is fused
-/// to it and joins again. A combine alone always fits: nothing but its group leads to it.
+/// Joins, and where a node that its group's stage must run would run elsewhere, cuts off what is fused to it and joins again.
+/// Such a node alone always fits: nothing but its group leads to it.
 fn joined(mut draft: Draft, options: &Options) -> (Draft, Units, Joined) {
     let mut cuts = Vec::new();
     loop {
         let units = Units::of(&draft);
         let mut joined = joining::join(&draft, &units, options);
-        let lost = lost_combines(&draft, &units, &joined.quotient);
-        if lost.is_empty() {
+        let mut mended = false;
+        for node in lost(&draft, &units, &joined.quotient) {
+            let lifted = draft.combines.values().flatten().any(|combine| *combine == node);
+            let reason = if draft.cut_off(node) {
+                "what follows it is not fused with it: that belongs to another stage, or waits for this one"
+            } else if lifted {
+                draft.combines.retain(|_, combines| !combines.contains(&node));
+                "not lifted after all: it cannot run in the stage of its group"
+            } else {
+                continue;
+            };
+            mended = true;
+            let step = draft.graph.node(node).step.clone();
+            cuts.push(Decision { pass: STAGES.into(), step, did: false, reason: reason.into() });
+        }
+        if !mended {
             joined.decisions.extend(cuts);
             return (draft, units, joined);
-        }
-        for combine in lost {
-            let reason = if draft.cut_off(combine) {
-                "what follows it is not fused with it: that belongs to another stage, or waits for this one"
-            } else {
-                draft.combines.retain(|_, combines| !combines.contains(&combine));
-                "not lifted after all: it cannot run in the stage of its group"
-            };
-            cuts.push(Decision {
-                pass: STAGES.into(),
-                step: draft.graph.node(combine).step.clone(),
-                did: false,
-                reason: reason.into(),
-            });
         }
     }
 }
 
-/// Lifted combines that are not in the stage of their group.
-fn lost_combines(draft: &Draft, units: &Units, quotient: &Quotient) -> Vec<NodeId> {
-    let place = |node: &NodeId| units.of_node(*node).map(|unit| quotient.block(unit));
-    let lifted = draft.combines.iter().flat_map(|(group, combines)| combines.iter().map(move |combine| (group, combine)));
-    lifted.filter(|(group, combine)| place(group) != place(combine)).map(|(_, combine)| *combine).collect()
+/// Nodes that are not in the stage of their group and must be: lifted combines, and what nobody else can do.
+fn lost(draft: &Draft, units: &Units, quotient: &Quotient) -> BTreeSet<NodeId> {
+    let graph = &draft.graph;
+    let place = |node: NodeId| units.of_node(node).map(|unit| quotient.block(unit));
+    let lifted = draft.combines.values().flatten().copied();
+    let belonging = graph.nodes.values().filter(|node| node.belongs_to_its_group()).map(|node| node.id);
+    let before = |node: NodeId| graph.node(node).inputs.first().map(|input| graph.collection(*input).producer);
+    let group = |node: NodeId| before(node).filter(|before| matches!(graph.node(*before).op, Op::Group(_)));
+    let apart = |node: &NodeId| group(*node).is_some_and(|group| place(group) != place(*node));
+    lifted.chain(belonging).filter(apart).collect()
 }
 
 /// What a block waits for: the stages it reads from, and what the operates among them wait for.

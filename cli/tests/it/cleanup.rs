@@ -56,7 +56,7 @@ fn started(flow: &Flow) -> (Child, [String; 2]) {
 
 #[test]
 fn an_interrupted_run_ends_with_130_and_leaves_nothing() {
-    for name in ["-INT", "-TERM"] {
+    for name in ["-INT", "-TERM", "-HUP"] {
         let flow = endless();
         let (child, pids) = started(&flow);
         signal(name, child.id());

@@ -175,3 +175,30 @@ fn rows_larger_than_a_batch_pass_through_every_shuffle() {
         &write("s9", "b"),
     ]);
 }
+
+#[test]
+fn joins_and_co_groups_of_the_same_sides_do_not_take_rows_from_each_other() {
+    odd(&[
+        FLOATS,
+        INTEGERS,
+        "join: {key: [1], broadcast: never}\nfrom: [s1, s2]",
+        "coGroup: {key: [1]}\nfrom: [s1, s2]",
+        "join: {key: [1], kind: full}\nfrom: [s1, s2]",
+        "map: {lua: 'function(k, a, b) return k, #a, #b end'}\nfrom: [s4]",
+        &write("s3", "a"),
+        &write("s6", "b"),
+        &write("s5", "c"),
+    ]);
+}
+
+#[test]
+fn a_join_whose_rows_wait_for_a_side_input_of_its_own_stage() {
+    odd(&[
+        "read: {range: {to: 10}}",
+        "join: {key: [1], broadcast: never}\nfrom: [s1, s1]",
+        "map: {lua: 'function(x) return x end'}",
+        "join: {key: [1], broadcast: never}\nfrom: [s2, s1]",
+        "map: {lua: 'function(x) return x, #all end'}\nsideInputs: [{name: all, from: s3, as: list}]",
+        &write("s5", "a"),
+    ]);
+}

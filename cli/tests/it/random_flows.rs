@@ -51,8 +51,11 @@ pub(crate) fn check(flow: &GeneratedFlow) -> Result<(), String> {
     let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
     let first = usize::try_from(flow.seed % RUNS.len() as u64).unwrap_or(0);
     for (partitions, threads, memory) in RUNS.into_iter().cycle().skip(first).take(RUNS_PER_FLOW) {
-        let in_run = |message: String| format!("partitions {partitions:?}, {threads} threads, {memory} bytes: {message}");
-        run(&checked, base, (partitions, threads, memory)).map_err(in_run)?;
+        let without = (partitions == Some(2)).then(|| without(flow.seed));
+        let in_run = |message: String| {
+            format!("partitions {partitions:?}, {threads} threads, {memory} bytes, without {without:?}: {message}")
+        };
+        run(&checked, base, (partitions, threads, memory), without).map_err(in_run)?;
         compare(&expected, base).map_err(in_run)?;
         std::fs::remove_dir_all(base.join("out")).map_err(|error| error.to_string())?;
         let left = std::fs::read_dir(base.join("scratch")).map_err(|error| error.to_string())?.count();
@@ -61,6 +64,11 @@ pub(crate) fn check(flow: &GeneratedFlow) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A pass to leave out, each in its turn: of as many neighbours as there are `RUNS`, half have the run that leaves one out.
+fn without(seed: u64) -> planner::PassName {
+    planner::PASSES[usize::try_from(seed).unwrap_or(0) / RUNS.len() % planner::PASSES.len()]
 }
 
 pub(crate) fn compare(expected: &BTreeMap<String, Expected>, base: &Path) -> Result<(), String> {
@@ -78,6 +86,7 @@ fn run(
     checked: &planner::Checked,
     base: &Path,
     (partitions, threads, memory): (Option<u32>, usize, usize),
+    without: Option<planner::PassName>,
 ) -> Result<(), String> {
     let scratch = base.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
@@ -86,6 +95,7 @@ fn run(
         // What the planner does not broadcast may be broadcast at run time.
         planning.without.insert(planner::PassName::BroadcastJoin);
     }
+    planning.without.extend(without);
     let plan = planner::plan(checked.graph.clone(), checked.prelude.clone(), &planning);
     let stop = Arc::new(AtomicBool::new(false));
     let options = RunOptions {

@@ -26,6 +26,10 @@ pub enum SourceError {
     WildcardOverHttp { url: String },
     #[error("{path:?} is no path: a URL must be text in UTF-8")]
     NotText { path: String },
+    #[error(
+        "the name of the file {path:?} is not UTF-8, and a pattern cannot name it; rename it, or read the directory as a whole"
+    )]
+    Nameless { path: String },
     #[error("failed to look for {path:?}")]
     Look {
         path: String,

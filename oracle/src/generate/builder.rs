@@ -23,6 +23,8 @@ pub(super) struct Builder {
     /// The step that `from` may leave out: the one before, if it has one output.
     previous: Option<String>,
     pub(super) has_prelude: bool,
+    /// The inputs and key columns of the last join or coGroup.
+    pub(super) legs: Option<(Vec<Made>, Vec<usize>)>,
     /// Row visits that are still allowed, so that the naive interpreter stays quick.
     work: u64,
 }
@@ -41,6 +43,7 @@ impl Builder {
             headers: Vec::new(),
             previous: None,
             has_prelude,
+            legs: None,
             work: 60_000,
         }
     }

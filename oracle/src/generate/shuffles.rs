@@ -141,8 +141,20 @@ fn group_by(builder: &mut Builder) -> Option<()> {
     Some(())
 }
 
-/// Two or three inputs with key columns where all have them.
+/// Two or three inputs with key columns where all have them; often those of the step of this kind before.
 fn legs(builder: &mut Builder, fits: impl Fn(&Shape) -> bool) -> Option<(Vec<Made>, Vec<usize>)> {
+    if builder.random.chance(25)
+        && let Some((legs, key)) = builder.legs.clone()
+        && legs.iter().all(|leg| fits(&leg.shape))
+    {
+        return Some((legs, key));
+    }
+    let found = other_legs(builder, fits)?;
+    builder.legs = Some(found.clone());
+    Some(found)
+}
+
+fn other_legs(builder: &mut Builder, fits: impl Fn(&Shape) -> bool) -> Option<(Vec<Made>, Vec<usize>)> {
     let mut legs = vec![builder.choose(&fits)?];
     for _ in 0..if builder.random.chance(20) { 2 } else { 1 } {
         legs.push(if builder.random.chance(15) { legs[0].clone() } else { builder.choose(&fits)? });

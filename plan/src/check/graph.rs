@@ -16,6 +16,7 @@ pub fn check_graph(graph: &Graph) -> Vec<String> {
         arity(node, &mut faults);
         neighbours(graph, node, &mut faults);
     }
+    brought_together(graph, &mut faults);
     if graph.topological().is_none() {
         faults.push("the graph has a cycle".into());
     }
@@ -123,5 +124,30 @@ fn legs_of(graph: &Graph, node: &Node, legs: u32, faults: &mut Vec<String>) {
     }
     if !missing.is_empty() {
         faults.push(format!("{} ({}) lacks its legs {missing:?}", node.id, node.step));
+    }
+}
+
+/// The shuffle of a join or coGroup is one with the step behind it, which says what comes out.
+fn brought_together(graph: &Graph, faults: &mut Vec<String>) {
+    let consumers = graph.consumers();
+    for (node, legs) in graph.nodes.values().filter_map(|node| Some((node, by_leg(node)?))) {
+        let readers: Vec<&Node> =
+            node.outputs.iter().filter_map(|made| consumers.get(made)).flatten().map(|id| graph.node(*id)).collect();
+        let untags = |reader: &Node| match &reader.op {
+            Op::ParallelDo(Do::UntagCoGroup { legs: other }) => *other == legs,
+            Op::ParallelDo(Do::UntagJoin { legs: other, .. }) => *other == legs,
+            _ => false,
+        };
+        if !matches!(readers[..], [reader] if untags(reader)) {
+            let readers: Vec<String> = readers.iter().map(|reader| reader.id.to_string()).collect();
+            faults.push(format!("{} ({}) is read by {readers:?}, not by one untag of {legs} legs", node.id, node.step));
+        }
+    }
+}
+
+fn by_leg(node: &Node) -> Option<u32> {
+    match node.op {
+        Op::Group(Group::ByLeg { legs }) => Some(legs),
+        _ => None,
     }
 }

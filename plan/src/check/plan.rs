@@ -7,7 +7,7 @@ use super::{
     needs::{Places, is_read, stored},
 };
 use crate::{
-    CollectionId, Group, InputChannel, Mscr, NodeId, Op, OutputChannel, Plan,
+    CollectionId, Group, InputChannel, Mscr, Node, NodeId, Op, OutputChannel, Plan,
     mscr::{After, Pass},
     schedule,
 };
@@ -25,12 +25,15 @@ pub fn check_plan(plan: &Plan) -> Vec<String> {
     }
     let places = Places::of(plan);
     let stored = stored(plan);
+    let belonging = plan.graph.nodes.values().filter(|node| node.belongs_to_its_group());
+    let mut bound: BTreeMap<CollectionId, Vec<&Node>> = BTreeMap::new();
+    belonging.for_each(|node| node.inputs.iter().for_each(|read| bound.entry(*read).or_default().push(node)));
     if stored != plan.materialized {
         faults.push(format!("stored are {:?}, needed are {stored:?}", plan.materialized));
     }
     for mscr in &plan.mscrs {
         channels(plan, mscr, &mut faults);
-        outputs(plan, mscr, &mut faults);
+        outputs(plan, mscr, &bound, &mut faults);
         passes(plan, mscr, &mut faults);
     }
     loaders(plan, &places, &mut faults);
@@ -117,7 +120,7 @@ fn mapped(plan: &Plan, mscr: &Mscr) -> BTreeMap<CollectionId, usize> {
     nodes.flat_map(|(node, index)| plan.graph.node(node).outputs.iter().map(move |made| (*made, index))).collect()
 }
 
-fn outputs(plan: &Plan, mscr: &Mscr, faults: &mut Vec<String>) {
+fn outputs(plan: &Plan, mscr: &Mscr, bound: &BTreeMap<CollectionId, Vec<&Node>>, faults: &mut Vec<String>) {
     let mapped = mapped(plan, mscr);
     for output in &mscr.outputs {
         let OutputChannel::Group { group, combine, reduce, from } = output else { continue };
@@ -134,6 +137,11 @@ fn outputs(plan: &Plan, mscr: &Mscr, faults: &mut Vec<String>) {
             faults.push(format!("{place} is fed by {fed:?}, not by {from:?}"));
         }
         lifted(plan, &place, *group, combine, reduce, faults);
+        // What comes out of a join and what folds a group natively, only the shuffle itself can do.
+        let belonging = node.outputs.iter().filter_map(|made| bound.get(made)).flatten();
+        for reader in belonging.filter(|reader| !reduce.contains(&reader.id)) {
+            faults.push(format!("{place} does not do {} ({}), which nobody else can", reader.id, reader.step));
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
         lifted: draft.combines.values().flatten().copied().collect(),
         units,
         quotient: units.quotient(),
+        bound: units.list.iter().map(|unit| is_bound(draft, units, *unit)).collect(),
         has_group: units.list.iter().map(|unit| matches!(unit, Unit::Group(_))).collect(),
         together: options.runs(PassName::SiblingFusion),
         log: Log::new(PassName::MscrFusion.as_str()),
@@ -43,6 +44,11 @@ pub(super) fn join(draft: &Draft, units: &Units, options: &Options) -> Joined {
     Joined { quotient: joining.quotient, decisions }
 }
 
+fn is_bound(draft: &Draft, units: &Units, unit: Unit) -> bool {
+    let Unit::Fusion(head) = unit else { return false };
+    units.fusions[&head].iter().any(|node| draft.graph.node(*node).belongs_to_its_group())
+}
+
 struct Joining<'a> {
     graph: &'a Graph,
     /// Collections at which a stage ends.
@@ -51,6 +57,8 @@ struct Joining<'a> {
     lifted: BTreeSet<NodeId>,
     units: &'a Units,
     quotient: Quotient,
+    /// Whether a unit has a node that is one with the group before it: no other stage can run it.
+    bound: Vec<bool>,
     /// Whether a block, by its number, holds a group.
     has_group: Vec<bool>,
     /// Whether readers of one collection share a pass.
@@ -158,7 +166,7 @@ impl Joining<'_> {
     fn mapper(&self, leaf: CollectionId) -> Option<usize> {
         let maker = self.units.maker(self.graph, leaf)?;
         let ends_here = self.graph.collection(leaf).persist || self.blocks.contains(&leaf);
-        (matches!(self.units.list[maker], Unit::Fusion(_)) && !ends_here).then_some(maker)
+        (matches!(self.units.list[maker], Unit::Fusion(_)) && !ends_here && !self.bound[maker]).then_some(maker)
     }
 
     /// Fusions that feed groups, each into the earliest stage that can take it.

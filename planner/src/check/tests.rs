@@ -701,6 +701,41 @@ fn sinks() {
         r#"  - name: lines
     read: {inline: {lines: [a]}}
   - name: one
+    write: {text: {path: out/a/}}
+  - name: two
+    from: [lines]
+    write: {json: {path: out}}
+  - name: three
+    from: [lines]
+    write: {csv: {path: ./out/a/b}}
+  - name: four
+    from: [lines]
+    write: {csv: {path: out2}}
+"#,
+        r#"
+12:26: step "two": what step "one" writes is inside of "out"; choose another path
+15:25: step "three": "./out/a/b" is inside of what step "one" writes; choose another path
+"#,
+    );
+    check_problems(
+        r#"  - name: rows
+    read: {inline: {rows: [[1, 2, 3]]}}
+    fields: [a, b, a]
+  - name: one
+    write: {csv: {path: out, header: true}}
+  - name: two
+    from: [rows]
+    write: {json: {path: out2}}
+"#,
+        r#"
+8:20: step "rows": two fields are named "a"
+13:19: step "two": two fields are named "a", and a json object can hold one of them only; give "fields" to this step or the one before, with a name of its own for each
+"#,
+    );
+    check_problems(
+        r#"  - name: lines
+    read: {inline: {lines: [a]}}
+  - name: one
     write: {csv: {path: out, header: true}}
   - name: two
     from: [lines]

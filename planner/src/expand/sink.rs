@@ -58,6 +58,9 @@ impl Expansion<'_> {
         if header {
             self.check_header(current, kind, names);
         }
+        if matches!(format, SinkFormat::Json) {
+            self.check_members(current, names);
+        }
         self.check_path(current, kind, path);
         Sink::Files { format, path: path.clone(), mode: plan_mode(mode), fields: names.complete() }
     }
@@ -107,6 +110,17 @@ impl Expansion<'_> {
         }
     }
 
+    /// An object has one member of a name.
+    fn check_members(&mut self, current: &Current<'_>, names: &Names) {
+        let Some(names) = names.complete() else { return };
+        let repeated = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+        if let Some((_, name)) = repeated {
+            let message = format!("two fields are named {name:?}, and a json object can hold one of them only");
+            let help = "give \"fields\" to this step or the one before, with a name of its own for each";
+            self.report(current, current.option("json"), message, Some(help.to_owned()));
+        }
+    }
+
     /// A relative path as one of the flow's folder, where that is known.
     fn absolute(&self, path: &str) -> String {
         let folder =
@@ -120,16 +134,24 @@ impl Expansion<'_> {
         }
     }
 
-    /// Two sinks on one path would overwrite each other.
+    /// Two sinks on one path would overwrite each other; one inside another's directory would be moved with it.
     fn check_path(&mut self, current: &Current<'_>, kind: &str, path: &str) {
         if path.is_empty() {
             // It may be anything: the file's own problem.
             return;
         }
         let plain = normal(&self.absolute(path));
-        let other = self.sinks.iter().find(|(other, _)| *other == plain).map(|(_, step)| step.clone());
-        if let Some(other) = other {
-            let message = format!("step {other:?} writes to {path:?} already");
+        let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+        let message = self.sinks.iter().find_map(|(other, step)| {
+            if *other == plain {
+                Some(format!("step {step:?} writes to {path:?} already"))
+            } else if within(&plain, other) {
+                Some(format!("{path:?} is inside of what step {step:?} writes"))
+            } else {
+                within(other, &plain).then(|| format!("what step {step:?} writes is inside of {path:?}"))
+            }
+        });
+        if let Some(message) = message {
             self.report(current, current.option(&format!("{kind}.path")), message, Some("choose another path".to_owned()));
         }
         self.sinks.push((plain, current.step.name.clone()));

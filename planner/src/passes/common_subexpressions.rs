@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{CollectionId, Do, Fold, Function, Graph, Node, NodeId, OnError, Op};
+use plan::{CollectionId, Do, Fold, Function, Graph, Group, Node, NodeId, OnError, Op};
 
 use super::{Context, Log, splice};
 
@@ -12,6 +12,7 @@ const DIFFERING: [&str; 7] = ["random", "os.", "io.", "_G", "_ENV", "getfenv", "
 pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
     let Some(order) = graph.topological() else { return };
     let prelude_differs = differs(context.prelude);
+    let consumers = graph.consumers();
     let mut first: BTreeMap<String, NodeId> = BTreeMap::new();
     let mut with: BTreeMap<CollectionId, CollectionId> = BTreeMap::new();
     let mut dropped = Vec::new();
@@ -22,7 +23,7 @@ pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
             *read = with.get(read).copied().unwrap_or(*read);
         }
         let node = graph.node(id);
-        let Some(key) = key(graph, node) else { continue };
+        let Some(key) = key(graph, node, &consumers) else { continue };
         let Some(same) = first.get(&key).copied() else {
             first.insert(key, id);
             continue;
@@ -41,13 +42,29 @@ pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
 }
 
 /// Everything that the rows of a node depend on; `None` for what must run as often as it stands there.
-fn key(graph: &Graph, node: &Node) -> Option<String> {
+///
+/// The shuffle of a join or coGroup has one reader, which says what comes out of it: the two are equal only together.
+fn key(graph: &Graph, node: &Node, consumers: &BTreeMap<CollectionId, Vec<NodeId>>) -> Option<String> {
+    let own = own_key(graph, node)?;
+    if !matches!(node.op, Op::Group(Group::ByLeg { .. })) {
+        return Some(own);
+    }
+    let readers = node.outputs.iter().filter_map(|made| consumers.get(made)).flatten();
+    readers.map(|reader| work(graph, graph.node(*reader))).try_fold(own, |key, reader| Some(format!("{key} {}", reader?)))
+}
+
+fn own_key(graph: &Graph, node: &Node) -> Option<String> {
+    Some(format!("{:?} {}", node.inputs, work(graph, node)?))
+}
+
+/// What a node does, whatever it reads.
+fn work(graph: &Graph, node: &Node) -> Option<String> {
     if node.is_write() || matches!(node.op, Op::Operate(_)) || node.on_error != OnError::Fail {
         return None;
     }
     let persist: Vec<bool> = node.outputs.iter().map(|made| graph.collection(*made).persist).collect();
     let options = (node.partitions, node.size_ratio, node.memory, node.broadcast, node.deterministic);
-    Some(format!("{:?} {:?} {:?} {options:?} {persist:?}", node.inputs, node.side_inputs, placeless(&node.op)))
+    Some(format!("{:?} {:?} {options:?} {persist:?}", node.side_inputs, placeless(&node.op)))
 }
 
 /// The operation without the places of its functions in the file, which do not matter to its rows.

@@ -1,6 +1,9 @@
 //! The traps that a literal reading of the paper falls into (a to j), one golden each.
 
-use crate::form::{check, told};
+use plan::{Group, Op, Plan, check_plan};
+use planner::{Options, PassName};
+
+use crate::form::{check, planned, told, without};
 
 #[test]
 fn a_group_and_a_join_with_its_own_source_are_two_stages() {
@@ -146,4 +149,34 @@ fn j_a_lifted_combine_stays_when_what_follows_it_must_wait() {
          m2 after m1: in c > X+W; pass W",
     );
     told(&plan, "stages", "C", false, "not fused with it");
+}
+
+fn shuffles_of_sides(plan: &Plan) -> usize {
+    plan.graph.nodes.values().filter(|node| matches!(node.op, Op::Group(Group::ByLeg { .. }))).count()
+}
+
+#[test]
+fn k_what_comes_out_of_a_join_is_said_by_one_step() {
+    for (one, other, shuffles) in [
+        ("join J r q bc:never", "cogroup K r q", 2),
+        ("join J r q bc:never", "join K r q bc:never kind:left", 2),
+        ("join J r q bc:never", "join K r q bc:never", 1),
+        ("cogroup J r q", "cogroup K r q", 1),
+    ] {
+        let plan = planned(&format!("r=read; q=read; j={one}; k={other}; write W j; write V k"), &Options::default());
+        assert_eq!(check_plan(&plan), Vec::<String>::new(), "{one}, {other}");
+        assert_eq!(shuffles_of_sides(&plan), shuffles, "{one}, {other}");
+    }
+}
+
+#[test]
+fn k_what_comes_out_of_a_join_is_said_where_it_is_shuffled() {
+    let late = "r=read; j=join J r r bc:never; s=pd S j; k=join K j r bc:never; m=pd M k | s; write W m";
+    let plan = planned(late, &Options::default());
+    assert_eq!(check_plan(&plan), Vec::<String>::new());
+    told(&plan, "stages", "K", false, "not fused with it");
+    for text in ["r=read; j=join J r r bc:never; g=gbk G j; write W g", "r=read; c=count C r key:0; g=gbk G c; write W g"] {
+        let plan = planned(text, &without(&[PassName::FusionBlocks]));
+        assert_eq!(check_plan(&plan), Vec::<String>::new(), "{text}");
+    }
 }

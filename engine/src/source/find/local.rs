@@ -1,6 +1,5 @@
 //! Files on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,16 +50,21 @@ impl Tree for Disk<'_> {
     type File = SourceFile;
 
     fn level(&self, place: &str) -> Result<Level<SourceFile>, SourceError> {
-        let mut level = Level { files: BTreeMap::new(), directories: BTreeSet::new() };
+        let mut level = Level::default();
         let written = Path::new(place);
         if !self.base.join(written).is_dir() {
             return Ok(level);
         }
         for (name, metadata) in entries(written, self.base)? {
-            // Patterns are text: names that are not cannot match one.
-            let Some(text) = name.to_str() else { continue };
+            let Some(text) = name.to_str() else {
+                level.nameless.push(name.to_string_lossy().into_owned());
+                continue;
+            };
             if metadata.is_dir() {
                 level.directories.insert(text.to_owned());
+                if self.base.join(written).join(&name).is_symlink() {
+                    level.links.insert(text.to_owned());
+                }
             } else if metadata.is_file() {
                 level.files.insert(text.to_owned(), file(written.join(&name), self.base, &metadata));
             }

@@ -76,7 +76,7 @@ impl Tree for Bucket<'_> {
         let (objects, prefixes) = self.stores.locate(&format!("{}/{place}", self.root))?.list_level()?;
         let files = objects.into_iter().map(|object| (name(object.location.key()).to_owned(), object)).collect();
         let directories = prefixes.into_iter().map(|prefix| name(prefix.key()).to_owned()).collect();
-        Ok(Level { files, directories })
+        Ok(Level { files, directories, ..Level::default() })
     }
 }
 
@@ -113,6 +113,6 @@ impl Tree for Listed {
 
     fn level(&self, place: &str) -> Result<Level<Object>, SourceError> {
         let (files, directories) = self.levels.get(place).cloned().unwrap_or_default();
-        Ok(Level { files, directories })
+        Ok(Level { files, directories, ..Level::default() })
     }
 }

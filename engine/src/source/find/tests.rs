@@ -43,6 +43,34 @@ fn two_stars_stand_for_any_levels_none_among_them() {
 }
 
 #[test]
+fn two_stars_do_not_follow_links_that_may_lead_back() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("sub/x")).unwrap();
+    fs::write(dir.path().join("sub/x/y.txt"), "y").unwrap();
+    std::os::unix::fs::symlink("..", dir.path().join("sub/back")).unwrap();
+    let stores = Stores::new([]);
+    let found = |path: &str| {
+        let found = find(&Paths::Listed(vec![path.to_owned()]), None, true, World { base: dir.path(), stores: &stores });
+        found.unwrap().iter().map(|file| file.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("**/*.txt"), ["sub/x/y.txt"]);
+    assert_eq!(found("s*/b*/sub/x/*.txt"), ["sub/back/sub/x/y.txt"], "a link that is named is followed");
+}
+
+#[test]
+fn a_name_that_is_not_text_is_told_where_a_pattern_would_leave_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), "a").unwrap();
+    fs::write(dir.path().join(OsStr::from_bytes(b"b\xff.txt")), "b").unwrap();
+    let stores = Stores::new([]);
+    let found = |path: &str| find(&Paths::Listed(vec![path.to_owned()]), None, true, World { base: dir.path(), stores: &stores });
+    let told = found("*.txt").unwrap_err().to_string();
+    assert!(told.contains("b\u{fffd}.txt") && told.contains("not UTF-8"), "{told}");
+    assert_eq!(found("a*").unwrap().len(), 1);
+    assert_eq!(found(".").unwrap().len(), 2);
+}
+
+#[test]
 fn a_directory_means_its_files_but_not_those_below() {
     assert_eq!(check(&TREE, "sub"), ["sub/e.txt"]);
     assert_eq!(check(&TREE, "sub/"), ["sub/e.txt"]);

@@ -10,6 +10,16 @@ use super::super::SourceError;
 pub(super) struct Level<F> {
     pub(super) files: BTreeMap<String, F>,
     pub(super) directories: BTreeSet<String>,
+    /// Those of the directories that are links: `**` does not follow them, as they may lead back.
+    pub(super) links: BTreeSet<String>,
+    /// Names that are not UTF-8, as well as they can be shown.
+    pub(super) nameless: Vec<String>,
+}
+
+impl<F> Default for Level<F> {
+    fn default() -> Level<F> {
+        Level { files: BTreeMap::new(), directories: BTreeSet::new(), links: BTreeSet::new(), nameless: Vec::new() }
+    }
 }
 
 /// Something that has levels. Places are paths of names joined by `/`; the root is empty.
@@ -83,12 +93,15 @@ fn walk<T: Tree>(
         // The pattern named this directory: its files.
         [] => found.extend(level.files.into_iter().filter(|(name, _)| !is_hidden(name)).map(|(name, file)| (below(&name), file))),
         [Component::Any, rest @ ..] => {
-            for directory in level.directories.iter().filter(|name| !is_hidden(name)) {
+            for directory in level.directories.iter().filter(|name| !is_hidden(name) && !level.links.contains(*name)) {
                 walk(tree, &below(directory), components, found)?;
             }
             walk(tree, place, rest, found)?;
         }
         [Component::Named(pattern), rest @ ..] => {
+            if let Some(name) = level.nameless.iter().find(|name| names(pattern, name)) {
+                return Err(SourceError::Nameless { path: below(name) });
+            }
             for directory in level.directories.iter().filter(|name| names(pattern, name)) {
                 walk(tree, &below(directory), rest, found)?;
             }
