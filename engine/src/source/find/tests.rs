@@ -108,7 +108,7 @@ fn paths_may_come_from_rows() {
     let odd = OsStr::from_bytes(b"odd\xff.txt");
     fs::write(dir.path().join(odd), "x").unwrap();
     fs::write(dir.path().join("b.txt"), "x").unwrap();
-    let rows = [b"odd\xff.txt".to_vec(), b"*.txt".to_vec()];
+    let rows = [b"odd\xff.txt".to_vec(), b"b*.txt".to_vec()];
     let world = World { base: dir.path(), stores: &stores };
     let found = find(&Paths::Rows, Some(&rows), false, world).unwrap();
     assert_eq!(found[0].path_bytes(), b"odd\xff.txt");
