@@ -100,8 +100,9 @@ fn wants_failures(arguments: &Arguments) -> bool {
     is_named || arguments.include_ignored || std::env::var_os("GLEAMFLOW_FAILURES").is_some()
 }
 
-/// Tests as the harness wants them; ignored, where they have no cluster.
+/// Tests as the harness wants them; ignored, where they have no cluster. `GLEAMFLOW_TIMES` runs each so often, to find what is luck.
 fn trials(tests: Vec<(&'static str, ClusterTest)>, cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let times = std::env::var("GLEAMFLOW_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
     let trial = |(name, test): (&'static str, ClusterTest)| {
         let shared = cluster.cloned();
         let trial = Trial::test(name, move || match shared {
@@ -110,7 +111,7 @@ fn trials(tests: Vec<(&'static str, ClusterTest)>, cluster: Option<&Arc<Cluster>
         });
         trial.with_ignored_flag(cluster.is_none())
     };
-    tests.into_iter().map(trial).collect()
+    tests.into_iter().flat_map(|test| std::iter::repeat_n(test, times)).map(trial).collect()
 }
 
 fn outcome(result: Result<()>) -> Result<(), Failed> {
