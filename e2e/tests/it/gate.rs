@@ -45,9 +45,10 @@ impl Gate {
 
     /// Waits until so many tasks have come that have to wait. (One that is killed and comes again counts again.)
     pub(crate) fn await_waiting(&self, count: usize) -> Result<()> {
-        until(product::PATIENCE, &format!("{count} tasks wait at {}", self.place), || {
+        let waits = until(product::PATIENCE, &format!("{count} tasks wait at {}", self.place), || {
             Ok((self.waiting()?.len() >= count).then_some(()))
-        })
+        });
+        waits.with_context(|| format!("there came {:?}, there wait {:?}", self.came(), self.waiting()))
     }
 
     /// The pods of all attempts that had to wait, of each as often as one of its did.

@@ -75,7 +75,7 @@ pub(crate) struct Fleet<'c> {
     cluster: &'c Cluster,
     watch: PodWatch,
     shared: Shared<'c>,
-    namespace: Namespace<'c>,
+    namespace: Namespace,
     input: Input,
     members: Vec<Member>,
     /// Nodes that were taken away: pods there are beside the count.
