@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use e2e::Cluster;
 
 use super::fleet::{ALL, Again, Fleet, Member, Moment, Stood};
+use super::hard::TASKS;
 use super::kill::{self, Target};
 use crate::ClusterTest;
 
@@ -57,12 +58,10 @@ fn lost_with(stood: &Stood, node: &str) -> Again {
     let elsewhere = of(&stood.waiting, |pod| !was_there(pod));
     let unaware = stood.executors.len();
     // The stamping pipe's rows come out otherwise: all its tasks run again, with who read them; and with what they read, if that was
-    // let go of, as it is once all of them are done.
-    let all = stood.came.each_ref().map(Vec::len);
+    // let go of, as it is once all of them are done: before the loss, or between the loss and the moment when it is noticed.
     let [map, reduce, last] = match lost[1] {
         0 => lost,
-        _ if stood.waiting[1].is_empty() => all,
-        _ => [lost[0], all[1], all[2]],
+        _ => [lost[0] + TASKS[0], TASKS[1], TASKS[2]],
     };
     Again::AtMost([map + unaware, reduce + elsewhere[1] + unaware, last + elsewhere[2] + unaware])
 }
