@@ -135,8 +135,7 @@ async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::tra
     let authorities: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
     let authority = cluster.ask("read the operator's authority", async || authorities.get(AUTHORITY).await).await;
     let authority = authority.map_err(Trouble::Final)?.data.and_then(|mut data| data.remove("ca.crt"));
-    let authority =
-        authority.ok_or_else(|| Trouble::Final(Failure::System(anyhow!("ConfigMap {AUTHORITY:?} has no ca.crt"))))?;
+    let authority = authority.ok_or_else(|| Trouble::Final(Failure::System(anyhow!("ConfigMap {AUTHORITY:?} has no ca.crt"))))?;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| unreached(cluster, name, error))?;
     let stream = forward.take_stream(PORT).ok_or_else(|| Trouble::Passing("the port-forward has no stream".to_owned()))?;

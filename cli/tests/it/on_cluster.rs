@@ -85,7 +85,8 @@ fn every_command_asks_again_after_what_passes() {
     let bad = |good: Answer| [OVERLOADED, AWAY, TIMED_OUT, Reset, good];
     let (flow_answers, flows) = (bad(Object(flow(1, "Succeeded"))), bad(list(&[flow(1, "Succeeded")])));
     let (pods, events, log) = (bad(list(&[pod("words-1-0")])), bad(list(&[])), bad(Text("welcome\n".to_owned())));
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words-1-output"}, "data": {"show": "YSAzCg=="}});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words-1-output"}, "data": {"show": "YSAzCg=="}});
     let secret = bad(Object(secret));
     let script: [(&'static str, &[Answer]); 7] = [
         ("GET flow", &flow_answers),
@@ -117,7 +118,9 @@ fn every_command_asks_again_after_what_passes() {
 #[test]
 fn refusals_are_said_at_once() {
     let server = ApiServer::new(&[("GET flow", &[FORBIDDEN]), ("LIST flows", &[FORBIDDEN]), ("PATCH flow", &[FORBIDDEN])]);
-    for arguments in [&["status", "words"][..], &["list"], &["why", "words"], &["output", "words"], &["logs", "words"], &["rerun", "words"]] {
+    for arguments in
+        [&["status", "words"][..], &["list"], &["why", "words"], &["output", "words"], &["logs", "words"], &["rerun", "words"]]
+    {
         let ran = server.run(arguments);
         ran.expect(1, &["nobody may"]);
         assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
@@ -136,6 +139,9 @@ fn an_executor_whose_log_says_nothing_is_named_and_the_others_are_shown() {
         ("GET log of words-1-3", &[Text("welcome\n".to_owned())]),
     ]);
     let ran = server.run(&["logs", "words"]);
-    ran.expect(0, &["words-1-0: it has said nothing", "is waiting to start: ContainerCreating", "words-1-2: it was deleted just now"]);
+    ran.expect(
+        0,
+        &["words-1-0: it has said nothing", "is waiting to start: ContainerCreating", "words-1-2: it was deleted just now"],
+    );
     assert_eq!(ran.stdout, b"words-1-3  welcome\n");
 }

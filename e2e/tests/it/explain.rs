@@ -77,7 +77,10 @@ fn pods(cluster: &Cluster, namespace: &str) -> String {
 
 fn events(cluster: &Cluster, namespace: &str, told: &mut String) {
     let columns = "custom-columns=TIME:.lastTimestamp,TYPE:.type,REASON:.reason,ABOUT:.involvedObject.name,MESSAGE:.message";
-    let all = asked(cluster, &["get", "events", "-n", namespace, "--no-headers", "--sort-by=.metadata.creationTimestamp", "-o", columns]);
+    let all = asked(
+        cluster,
+        &["get", "events", "-n", namespace, "--no-headers", "--sort-by=.metadata.creationTimestamp", "-o", columns],
+    );
     let lines: Vec<&str> = all.lines().collect();
     for line in &lines[lines.len().saturating_sub(EVENTS)..] {
         let _ = writeln!(told, "event {line}");

@@ -51,9 +51,8 @@ impl Gate {
 
     /// As `await_waiting`, of tasks that have more to do before.
     pub(crate) fn await_waiting_within(&self, count: usize, limit: Duration) -> Result<()> {
-        let waits = until(limit, &format!("{count} tasks wait at {}", self.place), || {
-            Ok((self.waiting()?.len() >= count).then_some(()))
-        });
+        let waits =
+            until(limit, &format!("{count} tasks wait at {}", self.place), || Ok((self.waiting()?.len() >= count).then_some(())));
         waits.with_context(|| format!("there came {:?}, there wait {:?}", self.came(), self.waiting()))
     }
 

@@ -69,7 +69,8 @@ fn install(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
         format!("executorImage.tag={IMAGE_TAG}"),
     ];
     let chart = chart();
-    let mut arguments = vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", HELM_PATIENCE, "--take-ownership"];
+    let mut arguments =
+        vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", HELM_PATIENCE, "--take-ownership"];
     arguments.extend(values.iter().flat_map(|value| ["--set", value.as_str()]));
     cluster.helm(&arguments).map(drop)
 }

@@ -178,9 +178,7 @@ impl<'c> Fleet<'c> {
                 ensure!(!has_parts("totals")?, "the third sink came before the second one's marker");
                 Ok(())
             }
-            Moment::Over => {
-                await_complete_within(self.cluster, self.namespace.name(), member.name, self.patience).map(drop)
-            }
+            Moment::Over => await_complete_within(self.cluster, self.namespace.name(), member.name, self.patience).map(drop),
         }
     }
 

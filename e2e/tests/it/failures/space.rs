@@ -36,7 +36,8 @@ fn full(cluster: &Cluster) -> Result<()> {
 /// Agents of another size.
 fn resize(cluster: &Cluster, values: &[&str]) -> Result<()> {
     let chart = root().join(CHART).display().to_string();
-    let mut arguments = vec!["upgrade", "gleamflow", &chart, "-n", HOME, "--reuse-values", "--wait", "--timeout", product::HELM_PATIENCE];
+    let mut arguments =
+        vec!["upgrade", "gleamflow", &chart, "-n", HOME, "--reuse-values", "--wait", "--timeout", product::HELM_PATIENCE];
     arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
     cluster.helm(&arguments)?;
     let memory = values[0].rsplit_once('=').map_or("", |(_, size)| size).trim_end_matches("Mi");
