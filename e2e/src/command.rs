@@ -22,8 +22,14 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
 }
 
 /// What an API server that is overloaded or restarts says, and a connection that broke. None of it is an answer.
-const PASSING: [&str; 14] = [
+const PASSING: [&str; 20] = [
     "(re)initializing",
+    "Unable to connect to the server",
+    "context deadline exceeded",
+    "failed to download openapi",
+    "http2:",
+    "net/http:",
+    "request did not complete within",
     "connection refused",
     "connection reset",
     "client connection lost",
