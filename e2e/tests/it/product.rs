@@ -392,7 +392,9 @@ impl<'cluster> Shared<'cluster> {
 
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.cluster.kubectl(&["delete", "persistentvolume", &self.volume, "--wait=false", "--ignore-not-found"]) {
+        if let Err(error) =
+            self.cluster.kubectl(&["delete", "persistentvolume", &self.volume, "--wait=false", "--ignore-not-found"])
+        {
             eprintln!("e2e: {error:#}");
         }
     }

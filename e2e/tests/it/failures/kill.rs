@@ -21,6 +21,11 @@ impl Target {
         cluster.kill_container(&self.node, &self.container, None)
     }
 
+    /// Whether nothing of it was started again in between.
+    pub(crate) fn is_same_life(&self, other: &Target) -> bool {
+        (&self.container, self.restarts) == (&other.container, other.restarts)
+    }
+
     /// Whether the kubelet would wait long before it starts it once more.
     pub(crate) fn is_worn(&self) -> bool {
         self.restarts >= 2
