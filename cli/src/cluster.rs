@@ -1,5 +1,8 @@
 //! The cluster: the kubeconfig's, by its usual rules. What the commands for it have in common.
 
+pub(crate) mod follow;
+pub(crate) mod patience;
+
 use clap::Args;
 use crds::GleamFlow;
 use crds::status::GleamFlowStatus;
@@ -42,13 +45,15 @@ impl Target {
 
     async fn connect(&self) -> Result<Cluster, Failure> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = match Config::from_kubeconfig(&options).await {
+        let mut config = match Config::from_kubeconfig(&options).await {
             Ok(config) => config,
             Err(error) if self.context.is_some() => return Err(request(error, "read the kubeconfig")),
             Err(error) => Config::incluster().map_err(|_| request(error, "read the kubeconfig"))?,
         };
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let token = token(&config);
+        // What is tried again is said, see `patience`.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| system(error, "set up the connection to the cluster"))?;
         Ok(Cluster { client, namespace, token })
     }
@@ -62,14 +67,21 @@ impl Cluster {
 
     /// A flow.
     pub(crate) async fn flow(&self, name: &str) -> Result<GleamFlow, Failure> {
-        self.flows().get(name).await.map_err(|error| self.told(error, &format!("read flow {name:?}")))
+        let flows = self.flows();
+        self.ask(&format!("read flow {name:?}"), async || flows.get(name).await).await
+    }
+
+    /// Asks until the API server answers, or says that it will not; `attempt` follows "failed to".
+    pub(crate) async fn ask<T>(&self, attempt: &str, ask: impl AsyncFnMut() -> kube::Result<T>) -> Result<T, Failure> {
+        patience::patiently(patience::ONE_ANSWER, attempt, ask).await.map_err(|error| self.told(error, attempt))
     }
 
     /// Changes some fields of a flow.
     pub(crate) async fn patch(&self, name: &str, patch: serde_json::Value) -> Result<(), Failure> {
         let parameters = PatchParams { field_manager: Some("gleamflow-cli".to_owned()), ..PatchParams::default() };
-        let patched = self.flows().patch(name, &parameters, &Patch::Merge(patch)).await;
-        patched.map(drop).map_err(|error| self.told(error, &format!("change flow {name:?}")))
+        let (flows, patch) = (self.flows(), Patch::Merge(patch));
+        // Done twice, it is the same.
+        self.ask(&format!("change flow {name:?}"), async || flows.patch(name, &parameters, &patch).await).await.map(drop)
     }
 
     /// A failure to do something, with what the API server said.

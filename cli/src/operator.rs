@@ -1,26 +1,40 @@
 //! The way to the operator: through the API server's port-forward, with the caller's own token.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
+use kube::client::UpgradeConnectionError;
 use proto::MasterClient;
 use proto::chunk::MESSAGE_LIMIT;
 use proto::credentials::{Credentials, Door, Papers};
 use proto::master::OutputRequest;
-use tonic::{Code, Request};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Status};
 
-use crate::cluster::{Cluster, system};
+use crate::cluster::Cluster;
+use crate::cluster::patience::{ONE_ANSWER, Patience, operator_passes, patiently, words};
 use crate::failure::Failure;
 use crate::output as told;
 
 /// Where operators serve executors, agents and us.
 const PORT: u16 = 7400;
+/// How long a leader is looked for: when one dies, the next leads after a quarter of a minute and then finds out what there is.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// What marks their pods.
 const OPERATORS: &str = "gleamflow.io/role=operator";
 const AUTHORITY: &str = "gleamflow-ca";
 
 /// Where the operator usually is.
 const HOME: &str = "gleamflow";
+
+/// A failure to be given rows by an operator.
+enum Trouble {
+    /// It may pass, or another operator may do better.
+    Passing(String),
+    Final(Failure),
+}
 
 /// Prints rows of `write.stdout` that only agents hold. `home`: the operator's namespace, where it is known.
 pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, step: &str) -> Result<(), Failure> {
@@ -30,25 +44,55 @@ pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, st
     };
     let request =
         OutputRequest { namespace: cluster.namespace.clone(), flow: flow.to_owned(), step: Some(step.to_owned()), run: None };
-    let mut last = anyhow!("no pod has the label {OPERATORS}");
-    for pod in operators(cluster, home).await? {
-        let mut master = connect(cluster, &pod).await?;
-        let mut request = Request::new(request.clone());
-        request.metadata_mut().insert("authorization", token.clone());
-        match master.output(request).await {
-            Ok(answer) => {
-                let mut messages = answer.into_inner();
-                while let Some(message) = messages.message().await.map_err(|status| system(status, "read the rows"))? {
-                    message.chunks.iter().try_for_each(|chunk| told::print(&chunk.bytes))?;
-                }
-                return Ok(());
+    let mut patience = Patience::new(PATIENCE, "read the rows");
+    // Of a run that is over the rows are always the same: after a trouble in the middle, those that were printed are skipped.
+    let mut printed = 0;
+    loop {
+        let mut trouble = format!("no pod has the label {OPERATORS}");
+        for pod in operators(cluster, home).await? {
+            match ask(cluster, &pod, &token, &request, &mut printed).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Final(failure)) => return Err(failure),
+                Err(Trouble::Passing(text)) => trouble = text,
             }
-            // A standby: another one leads.
-            Err(status) if status.code() == Code::Unavailable => last = status.into(),
-            Err(status) => return Err(Failure::System(anyhow!(status.message().to_owned()).context("failed to read the rows"))),
+        }
+        if !patience.lasts(&trouble) {
+            return Err(Failure::System(anyhow!(trouble).context("failed to read the rows")));
+        }
+        patience.pause().await;
+    }
+}
+
+/// Prints what one operator gives beyond the bytes that are printed already.
+async fn ask(
+    cluster: &Cluster,
+    pod: &Pod,
+    token: &MetadataValue<Ascii>,
+    request: &OutputRequest,
+    printed: &mut usize,
+) -> Result<(), Trouble> {
+    let mut master = connect(cluster, pod).await?;
+    let mut request = Request::new(request.clone());
+    request.metadata_mut().insert("authorization", token.clone());
+    let mut messages = master.output(request).await.map_err(refused)?.into_inner();
+    let mut given = 0;
+    while let Some(message) = messages.message().await.map_err(refused)? {
+        for chunk in &message.chunks {
+            let known = printed.saturating_sub(given).min(chunk.bytes.len());
+            told::print(&chunk.bytes[known..]).map_err(Trouble::Final)?;
+            given += chunk.bytes.len();
+            *printed = (*printed).max(given);
         }
     }
-    Err(Failure::System(last.context("failed to find the leading operator")))
+    Ok(())
+}
+
+/// A standby, a new leader or a connection that broke may do better later; what is refused is refused.
+fn refused(status: Status) -> Trouble {
+    if operator_passes(status.code()) {
+        return Trouble::Passing(status.message().to_owned());
+    }
+    Trouble::Final(Failure::System(anyhow!(status.message().to_owned()).context("failed to read the rows")))
 }
 
 /// Whether it is certain that no operator runs; who may not look does not know.
@@ -62,7 +106,10 @@ pub(crate) async fn is_absent(cluster: &Cluster) -> bool {
 
 /// In the namespace that is given; else in all that can be seen: many may see only their own, and that of the operator.
 async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Failure> {
-    let list = async |pods: Api<Pod>| pods.list(&ListParams::default().labels(OPERATORS)).await.map(|found| found.items);
+    let list = async |pods: Api<Pod>| {
+        let labels = ListParams::default().labels(OPERATORS);
+        patiently(ONE_ANSWER, "find the operator", async || pods.list(&labels).await).await.map(|found| found.items)
+    };
     let told = |error| cluster.told(error, "find the operator");
     if let Some(home) = home {
         return list(Api::namespaced(cluster.client.clone(), home)).await.map_err(told);
@@ -82,21 +129,34 @@ async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Fa
     Err(Failure::System(anyhow!(hint).context("failed to find the operator")))
 }
 
-async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::transport::Channel>, Failure> {
+async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::transport::Channel>, Trouble> {
     let (name, namespace) =
         (pod.metadata.name.as_deref().unwrap_or_default(), pod.metadata.namespace.as_deref().unwrap_or_default());
     let authorities: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let authority = authorities.get(AUTHORITY).await.map_err(|error| cluster.told(error, "read the operator's authority"))?;
-    let authority = authority.data.and_then(|mut data| data.remove("ca.crt"));
-    let authority = authority.ok_or_else(|| Failure::System(anyhow!("ConfigMap {AUTHORITY:?} has no ca.crt")))?;
+    let authority = cluster.ask("read the operator's authority", async || authorities.get(AUTHORITY).await).await;
+    let authority = authority.map_err(Trouble::Final)?.data.and_then(|mut data| data.remove("ca.crt"));
+    let authority = authority.ok_or_else(|| Trouble::Final(Failure::System(anyhow!("ConfigMap {AUTHORITY:?} has no ca.crt"))))?;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| cluster.told(error, "reach the operator"))?;
-    let stream = forward.take_stream(PORT).ok_or_else(|| Failure::System(anyhow!("the port-forward has no stream")))?;
+    let mut forward = pods.portforward(name, &[PORT]).await.map_err(|error| unreached(cluster, name, error))?;
+    let stream = forward.take_stream(PORT).ok_or_else(|| Trouble::Passing("the port-forward has no stream".to_owned()))?;
     // We have no certificate: the token says who we are.
-    let credentials = Credentials::new(Papers { authority, own: None }, Door::Members)
-        .map_err(|error| Failure::System(anyhow!(error).context("failed to know the operator by its authority")))?;
-    let channel = proto::transport::channel_through(stream, &credentials)
-        .await
-        .map_err(|error| system(error, "connect to the operator"))?;
+    let credentials = Credentials::new(Papers { authority, own: None }, Door::Members).map_err(|error| {
+        Trouble::Final(Failure::System(anyhow!(error).context("failed to know the operator by its authority")))
+    })?;
+    let channel = proto::transport::channel_through(stream, &credentials).await;
+    let channel = channel.map_err(|error| Trouble::Passing(format!("failed to connect to operator {name:?}: {error}")))?;
     Ok(MasterClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT))
+}
+
+/// A pod that is not there any more, or does not run yet, is not the only one; what nobody may do nobody may do later.
+fn unreached(cluster: &Cluster, pod: &str, error: kube::Error) -> Trouble {
+    let is_refused = match &error {
+        kube::Error::Api(status) => matches!(status.code, 401 | 403),
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => matches!(code.as_u16(), 401 | 403),
+        _ => false,
+    };
+    if is_refused {
+        return Trouble::Final(cluster.told(error, "reach the operator"));
+    }
+    Trouble::Passing(format!("failed to reach operator {pod:?}: {}", words(&error)))
 }

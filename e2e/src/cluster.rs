@@ -1,5 +1,6 @@
 //! The cluster as tests see it: kubectl, helm, images, and what can happen to nodes; the same for all places.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +17,12 @@ use crate::private::{Private, set_link};
 use crate::{Prepared, namespaces, tools, workspace};
 
 /// Until all nodes are ready, from the start of their kubelets.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(300);
+
+thread_local! {
+    /// Namespaces whose test is over, on this thread.
+    static ENDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A running cluster of three nodes.
 #[derive(Debug)]
@@ -83,9 +89,9 @@ impl Cluster {
         &self.prepared
     }
 
-    /// Runs kubectl; its standard output.
+    /// Runs kubectl; its standard output. What an API server says in a bad moment is waited out.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        command::run(self.kubectl_command().args(arguments))
+        command::run_patiently(|| self.kubectl_with(arguments), None)
     }
 
     /// Runs kubectl, whatever comes of it.
@@ -108,24 +114,31 @@ impl Cluster {
         kubectl
     }
 
+    fn kubectl_with(&self, arguments: &[&str]) -> Command {
+        let mut kubectl = self.kubectl_command();
+        kubectl.args(arguments);
+        kubectl
+    }
+
     /// `kubectl apply -f -`.
     pub fn apply(&self, namespace: &str, objects: &impl Display) -> Result<String> {
-        let mut apply = self.kubectl_command();
-        command::run_with_input(apply.args(["apply", "--namespace", namespace, "-f", "-"]), &objects.to_string())
+        let arguments = ["apply", "--namespace", namespace, "-f", "-"];
+        command::run_patiently(|| self.kubectl_with(&arguments), Some(&objects.to_string()))
     }
 
     /// `kubectl get -o json`.
     pub fn get(&self, namespace: &str, arguments: &[&str]) -> Result<Value> {
-        let mut get = self.kubectl_command();
-        let text = command::run(get.args(["get", "--namespace", namespace, "-o", "json"]).args(arguments))?;
+        let arguments = [&["get", "--namespace", namespace, "-o", "json"], arguments].concat();
+        let text = self.kubectl(&arguments)?;
         serde_json::from_str(&text).context("kubectl's answer is not JSON")
     }
 
     /// `kubectl wait --for=CONDITION OBJECTS`.
     pub fn wait(&self, namespace: &str, condition: &str, objects: &[String], limit: Duration) -> Result<()> {
-        let mut wait = self.kubectl_command();
-        wait.args(["wait", "--namespace", namespace, &format!("--for={condition}"), &format!("--timeout={}s", limit.as_secs())]);
-        command::run(wait.args(objects)).map(drop)
+        let (condition, limit) = (format!("--for={condition}"), format!("--timeout={}s", limit.as_secs()));
+        let mut arguments = vec!["wait", "--namespace", namespace, &condition, &limit];
+        arguments.extend(objects.iter().map(String::as_str));
+        self.kubectl(&arguments).map(drop)
     }
 
     /// Runs helm; its standard output.
@@ -138,11 +151,26 @@ impl Cluster {
         command::run(helm.env("KUBECONFIG", &self.kubeconfig).args(arguments))
     }
 
-    /// A new namespace, under restricted pod security; deleted when dropped.
-    pub fn namespace(&self, purpose: &str) -> Result<Namespace<'_>> {
+    /// The namespaces that were dropped on this thread since it was asked.
+    #[must_use]
+    pub fn ended_namespaces() -> Vec<String> {
+        ENDED.take()
+    }
+
+    /// Has namespaces deleted; nobody waits for that.
+    pub fn delete_namespaces(&self, names: &[String]) {
+        for name in names {
+            if let Err(error) = self.kubectl(&["delete", "namespace", name, "--wait=false"]) {
+                eprintln!("e2e: {error:#}");
+            }
+        }
+    }
+
+    /// A new namespace, under restricted pod security. Once dropped it is one of `ended_namespaces`: its objects can still be looked at.
+    pub fn namespace(&self, purpose: &str) -> Result<Namespace> {
         let name = format!("{purpose}-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
         self.kubectl(&["create", "namespace", &name])?;
-        let namespace = Namespace { cluster: self, name };
+        let namespace = Namespace { name };
         self.kubectl(&["label", "namespace", &namespace.name, "pod-security.kubernetes.io/enforce=restricted"])?;
         self.wait(&namespace.name, "create", &["serviceaccount/default".to_owned()], READY)?;
         Ok(namespace)
@@ -233,22 +261,19 @@ fn held(private: &Mutex<Private>) -> MutexGuard<'_, Private> {
 
 /// A namespace of one test.
 #[derive(Debug)]
-pub struct Namespace<'cluster> {
-    cluster: &'cluster Cluster,
+pub struct Namespace {
     name: String,
 }
 
-impl Namespace<'_> {
+impl Namespace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-impl Drop for Namespace<'_> {
+impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = self.cluster.kubectl(&["delete", "namespace", &self.name, "--wait=false"]) {
-            eprintln!("e2e: {error:#}");
-        }
+        ENDED.with_borrow_mut(|ended| ended.push(std::mem::take(&mut self.name)));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,6 +19,48 @@ pub struct Output {
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let output = outcome(command, None)?;
     require(command, output)
+}
+
+/// What an API server that is overloaded or restarts says, and a connection that broke. None of it is an answer.
+const PASSING: [&str; 20] = [
+    "(re)initializing",
+    "Unable to connect to the server",
+    "context deadline exceeded",
+    "failed to download openapi",
+    "http2:",
+    "net/http:",
+    "request did not complete within",
+    "connection refused",
+    "connection reset",
+    "client connection lost",
+    "etcdserver:",
+    "error trying to reach service",
+    "i/o timeout",
+    "ServiceUnavailable",
+    "TLS handshake timeout",
+    "TooManyRequests",
+    "the server is currently unable",
+    "the server was unable to return a response in the time allotted",
+    "unexpected EOF",
+    ": EOF",
+];
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs a program that asks the API server, with text on its standard input; its standard output. Again, while the server has a bad
+/// moment: that is no test's matter.
+pub(crate) fn run_patiently(command: impl Fn() -> Command, input: Option<&str>) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut command = command();
+        let output = outcome(&mut command, input)?;
+        let passes = PASSING.iter().any(|words| output.stderr.contains(words));
+        if output.success || !passes || Instant::now() > deadline {
+            return require(&command, output);
+        }
+        eprintln!("e2e: again: {} failed: {}", shown(&command), output.stderr.trim());
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// The same, with text on its standard input.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use operator::config::{Arguments, Config};
+use operator::operate::LeaseLost;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code for a configuration that cannot be used.
@@ -20,16 +21,22 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match run(arguments, config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the operator ends");
-            ExitCode::FAILURE
+    // Who ends with the lease is started again by Kubernetes later each time: where the API server is slow, soon nobody would lead.
+    loop {
+        match run(arguments.clone(), config.clone()) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) if error.is::<LeaseLost>() => {
+                tracing::warn!(error = format!("{error:#}"), "the operator begins anew, and stands by");
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the operator ends");
+                return ExitCode::FAILURE;
+            }
         }
     }
 }
 
-/// Two threads: one may encode a plan while the other answers.
+/// One life of the operator; nothing of it is left when it is over. Two threads: one may encode a plan while the other answers.
 fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

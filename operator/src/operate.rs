@@ -32,6 +32,11 @@ use self::trusted::Held;
 /// Longer than a request to the API server takes, shorter than the lease is trusted.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// The end of a leader that could not renew its lease in time: it begins anew, as one who stands by.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease is lost: another operator leads, or the API server does not answer")]
+pub struct LeaseLost;
+
 /// What all parts of the process share.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
@@ -51,7 +56,7 @@ pub(crate) struct Process {
 /// Runs the operator until `shutdown`.
 ///
 /// # Errors
-/// If it cannot start, or must start anew: it has lost its lease.
+/// If it cannot start; [`LeaseLost`], if it is to begin anew.
 pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     // Only the first caller of a process installs it; that it is installed is all that matters.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -166,7 +171,7 @@ impl Process {
             self.metrics.leads(self.lead.holds());
             if led && !self.lead.holds() {
                 self.lead.lost();
-                return Err(anyhow!("the lease is lost: another operator leads, or the API server does not answer"));
+                return Err(LeaseLost.into());
             }
             tokio::time::sleep(RENEW).await;
         }

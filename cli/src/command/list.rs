@@ -25,7 +25,7 @@ impl List {
         let all = self.all_namespaces;
         self.target.run(async |cluster: Cluster| {
             let flows: Api<GleamFlow> = if all { Api::all(cluster.client.clone()) } else { cluster.flows() };
-            let found = flows.list(&ListParams::default()).await.map_err(|error| cluster.told(error, "list flows"))?;
+            let found = cluster.ask("list flows", async || flows.list(&ListParams::default()).await).await?;
             if found.items.is_empty() {
                 let place = if all { "the cluster".to_owned() } else { format!("namespace {:?}", cluster.namespace) };
                 output::tell(&format!("there are no flows in {place}\n"));

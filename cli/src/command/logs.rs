@@ -1,13 +1,19 @@
 //! `gleamflow logs`: what the executors of a flow said.
 
+use std::time::Duration;
+
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, LogParams};
 use serde_json::Value;
 
+use crate::cluster::patience::{patiently, words};
 use crate::cluster::{Cluster, Target};
 use crate::failure::Failure;
 use crate::output;
+
+/// How long a log is asked for: its node may be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Print the logs of a flow's executors
 #[derive(Debug, Args)]
@@ -30,19 +36,36 @@ impl Logs {
             cluster.flow(&self.name).await?;
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
-            let found = pods.list(&selector).await.map_err(|error| cluster.told(error, "list executors"))?;
+            let found = cluster.ask("list executors", async || pods.list(&selector).await).await?;
             if found.items.is_empty() {
                 output::tell(&format!("flow {:?} has no executors now; retention.podsSeconds keeps them longer\n", self.name));
             }
+            let mut is_read = true;
             for pod in found.items {
-                let name = pod.metadata.name.unwrap_or_default();
-                match pods.logs(&name, &LogParams { container: Some("executor".to_owned()), ..LogParams::default() }).await {
-                    Ok(text) => output::print(self.chosen(&name, &text))?,
-                    Err(error) => output::tell(&format!("{name}: its log cannot be read: {error}\n")),
-                }
+                is_read &= self.show(&pods, &pod.metadata.name.unwrap_or_default()).await?;
             }
-            Ok(())
+            if is_read { Ok(()) } else { Err(Failure::Told(1)) }
         })
+    }
+
+    /// Prints the log of a pod, or says why there is none; whether what there is was read.
+    async fn show(&self, pods: &Api<Pod>, name: &str) -> Result<bool, Failure> {
+        let container = LogParams { container: Some("executor".to_owned()), ..LogParams::default() };
+        let attempt = format!("read the log of pod {name:?}");
+        match patiently(PATIENCE, &attempt, async || pods.logs(name, &container).await).await {
+            Ok(text) if text.is_empty() => output::tell(&format!("{name}: it has said nothing\n")),
+            Ok(text) => output::print(self.chosen(name, &text))?,
+            // It waits for its node, its image, its volume: `gleamflow why` says for which.
+            Err(kube::Error::Api(status)) if status.code == 400 => {
+                output::tell(&format!("{name}: it has said nothing yet: {}\n", status.message));
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => output::tell(&format!("{name}: it was deleted just now\n")),
+            Err(error) => {
+                output::tell(&format!("{name}: its log cannot be read: {}\n", words(&error)));
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The lines that were asked for, each with its pod.

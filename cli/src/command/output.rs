@@ -66,7 +66,7 @@ fn pick<'s>(name: &str, status: &'s GleamFlowStatus, step: Option<&str>) -> Resu
 
 async fn from_secret(cluster: &Cluster, secret: &str, step: &str) -> Result<Vec<u8>, Failure> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let found = secrets.get(secret).await.map_err(|error| cluster.told(error, &format!("read Secret {secret:?}")))?;
+    let found = cluster.ask(&format!("read Secret {secret:?}"), async || secrets.get(secret).await).await?;
     let rows = found.data.and_then(|mut data| data.remove(step));
     rows.map(|rows| rows.0).ok_or_else(|| Failure::System(anyhow::anyhow!("Secret {secret:?} has no rows of step {step:?}")))
 }

@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 use crds::GleamFlow;
 use crds::status::{GleamFlowStatus, Phase, StageStatus};
-use futures::{StreamExt, TryStreamExt};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kube::runtime::{WatchStreamExt, watcher};
 
+use crate::cluster::follow::Following;
 use crate::cluster::{self, Cluster, Target};
 use crate::failure::Failure;
 use crate::output;
@@ -41,10 +40,10 @@ impl Status {
 async fn follow(cluster: &Cluster, name: &str) -> Result<(), Failure> {
     cluster.flow(name).await?;
     let bars = Bars::new();
-    let options = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = watcher(cluster.flows(), options).default_backoff().applied_objects().boxed();
+    let mut following = Following::new(cluster, name);
     let mut last = String::new();
-    while let Some(flow) = changes.try_next().await.map_err(|error| cluster::system(error, "follow the flow"))? {
+    loop {
+        let flow = following.next().await?;
         let status = cluster::status(&flow);
         bars.show(&status, &mut last);
         if is_over(&flow, &status) {
@@ -53,7 +52,6 @@ async fn follow(cluster: &Cluster, name: &str) -> Result<(), Failure> {
             return if status.phase == Some(Phase::Failed) { Err(Failure::Told(1)) } else { Ok(()) };
         }
     }
-    Ok(())
 }
 
 /// Whether the operator has seen the newest object, and is done with it.

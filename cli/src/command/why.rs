@@ -28,10 +28,10 @@ impl Why {
             let flow = cluster.flow(&self.name).await?;
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
-            let pods = pods.list(&selector).await.map_err(|error| cluster.told(error, "list executors"))?;
+            let pods = cluster.ask("list executors", async || pods.list(&selector).await).await?;
             let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             // Of the flow and of its executors: what a pod cannot mount is nowhere else.
-            let found = events.list(&ListParams::default()).await.map_err(|error| cluster.told(error, "list events"))?;
+            let found = cluster.ask("list events", async || events.list(&ListParams::default()).await).await?;
             let events = about(&flow, &pods.items, found.items);
             let text = explained(&flow, &pods.items, &events);
             let alone = !is_over(&flow) && operator::is_absent(&cluster).await;

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod adaptive;
+mod api_server;
 mod cache;
 mod cleanup;
 mod command_line;
@@ -11,6 +12,7 @@ mod functions;
 mod memory;
 mod mistakes;
 mod odd_flows;
+mod on_cluster;
 mod operators;
 mod random_cache;
 mod random_flows;

@@ -2,13 +2,13 @@
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 use serde_json::json;
 
 use crate::ClusterTest;
+use crate::product::{PATIENCE, until};
 
 /// What an annotation may hold, which plain `kubectl apply` writes the whole object to.
 const LIMIT: usize = 262_144;
@@ -37,7 +37,7 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     let definition = String::from_utf8(output.stdout).context("gleamflow crd wrote no text")?;
     cluster.apply("default", &definition)?;
     let name = ["customresourcedefinition/gleamflows.gleamflow.io".to_owned()];
-    cluster.wait("default", "condition=Established", &name, Duration::from_secs(30))?;
+    cluster.wait("default", "condition=Established", &name, PATIENCE)?;
     await_discovery(cluster)?;
     *installed = true;
     Ok(())
@@ -45,14 +45,15 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
 
 /// Established is said a moment before every part of the API server knows it.
 fn await_discovery(cluster: &Cluster) -> Result<()> {
-    for _ in 0..50 {
-        if cluster.try_kubectl(&["explain", "gleamflow.spec.steps"], "")?.success
-            && cluster.get("default", &["gleamflows"]).is_ok()
-        {
-            return Ok(());
-        }
-    }
-    bail!("the API server does not serve gleamflows")
+    let mut said = None;
+    let served = until(PATIENCE, "an API server that serves gleamflows", || {
+        let explained = cluster.try_kubectl(&["explain", "gleamflow.spec.steps"], "")?;
+        let listed = cluster.try_kubectl(&["get", "gleamflows"], "")?;
+        let is_served = explained.success && listed.success;
+        said = Some((explained.stderr, listed.stderr));
+        Ok(is_served.then_some(()))
+    });
+    served.with_context(|| format!("kubectl says {said:?}"))
 }
 
 /// A flow that does little.

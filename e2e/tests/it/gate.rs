@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -45,9 +46,14 @@ impl Gate {
 
     /// Waits until so many tasks have come that have to wait. (One that is killed and comes again counts again.)
     pub(crate) fn await_waiting(&self, count: usize) -> Result<()> {
-        until(product::PATIENCE, &format!("{count} tasks wait at {}", self.place), || {
-            Ok((self.waiting()?.len() >= count).then_some(()))
-        })
+        self.await_waiting_within(count, product::PATIENCE)
+    }
+
+    /// As `await_waiting`, of tasks that have more to do before.
+    pub(crate) fn await_waiting_within(&self, count: usize, limit: Duration) -> Result<()> {
+        let waits =
+            until(limit, &format!("{count} tasks wait at {}", self.place), || Ok((self.waiting()?.len() >= count).then_some(())));
+        waits.with_context(|| format!("there came {:?}, there wait {:?}", self.came(), self.waiting()))
     }
 
     /// The pods of all attempts that had to wait, of each as often as one of its did.

@@ -1,12 +1,11 @@
 //! The images: what is in them, and that they work as strictly as pods of ours run.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 
 use crate::ClusterTest;
 use crate::nodes::shell_pod;
+use crate::product::PATIENCE;
 
 /// What `pipe` may count on, one line of a script each; every one must print `yes`.
 const TOOLS: [&str; 15] = [
@@ -39,7 +38,7 @@ fn the_usual_tools_work_under_restricted_security(cluster: &Cluster) -> Result<(
     pod["spec"]["containers"][0]["volumeMounts"] = serde_json::json!([{"name": "tmp", "mountPath": "/tmp"}]);
     cluster.apply(namespace.name(), &pod)?;
     let ended = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=0";
-    let waited = cluster.wait(namespace.name(), ended, &["pod/tools".to_owned()], Duration::from_secs(60));
+    let waited = cluster.wait(namespace.name(), ended, &["pod/tools".to_owned()], PATIENCE);
     let log = cluster.kubectl(&["logs", "--namespace", namespace.name(), "tools"])?;
     waited.with_context(|| format!("it said: {log}"))?;
     let answers: Vec<&str> = log.lines().collect();

@@ -4,6 +4,7 @@
 
 mod chart;
 mod crd;
+mod explain;
 mod failures;
 mod flows;
 mod gate;
@@ -68,10 +69,7 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     let mut alone = trials(outages::all(), cluster);
     alone.extend(trials(release::all(), cluster));
     let mut flows = trials(flows::all(), cluster);
-    let is_left_out = !wants_failures(arguments);
-    flows.extend(
-        trials(failures::all(), cluster).into_iter().map(|trial| trial.with_ignored_flag(is_left_out || cluster.is_none())),
-    );
+    flows.extend(trials(failures::all(), cluster));
     if arguments.list {
         shared.extend(alone.into_iter().chain(flows));
         return libtest_mimic::run(arguments, shared).exit_code();
@@ -94,23 +92,27 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     failed.unwrap_or(if uninstalled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The table of failures takes a quarter of an hour: it is run where it is asked for, and counted as ignored elsewhere.
-fn wants_failures(arguments: &Arguments) -> bool {
-    let is_named = arguments.filter.as_ref().is_some_and(|filter| filter.contains("failures"));
-    is_named || arguments.include_ignored || std::env::var_os("GLEAMFLOW_FAILURES").is_some()
-}
-
-/// Tests as the harness wants them; ignored, where they have no cluster.
+/// Tests as the harness wants them; ignored, where they have no cluster. `GLEAMFLOW_TIMES` runs each so often, to find what is luck.
 fn trials(tests: Vec<(&'static str, ClusterTest)>, cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let times = std::env::var("GLEAMFLOW_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
     let trial = |(name, test): (&'static str, ClusterTest)| {
         let shared = cluster.cloned();
         let trial = Trial::test(name, move || match shared {
-            Some(cluster) => outcome(test(&cluster)),
+            Some(cluster) => outcome(explained(&cluster, test)),
             None => Err("this test needs what is not there".into()),
         });
         trial.with_ignored_flag(cluster.is_none())
     };
-    tests.into_iter().map(trial).collect()
+    tests.into_iter().flat_map(|test| std::iter::repeat_n(test, times)).map(trial).collect()
+}
+
+/// Runs a test; what comes of it if it fails says how everything stood. Its namespaces go only then.
+fn explained(cluster: &Cluster, test: ClusterTest) -> Result<()> {
+    let result = test(cluster);
+    let namespaces = Cluster::ended_namespaces();
+    let result = result.map_err(|error| anyhow::anyhow!("{error:?}\n{}", explain::state(cluster, &namespaces)));
+    cluster.delete_namespaces(&namespaces);
+    result
 }
 
 fn outcome(result: Result<()>) -> Result<(), Failed> {

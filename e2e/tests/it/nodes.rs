@@ -1,13 +1,13 @@
 //! The cluster itself: three nodes of different size, pods on each of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Cluster, IMAGE_TAG};
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
+use crate::product::PATIENCE;
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
@@ -37,7 +37,7 @@ fn pods_run_on_all_of_them_and_reach_each_other(cluster: &Cluster) -> Result<()>
         cluster.apply(name, &pod)?;
     }
     let pods: Vec<String> = (0..cluster.nodes().len()).map(|number| format!("pod/pod{number}")).collect();
-    cluster.wait(name, "condition=Ready", &pods, Duration::from_secs(60))?;
+    cluster.wait(name, "condition=Ready", &pods, PATIENCE)?;
     for pod in &pods {
         let log = cluster.kubectl(&["logs", "--namespace", name, pod])?;
         ensure!(log == "ready\n", "{pod} said {log:?}");
@@ -53,7 +53,7 @@ fn a_container_past_its_memory_limit_is_killed(cluster: &Cluster) -> Result<()> 
     pod["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}});
     cluster.apply(namespace.name(), &pod)?;
     let reason = "jsonpath={.status.containerStatuses[0].state.terminated.reason}=OOMKilled";
-    cluster.wait(namespace.name(), reason, &["pod/glutton".to_owned()], Duration::from_secs(60))?;
+    cluster.wait(namespace.name(), reason, &["pod/glutton".to_owned()], PATIENCE)?;
     let found = cluster.get(namespace.name(), &["pod", "glutton"])?;
     let code =
         found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64().context("it has no exit code")?;

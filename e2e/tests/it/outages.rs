@@ -14,7 +14,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![("outages::a_killed_and_a_cut_off_node_are_missed_and_come_back", a_killed_and_a_cut_off_node_are_missed_and_come_back)]
 }
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn a_killed_and_a_cut_off_node_are_missed_and_come_back(cluster: &Cluster) -> Result<()> {
     let (killed, cut) = (cluster.nodes()[1].clone(), cluster.nodes()[2].clone());
@@ -33,7 +33,7 @@ fn a_killed_and_a_cut_off_node_are_missed_and_come_back(cluster: &Cluster) -> Re
     Ok(())
 }
 
-fn run_pod(cluster: &Cluster, namespace: &Namespace<'_>, node: &str) -> Result<()> {
+fn run_pod(cluster: &Cluster, namespace: &Namespace, node: &str) -> Result<()> {
     let mut pod = shell_pod(node, "true");
     pod["spec"]["nodeName"] = json!(node);
     // The node's mark of the outage goes a moment after it is ready.

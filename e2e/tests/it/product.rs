@@ -13,11 +13,14 @@ use e2e::{Cluster, IMAGE_TAG, Output, root};
 use serde_json::{Value, json};
 
 use crate::chart::CHART;
+use crate::gate::Gate;
 
 /// The namespace of the release.
 pub(crate) const HOME: &str = "gleamflow";
 /// Longer than anything may take on a slow machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// The same, for helm.
+pub(crate) const HELM_PATIENCE: &str = "300s";
 
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 
@@ -33,18 +36,50 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     let tags = [format!("image.tag={IMAGE_TAG}"), format!("executorImage.tag={IMAGE_TAG}"), "replicas=2".to_owned()];
     let chart = root().join(CHART).display().to_string();
     let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--take-ownership"];
-    arguments.extend(["--wait", "--timeout", "90s"]);
+    arguments.extend(["--wait", "--timeout", HELM_PATIENCE]);
     arguments.extend(tags.iter().flat_map(|tag| ["--set", tag.as_str()]));
     cluster.helm(&arguments)?;
     *installed = true;
-    until(PATIENCE, "an agent on every node", || Ok((agents(cluster)?.len() == cluster.nodes().len()).then_some(())))
+    await_agents(cluster)
+}
+
+/// Waits until every node has an agent that is ready.
+pub(crate) fn await_agents(cluster: &Cluster) -> Result<()> {
+    let mut last = Vec::new();
+    let found = until(PATIENCE, "an agent on every node", || {
+        last = agents(cluster)?;
+        Ok((last.len() == cluster.nodes().len()).then_some(()))
+    });
+    found.with_context(|| format!("agents: {last:?}"))
+}
+
+/// Waits until both operators are ready.
+pub(crate) fn await_operators(cluster: &Cluster) -> Result<()> {
+    let mut last = Value::Null;
+    let found = until(PATIENCE, "two operators", || {
+        last = cluster.get(HOME, &["deployment", "gleamflow-operator"])?["status"].take();
+        Ok((last["readyReplicas"] == 2).then_some(()))
+    });
+    found.with_context(|| format!("the deployment: {last}"))
+}
+
+/// A flow's executors that run, once there are so many.
+pub(crate) fn await_executors(cluster: &Cluster, namespace: &str, flow: &str, count: usize) -> Result<Vec<Value>> {
+    let mut last = Vec::new();
+    let found = until(PATIENCE, &format!("{count} executors of {flow}"), || {
+        last = executors(cluster, namespace, flow)?;
+        last.retain(|pod| pod["status"]["phase"] == "Running");
+        Ok((last.len() >= count).then_some(()))
+    });
+    found.with_context(|| format!("{} run", last.len()))?;
+    Ok(last)
 }
 
 /// Removes the release, if a test has installed it.
 pub(crate) fn uninstall(cluster: &Cluster) -> Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if std::mem::take(&mut *installed) {
-        cluster.helm(&["uninstall", "gleamflow", "-n", HOME, "--wait", "--timeout", "90s"])?;
+        cluster.helm(&["uninstall", "gleamflow", "-n", HOME, "--wait", "--timeout", HELM_PATIENCE])?;
         cluster.kubectl(&["delete", "namespace", HOME])?;
     }
     Ok(())
@@ -93,12 +128,12 @@ pub(crate) fn flow(name: &str, steps: Value, mut spec: Value) -> Value {
     json!({"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow", "metadata": {"name": name}, "spec": spec})
 }
 
-/// Numbers below `rows`, each of which takes half a second in one of `partitions` tasks and comes out once.
-pub(crate) fn slow_steps(rows: u32, partitions: u32) -> Value {
+/// Numbers below `rows`, each of which comes out once, from one of `partitions` tasks that pass a gate.
+pub(crate) fn gated_steps(rows: u32, partitions: u32, gate: &Gate) -> Value {
     json!([
         {"name": "numbers", "read": {"range": {"to": rows}}},
         {"name": "dealt", "roundRobin": {}, "partitions": partitions},
-        {"name": "slow", "pipeAsArgs": {"command": "sleep 0.5; echo $1"}, "deterministic": true},
+        gate.step("gate"),
         {"name": "show", "write": {"stdout": {}}}
     ])
 }
@@ -151,6 +186,22 @@ pub(crate) fn await_complete_within(cluster: &Cluster, namespace: &str, flow: &s
     Ok(last)
 }
 
+/// Waits until a flow is `Complete` by its run of this number.
+pub(crate) fn await_run(cluster: &Cluster, namespace: &str, flow: &str, number: u32) -> Result<Value> {
+    let mut last = Value::Null;
+    let found = until(PATIENCE, &format!("{flow}: run {number}"), || {
+        last = status(cluster, namespace, flow)?;
+        let run = &last["currentRun"];
+        let is_it = text(&run["id"]).ends_with(&format!("-{number}"));
+        if is_it && condition(&last, "Failed")["status"] == "True" {
+            bail!("{flow} failed");
+        }
+        Ok((is_it && condition(&last, "Complete")["status"] == "True").then_some(()))
+    });
+    found.with_context(|| format!("its status: {last:#}"))?;
+    Ok(last)
+}
+
 /// Waits until a flow has a phase.
 pub(crate) fn await_phase(cluster: &Cluster, namespace: &str, flow: &str, phase: &str) -> Result<Value> {
     let mut last = Value::Null;
@@ -162,16 +213,19 @@ pub(crate) fn await_phase(cluster: &Cluster, namespace: &str, flow: &str, phase:
     Ok(last)
 }
 
-/// Waits until so many tasks of the run are done, and not all are.
+/// Waits until so many tasks of the run are done, and not all are: something keeps those from ending.
 pub(crate) fn await_progress(cluster: &Cluster, namespace: &str, flow: &str, done: u32) -> Result<Value> {
-    until(PATIENCE, &format!("{flow}: {done} tasks done"), || {
+    let mut last = Value::Null;
+    let found = until(PATIENCE, &format!("{flow}: {done} tasks done"), || {
         let status = status(cluster, namespace, flow)?;
+        last = status.clone();
         ensure!(status["currentRun"]["completionTime"].is_null(), "{flow} was over too soon: {status:#}");
         let progress = text(&status["progress"]);
         let (now, of) = progress.split_once('/').unwrap_or(("0", "0"));
         let (now, of): (u32, u32) = (now.parse()?, of.parse()?);
         Ok((now >= done && now < of).then_some(status))
-    })
+    });
+    found.with_context(|| format!("its status: {last:#}"))
 }
 
 /// The pods of a flow's executors.
@@ -205,7 +259,9 @@ impl User {
         let reach = format!("{namespace}-reaches-operators");
         let who = format!("--serviceaccount={namespace}:user");
         cluster.kubectl(&["create", "clusterrolebinding", &reach, "--clusterrole=edit", &who])?;
-        User::named(cluster, namespace, "user")
+        let user = User::named(cluster, namespace, "user")?;
+        user.await_rights(&[&["list", "gleamflows.gleamflow.io", "--all-namespaces"], &["list", "pods", "-n", HOME]])?;
+        Ok(user)
     }
 
     /// Makes an account that may edit in the namespace, and nothing elsewhere but what the chart has for such users.
@@ -213,7 +269,9 @@ impl User {
         let who = format!("--serviceaccount={namespace}:confined");
         let reach = format!("{namespace}-reads-output");
         cluster.kubectl(&["create", "rolebinding", &reach, "-n", HOME, "--role=gleamflow-output", &who])?;
-        User::named(cluster, namespace, "confined")
+        let user = User::named(cluster, namespace, "confined")?;
+        user.await_rights(&[&["list", "pods", "-n", HOME]])?;
+        Ok(user)
     }
 
     fn named(cluster: &Cluster, namespace: &str, name: &str) -> Result<User> {
@@ -230,7 +288,24 @@ impl User {
         }
         let user = User { folder, namespace: namespace.to_owned() };
         user.write_kubeconfig(cluster, token.trim())?;
+        user.await_rights(&[&["get", "gleamflows.gleamflow.io"], &["patch", "gleamflows.gleamflow.io"], &["get", "pods/log"]])?;
         Ok(user)
+    }
+
+    /// The API server knows of a binding some time after it has taken it.
+    fn await_rights(&self, questions: &[&[&str]]) -> Result<()> {
+        for question in questions {
+            let mut said = None;
+            let allowed = until(PATIENCE, &format!("the right to {}", question.join(" ")), || {
+                let arguments = [&["auth", "can-i"], *question].concat();
+                let output = self.outcome(Command::new(self.folder.path().join("kubectl")).args(arguments))?;
+                let is_allowed = output.success;
+                said = Some(output);
+                Ok(is_allowed.then_some(()))
+            });
+            allowed.with_context(|| format!("kubectl says {said:?}"))?;
+        }
+        Ok(())
     }
 
     fn write_kubeconfig(&self, cluster: &Cluster, token: &str) -> Result<()> {
@@ -317,7 +392,9 @@ impl<'cluster> Shared<'cluster> {
 
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.cluster.kubectl(&["delete", "persistentvolume", &self.volume, "--wait=false"]) {
+        if let Err(error) =
+            self.cluster.kubectl(&["delete", "persistentvolume", &self.volume, "--wait=false", "--ignore-not-found"])
+        {
             eprintln!("e2e: {error:#}");
         }
     }

@@ -8,6 +8,7 @@ use e2e::{Cluster, IMAGE_TAG, root};
 
 use crate::chart::CHART;
 use crate::crd::small_flow;
+use crate::product::HELM_PATIENCE;
 use crate::{ClusterTest, crd};
 
 /// These need the operator, and the cluster for themselves: an operator of all namespaces would run other tests' flows.
@@ -18,7 +19,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     ]
 }
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
     crd::install(cluster)?;
@@ -41,11 +42,11 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
         "replicas=2",
         "--wait",
         "--timeout",
-        "90s",
+        HELM_PATIENCE,
     ])?;
     cluster.apply(home, &small_flow("after"))?;
     cluster.wait(home, "condition=Complete", &["gleamflow/after".to_owned()], PATIENCE)?;
-    cluster.helm(&["uninstall", "gleamflow", "-n", home, "--wait", "--timeout", "90s"])?;
+    cluster.helm(&["uninstall", "gleamflow", "-n", home, "--wait", "--timeout", HELM_PATIENCE])?;
 
     // The user's flows and what they own are the user's; the definition has to be there, or this fails.
     cluster.kubectl(&["delete", "gleamflow", "before", "after", "-n", home])?;
@@ -68,7 +69,8 @@ fn install(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
         format!("executorImage.tag={IMAGE_TAG}"),
     ];
     let chart = chart();
-    let mut arguments = vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", "90s", "--take-ownership"];
+    let mut arguments =
+        vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", HELM_PATIENCE, "--take-ownership"];
     arguments.extend(values.iter().flat_map(|value| ["--set", value.as_str()]));
     cluster.helm(&arguments).map(drop)
 }

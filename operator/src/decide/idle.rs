@@ -8,8 +8,8 @@ use super::report::Stand;
 use super::{Action, Draft, id};
 use crate::naming;
 
-/// How long executors of a run that is over may take to leave by themselves.
-const LEAVING: i64 = 15;
+/// How long executors of a run that is over may take to leave by themselves; their logs go with those that do not.
+const LEAVING: i64 = 60;
 /// How soon a ConfigMap that was not there is asked for again, and one that was may have changed.
 const MISSING_AGAIN: i64 = 15;
 const CHANGED_AGAIN: i64 = 300;

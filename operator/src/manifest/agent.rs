@@ -88,8 +88,9 @@ fn container(agent: &Agent, operator: &str) -> Value {
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": METRICS_PORT, "scheme": "HTTP"}, "periodSeconds": 5},
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": METRICS_PORT, "scheme": "HTTP"}, "periodSeconds": 20, "failureThreshold": 6},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": METRICS_PORT, "scheme": "HTTP"}, "periodSeconds": 5, "timeoutSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": METRICS_PORT, "scheme": "HTTP"}, "periodSeconds": 20, "timeoutSeconds": 10,
+            "failureThreshold": 6},
         "resources": agent.resources,
         "securityContext": container_security(),
         "volumeMounts": [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Cluster, Namespace};
@@ -14,7 +14,10 @@ use super::hard::{self, CLAIM, Gates, Input, TASKS, is_part, names};
 use super::kill::{self, Target};
 use super::leftovers;
 use crate::pods::{PodWatch, most_at_once};
-use crate::product::{self, Shared, await_complete, condition, status, text, until};
+use crate::product::{self, Shared, await_complete_within, condition, status, text, until};
+
+/// Flows over so many bytes end within the usual patience, on a slow machine too.
+const USUAL: u64 = 50 << 20;
 
 /// Where a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +78,10 @@ pub(crate) struct Fleet<'c> {
     cluster: &'c Cluster,
     watch: PodWatch,
     shared: Shared<'c>,
-    namespace: Namespace<'c>,
+    namespace: Namespace,
     input: Input,
     members: Vec<Member>,
+    patience: Duration,
     /// Nodes that were taken away: pods there are beside the count.
     outage: Vec<String>,
 }
@@ -107,7 +111,9 @@ impl<'c> Fleet<'c> {
         let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
         let input = Input::write(shared.path(), bytes)?;
         let watch = PodWatch::start(cluster, namespace.name())?;
-        let mut fleet = Fleet { cluster, watch, shared, namespace, input, members: Vec::new(), outage: Vec::new() };
+        let patience = product::PATIENCE * u32::try_from((bytes / USUAL).max(1))?;
+        let (members, outage) = (Vec::new(), Vec::new());
+        let mut fleet = Fleet { cluster, watch, shared, namespace, input, members, patience, outage };
         for moment in moments {
             fleet.launch(*moment)?;
         }
@@ -156,12 +162,12 @@ impl<'c> Fleet<'c> {
 
     fn reach(&self, member: &Member) -> Result<()> {
         match member.moment {
-            Moment::Early => member.gates.map.await_waiting(2),
-            Moment::Shuffling => member.gates.reduce.await_waiting(3),
-            Moment::Late => member.gates.last.await_waiting(3),
+            Moment::Early => member.gates.map.await_waiting_within(2, self.patience),
+            Moment::Shuffling => member.gates.reduce.await_waiting_within(3, self.patience),
+            Moment::Late => member.gates.last.await_waiting_within(3, self.patience),
             Moment::Committing => {
                 let place = self.shared.path().join(format!("out-{}", member.name));
-                until(product::PATIENCE, "a commit that cannot go on", || {
+                until(self.patience, "a commit that cannot go on", || {
                     let status = status(self.cluster, self.namespace.name(), member.name)?;
                     Ok((status["phase"] == "Committing" && status["reason"] == "CommitRetried").then_some(()))
                 })?;
@@ -172,7 +178,7 @@ impl<'c> Fleet<'c> {
                 ensure!(!has_parts("totals")?, "the third sink came before the second one's marker");
                 Ok(())
             }
-            Moment::Over => await_complete(self.cluster, self.namespace.name(), member.name).map(drop),
+            Moment::Over => await_complete_within(self.cluster, self.namespace.name(), member.name, self.patience).map(drop),
         }
     }
 
@@ -204,7 +210,7 @@ impl<'c> Fleet<'c> {
     /// Waits until all are complete, and looks at everything. `again`: how much may have been done again.
     pub(crate) fn finish(&self, what: &str, since: Instant, again: impl Fn(&Member) -> Again) -> Result<()> {
         for member in &self.members {
-            let status = await_complete(self.cluster, self.namespace.name(), member.name)?;
+            let status = await_complete_within(self.cluster, self.namespace.name(), member.name, self.patience)?;
             let seconds = since.elapsed().as_secs_f64();
             self.check(member, &status).with_context(|| format!("{what}: {}: {status:#}", member.name))?;
             let done = self.count(member)?;

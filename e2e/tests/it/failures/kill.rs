@@ -21,6 +21,11 @@ impl Target {
         cluster.kill_container(&self.node, &self.container, None)
     }
 
+    /// Whether nothing of it was started again in between.
+    pub(crate) fn is_same_life(&self, other: &Target) -> bool {
+        (&self.container, self.restarts) == (&other.container, other.restarts)
+    }
+
     /// Whether the kubelet would wait long before it starts it once more.
     pub(crate) fn is_worn(&self) -> bool {
         self.restarts >= 2
@@ -113,10 +118,11 @@ pub(crate) fn await_fresh(cluster: &Cluster) -> Result<()> {
 pub(crate) fn await_whole(cluster: &Cluster) -> Result<()> {
     let nodes: Vec<String> = cluster.nodes().iter().map(|node| format!("node/{node}")).collect();
     cluster.wait("default", "condition=Ready", &nodes, product::PATIENCE)?;
-    until(product::PATIENCE, "an agent on every node and two operators", || {
-        let agents = product::agents(cluster)?.len();
-        let operators = cluster.get(HOME, &["deployment", "gleamflow-operator"])?;
-        let whole = agents == cluster.nodes().len() && operators["status"]["readyReplicas"] == 2;
-        Ok((whole && !leader(cluster)?.is_empty()).then_some(()))
+    product::await_agents(cluster)?;
+    product::await_operators(cluster)?;
+    until(product::PATIENCE, "a leader that runs", || {
+        let leads = leader(cluster)?;
+        let operators = running(cluster, HOME, "gleamflow.io/role=operator")?;
+        Ok(operators.iter().any(|operator| operator.pod == leads).then_some(()))
     })
 }

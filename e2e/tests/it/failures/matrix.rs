@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 
 use super::fleet::{ALL, Again, Fleet, Member, Moment, Stood};
+use super::hard::TASKS;
 use super::kill::{self, Target};
 use crate::ClusterTest;
+use crate::crd::small_flow;
+use crate::product::{self, until};
 
 /// What flows of most cases read; bytes.
 const SMALL: u64 = 1 << 20;
@@ -30,6 +33,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("failures::a_killed_node_costs_what_was_on_it_and_comes_back_empty", node),
         ("failures::a_link_cut_for_30_s_costs_what_was_behind_it", link),
         ("failures::several_at_once_cost_what_they_had", several),
+        ("failures::a_leader_that_loses_its_lease_stands_by_without_a_restart", lease),
     ]
 }
 
@@ -57,12 +61,10 @@ fn lost_with(stood: &Stood, node: &str) -> Again {
     let elsewhere = of(&stood.waiting, |pod| !was_there(pod));
     let unaware = stood.executors.len();
     // The stamping pipe's rows come out otherwise: all its tasks run again, with who read them; and with what they read, if that was
-    // let go of, as it is once all of them are done.
-    let all = stood.came.each_ref().map(Vec::len);
+    // let go of, as it is once all of them are done: before the loss, or between the loss and the moment when it is noticed.
     let [map, reduce, last] = match lost[1] {
         0 => lost,
-        _ if stood.waiting[1].is_empty() => all,
-        _ => [lost[0], all[1], all[2]],
+        _ => [lost[0] + TASKS[0], TASKS[1], TASKS[2]],
     };
     Again::AtMost([map + unaware, reduce + elsewhere[1] + unaware, last + elsewhere[2] + unaware])
 }
@@ -200,6 +202,27 @@ fn busiest_but(stands: &Stands, not: &str) -> Result<String> {
         others.insert(name, Stood { came: stood.came.clone(), waiting: stood.waiting.clone(), executors });
     }
     busiest(&others)
+}
+
+/// Who would be started again by Kubernetes for that would be, each time later: where the API server is slow nobody would lead.
+fn lease(cluster: &Cluster) -> Result<()> {
+    product::install(cluster)?;
+    kill::await_fresh(cluster)?;
+    let before = kill::operators(cluster)?.leader;
+    cluster.cut_link(&before.node)?;
+    let next = until(product::PATIENCE, "another leader", || {
+        let leads = product::leader(cluster)?;
+        Ok((!leads.is_empty() && leads != before.pod).then_some(leads))
+    });
+    cluster.mend_link(&before.node)?;
+    kill::await_whole(cluster)?;
+    eprintln!("figure: lease lost: {} led after {}", next?, before.pod);
+    let now = kill::running(cluster, product::HOME, "gleamflow.io/role=operator")?;
+    let same = now.iter().find(|operator| operator.pod == before.pod).context("its pod is gone")?;
+    ensure!(same.is_same_life(&before), "it was started again: {same:?}, before {before:?}");
+    let namespace = cluster.namespace("failures-lease")?;
+    cluster.apply(namespace.name(), &small_flow("after"))?;
+    product::await_complete(cluster, namespace.name(), "after").map(drop)
 }
 
 fn several(cluster: &Cluster) -> Result<()> {

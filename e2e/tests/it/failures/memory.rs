@@ -31,7 +31,7 @@ struct Place<'c> {
     watch: PodWatch,
     user: User,
     shared: Shared<'c>,
-    namespace: Namespace<'c>,
+    namespace: Namespace,
 }
 
 impl<'c> Place<'c> {
@@ -51,10 +51,12 @@ impl<'c> Place<'c> {
 
     /// Its message, as soon as a task has failed.
     fn await_failure(&self) -> Result<String> {
-        until(product::PATIENCE, "a failed task", || {
-            let status = self.status()?;
-            Ok(status["failures"][0]["message"].as_str().map(str::to_owned))
-        })
+        let mut last = Value::Null;
+        let message = until(product::PATIENCE, "a failed task", || {
+            last = self.status()?;
+            Ok(last["failures"][0]["message"].as_str().map(str::to_owned))
+        });
+        message.with_context(|| format!("its status: {last:#}"))
     }
 
     fn executor(&self) -> Result<Target> {
@@ -127,7 +129,7 @@ fn greedy_function(cluster: &Cluster) -> Result<()> {
 /// The executor sees what a slot's processes hold, and ends them.
 fn greedy_pipe(cluster: &Cluster) -> Result<()> {
     // Slowly enough that the executor, which looks ten times a second, is sooner than the kernel.
-    let bad = "(for at in $(seq 40); do head -c 16M /dev/zero; sleep 0.1; done) | tail -c 600M >/dev/null";
+    let bad = "(for at in $(seq 80); do head -c 8M /dev/zero; sleep 0.1; done) | tail -c 600M >/dev/null";
     greedy(cluster, Bad::Shell(bad), "the task used more than 160 MiB")
 }
 
@@ -155,22 +157,25 @@ fn greedy(cluster: &Cluster, bad: Bad, words: &str) -> Result<()> {
 fn endless(cluster: &Cluster) -> Result<()> {
     let place = Place::new(cluster, "endless")?;
     let behind = json!({"name": "same", "map": {"lua": "function(x) return x end"}});
-    let more = json!({"taskDeadlineSeconds": 15});
+    let more = json!({"taskDeadlineSeconds": 45});
     cluster.apply(place.namespace.name(), &product::flow(FLOW, steps(Bad::Lua("while true do end"), &behind), spec(&more)))?;
     // While one loops, the slot beside does all the others.
-    until(product::PATIENCE, "all tasks but the endless one", || {
+    let mut last = Value::Null;
+    let beside = until(product::PATIENCE, "all tasks but the endless one", || {
         let status = place.status()?;
-        ensure!(status["failures"].is_null(), "the endless task was over before the others: {status:#}");
+        last = status.clone();
+        ensure!(status["failures"].is_null(), "the endless task was over before the others");
         let stages = status["stages"].as_array().cloned().unwrap_or_default();
         let busy = stages
             .iter()
             .any(|stage| stage["active"] == 1 && stage["desired"].as_u64() == stage["succeeded"].as_u64().map(|done| done + 1));
         let done: u64 = stages.iter().filter_map(|stage| stage["succeeded"].as_u64()).sum();
         Ok((busy && done >= u64::from(ROWS) - 1).then_some(()))
-    })?;
+    });
+    beside.with_context(|| format!("its status: {last:#}"))?;
     let since = Instant::now();
     let message = place.await_failure()?;
-    ensure!(message.contains("taskDeadlineSeconds (15 s)"), "it failed of {message:?}");
+    ensure!(message.contains("taskDeadlineSeconds (45 s)"), "it failed of {message:?}");
     place.finish(&format!("a function never ended ({message})"), since, 1)
 }
 

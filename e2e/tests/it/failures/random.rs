@@ -91,7 +91,7 @@ enum Outage {
 struct Storm<'c> {
     cluster: &'c Cluster,
     shared: Shared<'c>,
-    namespace: Namespace<'c>,
+    namespace: Namespace,
     input: Input,
     dice: Dice,
     outage: Option<Outage>,

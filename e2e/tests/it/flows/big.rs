@@ -1,6 +1,6 @@
 //! More data than fits a hand: tasks on all nodes, bytes between them, and the leader killed in the middle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::tables::size;
 use crate::ClusterTest;
 use crate::gate::Gate;
-use crate::product::{self, Shared, await_complete_within, await_progress, executors, leader, text, until};
+use crate::product::{self, Shared, await_complete_within, await_executors, await_progress, leader, text};
 
 const FILES: u64 = 12;
 /// Of all texts; more by `GLEAMFLOW_E2E_TEXT_MIB`.
@@ -40,7 +40,8 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     // It is not over before its executors are seen.
     let gate = Gate::new(shared.path(), "undisturbed", 0)?;
     cluster.apply(namespace.name(), &word_count("undisturbed", &gate))?;
-    let nodes = nodes_of(cluster, namespace.name(), "undisturbed")?;
+    let pods = await_executors(cluster, namespace.name(), "undisturbed", 3)?;
+    let nodes = pods.iter().map(|pod| text(&pod["spec"]["nodeName"])).collect::<BTreeSet<_>>().len();
     gate.await_waiting(3)?;
     let start = Instant::now();
     gate.open()?;
@@ -73,10 +74,7 @@ fn a_big_word_count_runs_on_all_nodes_and_survives_its_leader(cluster: &Cluster)
     eprintln!("figure: after leader {killed} was killed, the run was complete in {:.1} s", start.elapsed().as_secs_f64());
     ensure!(text(&status["currentRun"]["id"]).ends_with("-1"), "it ran twice: {}", status["currentRun"]);
     check(shared.path(), "leaderless", &wanted)?;
-    until(product::PATIENCE, "two operators again", || {
-        let operators = cluster.get(product::HOME, &["deployment", "gleamflow-operator"])?;
-        Ok((operators["status"]["readyReplicas"] == 2).then_some(()))
-    })
+    product::await_operators(cluster)
 }
 
 /// With a gate, the lines stand before it.
@@ -139,21 +137,6 @@ fn check(folder: &Path, name: &str, wanted: &BTreeMap<String, u64>) -> Result<()
         wanted.len()
     );
     Ok(())
-}
-
-/// Waits until the flow's executors run, and on how many nodes.
-fn nodes_of(cluster: &Cluster, namespace: &str, flow: &str) -> Result<usize> {
-    until(product::PATIENCE, "three executors", || {
-        let pods = executors(cluster, namespace, flow)?;
-        let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running");
-        let mut nodes: Vec<String> = running.map(|pod| text(&pod["spec"]["nodeName"])).collect();
-        if nodes.len() < 3 {
-            return Ok(None);
-        }
-        nodes.sort();
-        nodes.dedup();
-        Ok(Some(nodes.len()))
-    })
 }
 
 /// What each node's agent has taken and given, in bytes.

@@ -1,14 +1,18 @@
 //! The command line on the cluster, as a user with a token of their own types it.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::Cluster;
 use serde_json::json;
 
 use crate::ClusterTest;
-use crate::product::{self, User, await_complete, await_condition, await_phase, await_progress, executors, slow_steps, until};
+use crate::gate::Gate;
+use crate::product::{
+    self, Shared, User, await_complete, await_condition, await_phase, await_progress, executors, gated_steps, until,
+};
+
+const CLAIM: &str = "gates";
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
@@ -51,11 +55,7 @@ fn the_command_line_shows_and_reruns_a_flow(cluster: &Cluster) -> Result<()> {
     says(&user.gleamflow(cluster, &["logs", "words"])?, &["words-1-0  "])?;
 
     says(&user.gleamflow(cluster, &["rerun", "words"])?, &["\"words\" will run again"])?;
-    until(product::PATIENCE, "the second run", || {
-        let status = product::status(cluster, namespace.name(), "words")?;
-        Ok((product::text(&status["lastSuccessfulRun"]["id"]).ends_with("-2")).then_some(()))
-    })?;
-    await_complete(cluster, namespace.name(), "words")?;
+    product::await_run(cluster, namespace.name(), "words", 2)?;
     ensure!(user.gleamflow(cluster, &["output", "words"])? == "a 3\nb 2\nc 1\n", "the second run gives something else");
 
     let missing = user.try_gleamflow(cluster, &["output", "nothing"])?;
@@ -67,8 +67,12 @@ fn suspend_resume_and_cancel_do_what_they_say(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-suspend")?;
     let user = User::new(cluster, namespace.name())?;
-    cluster.apply(namespace.name(), &product::flow("slow", slow_steps(24, 6), json!({})))?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+    let storage = json!({"storage": Shared::storage(CLAIM)});
+    let gate = Gate::new(shared.path(), "slow", 2)?;
+    cluster.apply(namespace.name(), &product::flow("slow", gated_steps(24, 6, &gate), storage.clone()))?;
     await_progress(cluster, namespace.name(), "slow", 2)?;
+    gate.await_waiting(1)?;
     says(&user.gleamflow(cluster, &["suspend", "slow"])?, &["\"slow\" will stop"])?;
     await_phase(cluster, namespace.name(), "slow", "Suspended")?;
     // What has ended may be there a moment longer; nothing is at work.
@@ -78,19 +82,21 @@ fn suspend_resume_and_cancel_do_what_they_say(cluster: &Cluster) -> Result<()> {
     until(product::PATIENCE, "no pod", || Ok(executors(cluster, namespace.name(), "slow")?.is_empty().then_some(())))?;
     says(&user.gleamflow(cluster, &["why", "slow"])?, &["slow: Suspended (SuspendedByUser)"])?;
 
+    gate.open()?;
     says(&user.gleamflow(cluster, &["resume", "slow"])?, &["\"slow\" will go on"])?;
     await_complete(cluster, namespace.name(), "slow")?;
     let found = product::sorted(&user.gleamflow(cluster, &["output", "slow"])?);
     ensure!(found == product::sorted(&numbers(24)), "it gives {found:?}");
 
-    cluster.apply(namespace.name(), &product::flow("long", slow_steps(400, 8), json!({})))?;
+    let gate = Gate::new(shared.path(), "long", 1)?;
+    cluster.apply(namespace.name(), &product::flow("long", gated_steps(24, 8, &gate), storage))?;
     await_progress(cluster, namespace.name(), "long", 1)?;
     says(&user.kubectl(&["gleamflow", "cancel", "long"])?, &["\"long\": run ", "will be cancelled"])?;
     await_condition(cluster, namespace.name(), "long", "Failed", "True", "Cancelled")?;
     let again = user.try_gleamflow(cluster, &["cancel", "long"])?;
     ensure!(!again.success, "a run that is over was cancelled");
     says(&again.stderr, &["has no run that is going on"])?;
-    until(Duration::from_secs(60), "no executor at work", || {
+    until(product::PATIENCE, "no executor at work", || {
         let pods = executors(cluster, namespace.name(), "long")?;
         Ok(pods.iter().all(|pod| pod["status"]["phase"] != "Running").then_some(()))
     })

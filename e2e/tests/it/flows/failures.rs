@@ -1,11 +1,14 @@
 //! What goes wrong is said, with the cause, where users look for it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
-use crate::product::{self, PATIENCE, User, await_complete, await_condition, await_progress, condition, slow_steps, text, until};
+use crate::gate::Gate;
+use crate::product::{
+    self, PATIENCE, Shared, User, await_complete, await_condition, await_progress, condition, gated_steps, text, until,
+};
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
@@ -17,6 +20,8 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("flows::a_deleted_flow_leaves_nothing", a_deleted_flow),
     ]
 }
+
+const CLAIM: &str = "gates";
 
 fn quick() -> Value {
     json!([{"name": "numbers", "read": {"range": {"to": 4}}}, {"name": "show", "write": {"stdout": {}}}])
@@ -111,18 +116,17 @@ fn a_changed_flow(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-changed")?;
     let user = User::new(cluster, namespace.name())?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
     for (name, policy) in [("queued", "Queue"), ("replaced", "Replace")] {
-        let spec = json!({"onSpecChange": policy});
-        cluster.apply(namespace.name(), &product::flow(name, slow_steps(24, 6), spec.clone()))?;
+        let spec = json!({"onSpecChange": policy, "storage": Shared::storage(CLAIM)});
+        let gate = Gate::new(shared.path(), name, 1)?;
+        cluster.apply(namespace.name(), &product::flow(name, gated_steps(24, 6, &gate), spec.clone()))?;
         await_progress(cluster, namespace.name(), name, 1)?;
         cluster.apply(namespace.name(), &product::flow(name, quick(), spec))?;
-        cluster.wait(
-            namespace.name(),
-            "jsonpath={.status.lastSuccessfulRun.generation}=2",
-            &[format!("gleamflow/{name}")],
-            PATIENCE,
-        )?;
-        let status = await_complete(cluster, namespace.name(), name)?;
+        if policy == "Queue" {
+            gate.open()?;
+        }
+        let status = product::await_run(cluster, namespace.name(), name, 2)?;
         ensure!(condition(&status, "Complete")["observedGeneration"] == 2, "{status:#}");
         let found = product::sorted(&user.gleamflow(cluster, &["output", name])?);
         ensure!(found == ["0", "1", "2", "3"], "{name} gives {found:?}");
@@ -136,20 +140,27 @@ fn a_changed_flow(cluster: &Cluster) -> Result<()> {
 fn a_deleted_flow(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-deleted")?;
-    cluster.apply(namespace.name(), &product::flow("deleted", slow_steps(400, 8), json!({})))?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+    let gate = Gate::new(shared.path(), "deleted", 1)?;
+    let spec = json!({"storage": Shared::storage(CLAIM)});
+    cluster.apply(namespace.name(), &product::flow("deleted", gated_steps(24, 8, &gate), spec))?;
     await_progress(cluster, namespace.name(), "deleted", 1)?;
     cluster.kubectl(&["delete", "gleamflow", "deleted", "-n", namespace.name()])?;
     let kinds = "pods,secrets,configmaps,networkpolicies,serviceaccounts,gleamflows";
-    until(PATIENCE, "nothing left", || {
-        let left = cluster.kubectl(&["get", kinds, "-n", namespace.name(), "-o", "name"])?;
-        let left = left.lines().filter(|name| !name.ends_with("/default") && !name.ends_with("/kube-root-ca.crt")).count();
-        Ok((left == 0).then_some(()))
-    })?;
-    until(PATIENCE, "nothing of it on agents", || {
-        let mut runs = 0.0;
-        for (agent, _) in product::agents(cluster)? {
-            runs += product::agent_metric(cluster, &agent, "gleamflow_agent_runs")?;
-        }
-        Ok((runs == 0.0).then_some(()))
-    })
+    let mut left = Vec::new();
+    let gone = until(PATIENCE, "nothing left", || {
+        let all = cluster.kubectl(&["get", kinds, "-n", namespace.name(), "-o", "name"])?;
+        let of_it = all.lines().filter(|name| !name.ends_with("/default") && !name.ends_with("/kube-root-ca.crt"));
+        left = of_it.map(str::to_owned).collect();
+        Ok(left.is_empty().then_some(()))
+    });
+    gone.with_context(|| format!("left: {left:?}"))?;
+    let mut runs = Vec::new();
+    let forgotten = until(PATIENCE, "nothing of it on agents", || {
+        let agents = product::agents(cluster)?.into_iter();
+        let count = |(agent, node): (String, String)| Ok((node, product::agent_metric(cluster, &agent, "gleamflow_agent_runs")?));
+        runs = agents.map(count).collect::<Result<Vec<(String, f64)>>>()?;
+        Ok(runs.iter().all(|(_, count)| *count == 0.0).then_some(()))
+    });
+    forgotten.with_context(|| format!("runs at agents: {runs:?}"))
 }

@@ -47,11 +47,7 @@ fn persisted_results(cluster: &Cluster) -> Result<()> {
     let same = "function(word, count) return word, count end";
     let run = |number: u32, flow: Value, rows: &[&str], state: &str, says: &str| -> Result<()> {
         cluster.apply(namespace.name(), &flow)?;
-        let over = format!("-{number}");
-        let status = until(product::PATIENCE, "the next run", || {
-            let status = product::status(cluster, namespace.name(), "counting")?;
-            Ok(text(&status["lastSuccessfulRun"]["id"]).ends_with(&over).then_some(status))
-        })?;
+        let status = product::await_run(cluster, namespace.name(), "counting", number)?;
         let found = product::sorted(&user.gleamflow(cluster, &["output", "counting"])?);
         ensure!(found == rows, "run {number} gives {found:?}");
         let persisted = &status["persisted"][0];

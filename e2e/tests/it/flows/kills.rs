@@ -5,9 +5,11 @@ use e2e::Cluster;
 use serde_json::{Value, json};
 
 use crate::ClusterTest;
-use crate::product::{self, User, await_complete, await_progress, executors, text, until};
+use crate::gate::Gate;
+use crate::product::{self, Shared, User, await_agents, await_complete, await_executors, await_progress, text};
 
 const ROWS: u32 = 48;
+const CLAIM: &str = "gates";
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
@@ -16,16 +18,17 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     ]
 }
 
-/// Slow tasks, then a count of what they made, one row per number.
-fn two_stages(name: &str) -> Value {
+/// Tasks behind a gate, then a count of what they made, one row per number.
+fn two_stages(name: &str, gate: &Gate) -> Value {
     let steps = json!([
         {"name": "numbers", "read": {"range": {"to": ROWS}}},
         {"name": "dealt", "roundRobin": {}, "partitions": 12},
-        {"name": "slow", "pipeAsArgs": {"command": "sleep 0.5; echo $1"}, "deterministic": true},
+        gate.step("gate"),
         {"name": "counts", "count": {}, "partitions": 4},
         {"name": "show", "write": {"stdout": {"format": "%s %d"}}}
     ]);
-    product::flow(name, steps, json!({"executors": {"minReplicas": 3, "maxReplicas": 3}}))
+    let executors = json!({"minReplicas": 3, "maxReplicas": 3});
+    product::flow(name, steps, json!({"storage": Shared::storage(CLAIM), "executors": executors}))
 }
 
 fn check(cluster: &Cluster, namespace: &str, user: &User, name: &str) -> Result<()> {
@@ -42,12 +45,16 @@ fn a_killed_executor_costs_no_row(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-killed")?;
     let user = User::new(cluster, namespace.name())?;
-    cluster.apply(namespace.name(), &two_stages("bereft"))?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+    let gate = Gate::new(shared.path(), "bereft", 4)?;
+    cluster.apply(namespace.name(), &two_stages("bereft", &gate))?;
+    await_executors(cluster, namespace.name(), "bereft", 3)?;
     await_progress(cluster, namespace.name(), "bereft", 4)?;
-    let pods = executors(cluster, namespace.name(), "bereft")?;
-    let running = pods.iter().find(|pod| pod["status"]["phase"] == "Running").context("no executor runs")?;
-    let victim = text(&running["metadata"]["name"]);
+    gate.await_waiting(3)?;
+    // One that is in the middle of a task.
+    let victim = gate.waiting()?.pop().context("nobody waits")?;
     cluster.kubectl(&["delete", "pod", &victim, "-n", namespace.name(), "--grace-period=0", "--force"])?;
+    gate.open()?;
     check(cluster, namespace.name(), &user, "bereft")
 }
 
@@ -55,17 +62,21 @@ fn a_killed_agent_costs_no_row(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let namespace = cluster.namespace("flows-agentless")?;
     let user = User::new(cluster, namespace.name())?;
-    cluster.apply(namespace.name(), &two_stages("agentless"))?;
+    let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
+    let gate = Gate::new(shared.path(), "agentless", 6)?;
+    cluster.apply(namespace.name(), &two_stages("agentless", &gate))?;
+    let pods = await_executors(cluster, namespace.name(), "agentless", 3)?;
     await_progress(cluster, namespace.name(), "agentless", 6)?;
-    // One that holds something: where an executor is.
-    let pods = executors(cluster, namespace.name(), "agentless")?;
-    let node = pods.iter().find(|pod| pod["status"]["phase"] == "Running").map(|pod| text(&pod["spec"]["nodeName"]));
-    let node = node.context("no executor runs")?;
+    gate.await_waiting(3)?;
+    // One that holds something: where a task has been done.
+    let busy = gate.came()?.into_iter().find(|pod| !gate.waiting().is_ok_and(|waiting| waiting.contains(pod)));
+    let busy = busy.map_or_else(|| gate.came().map(|came| came[0].clone()), Ok)?;
+    let node = pods.iter().find(|pod| pod["metadata"]["name"] == busy.as_str()).map(|pod| text(&pod["spec"]["nodeName"]));
+    let node = node.with_context(|| format!("{busy} does not run"))?;
     let agents = product::agents(cluster)?;
     let (victim, _) = agents.iter().find(|(_, of)| *of == node).with_context(|| format!("{node} has no agent"))?;
     cluster.kubectl(&["delete", "pod", victim, "-n", product::HOME, "--grace-period=0", "--force"])?;
+    gate.open()?;
     check(cluster, namespace.name(), &user, "agentless")?;
-    until(product::PATIENCE, "an agent on every node", || {
-        Ok((product::agents(cluster)?.len() == cluster.nodes().len()).then_some(()))
-    })
+    await_agents(cluster)
 }

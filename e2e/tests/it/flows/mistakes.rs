@@ -70,8 +70,5 @@ fn no_operator(cluster: &Cluster) -> Result<()> {
     scale(2)?;
     ensure!(why.contains("no operator has seen this version") && why.contains("no operator runs in this cluster"), "why: {why}");
     await_complete(cluster, namespace.name(), "alone")?;
-    until(PATIENCE, "two operators again", || {
-        let operators = cluster.get(product::HOME, &["deployment", "gleamflow-operator"])?;
-        Ok((operators["status"]["readyReplicas"] == 2).then_some(()))
-    })
+    product::await_operators(cluster)
 }

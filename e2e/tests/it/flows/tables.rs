@@ -1,7 +1,7 @@
 //! Tables that belong together: orders, their lines, customers; joined twice, grouped and sorted, beside an independent
 //! computation. `GLEAMFLOW_E2E_ORDERS=3000000` makes it large; so does `GLEAMFLOW_E2E_TEXT_MIB=2048` the word count in `big`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::ClusterTest;
 use crate::gate::Gate;
-use crate::product::{self, Shared, await_complete_within, executors, text, until};
+use crate::product::{self, Shared, await_complete_within, await_executors, text};
 
 const CLAIM: &str = "tables";
 const NATIONS: u64 = 25;
@@ -42,13 +42,8 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
     // It is not over before its executors are seen.
     let gate = Gate::new(shared.path(), "revenue", 0)?;
     cluster.apply(namespace.name(), &revenue(&gate))?;
-    let nodes = until(product::PATIENCE, "three executors", || {
-        let pods = executors(cluster, namespace.name(), "revenue")?;
-        let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running");
-        let mut nodes: Vec<String> = running.map(|pod| text(&pod["spec"]["nodeName"])).collect();
-        nodes.sort();
-        Ok((nodes.len() >= 3).then_some(nodes))
-    })?;
+    let pods = await_executors(cluster, namespace.name(), "revenue", 3)?;
+    let nodes: BTreeSet<String> = pods.iter().map(|pod| text(&pod["spec"]["nodeName"])).collect();
     let start = Instant::now();
     gate.open()?;
     let patience = product::PATIENCE * u32::try_from((orders / ORDERS / 10).max(1))?;

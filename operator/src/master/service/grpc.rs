@@ -209,7 +209,13 @@ impl Inner {
         if let Some(held) = held {
             return Ok((held.ok_or_else(gone)?, term));
         }
-        let Found::Run(events) = self.find(run) else { return Err(gone()) };
+        let events = match self.find(run) {
+            Found::Run(events) => events,
+            Found::Unknown { complete: true } => return Err(gone()),
+            Found::Unknown { complete: false } | Found::NotLeader(_) => {
+                return Err(Status::unavailable("this leader has just begun, and does not know yet what there is"));
+            }
+        };
         let (answer, pieces) = oneshot::channel();
         events.send(Told::Output { answer }).await.map_err(|_| gone())?;
         let pieces = pieces.await.ok().flatten().ok_or_else(gone)?;
