@@ -189,7 +189,7 @@ class Soak:
                     fifths[min(4, int(minute / self.options.minutes * 5))].append(size)
             medians = [statistics.median(fifth) if fifth else float("nan") for fifth in fifths]
             most = max((size for fifth in fifths for size in fifth), default=0)
-            print(f"{program}: MiB resident, median per fifth {', '.join(f'{m:.1f}' for m in medians)}; at most {most:.1f}")
+            print(f"{program}: MB resident, median per fifth {', '.join(f'{m:.1f}' for m in medians)}; at most {most:.1f}")
             if medians[4] > medians[1] * 4 / 3:
                 bad.append(f"{program} has grown")
         return bad

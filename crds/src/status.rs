@@ -20,7 +20,7 @@ pub struct GleamFlowStatus {
     /// Why, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Accepted, Admitted, ExecutorsReady, Suspended, Complete, Failed, Ready, Reconciling, Stalled.
+    /// Accepted, Admitted, ExecutorsReady, OutputShared, Suspended, Complete, Failed, Ready, Reconciling, Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,

@@ -30,6 +30,7 @@ mod tests;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use proto::footprint;
 use proto::listen::{Limits, connections};
 use proto::pages::{self, Page};
 use proto::transport::{Serves, server};
@@ -138,6 +139,7 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<(
     tokio::select! {
         ended = work => ended,
         () = pages::serve(pages, move |path| page(path, &ready, &intake)) => Ok(()),
+        () = footprint::keep_small() => Ok(()),
         () = stop => Ok(()),
     }
 }

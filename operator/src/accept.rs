@@ -2,8 +2,10 @@
 //! cluster knows.
 
 mod storage;
+mod written;
 
 pub(crate) use storage::{MOUNT, claim_name};
+pub use written::Written;
 
 #[cfg(test)]
 mod tests;
@@ -39,11 +41,13 @@ pub enum Claim {
 }
 
 /// The outcome of the check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acceptance {
     /// Of the fields that define a run; those that only say how it runs here are not in it.
     pub hash: String,
     pub refusal: Option<Refusal>,
+    /// Where the flow writes, if it can run.
+    pub writes: Vec<Written>,
 }
 
 /// Why a flow is not accepted.
@@ -58,10 +62,17 @@ pub struct Refusal {
 #[must_use]
 pub fn accept(spec: &Result<GleamFlowSpec, String>, prelude: &Prelude, claim: &Claim) -> Acceptance {
     match spec {
-        Ok(spec) => Acceptance { hash: run_hash(spec, prelude), refusal: refusal(spec, prelude, claim) },
+        Ok(spec) => {
+            let (refusal, writes) = match checked(spec, prelude, claim) {
+                Ok(writes) => (None, writes),
+                Err(refusal) => (Some(refusal), Vec::new()),
+            };
+            Acceptance { hash: run_hash(spec, prelude), refusal, writes }
+        }
         Err(message) => {
             let message = format!("the spec is not understood: {message}");
-            Acceptance { hash: naming::hash(message.as_bytes()), refusal: Some(Refusal { reason: "Invalid", message }) }
+            let hash = naming::hash(message.as_bytes());
+            Acceptance { hash, refusal: Some(Refusal { reason: "Invalid", message }), writes: Vec::new() }
         }
     }
 }
@@ -87,15 +98,19 @@ fn run_hash(spec: &GleamFlowSpec, prelude: &Prelude) -> String {
     naming::hash(defining.to_string().as_bytes())[..32].to_owned()
 }
 
-fn refusal(spec: &GleamFlowSpec, prelude: &Prelude, claim: &Claim) -> Option<Refusal> {
+/// Where the flow writes, or why it cannot run.
+fn checked(spec: &GleamFlowSpec, prelude: &Prelude, claim: &Claim) -> Result<Vec<Written>, Refusal> {
     if let Prelude::Missing(message) = prelude {
-        return Some(Refusal { reason: "ConfigMapNotFound", message: message.clone() });
+        return Err(Refusal { reason: "ConfigMapNotFound", message: message.clone() });
     }
     let flow = GleamFlow::new("flow", resolved(spec, prelude));
     let options = CheckOptions { lenient: true, ..CheckOptions::default() };
     match planner::check_with(&flow, &planner::Facts::new(), &planner::ParamValues::new(), &options) {
-        Err(problems) => Some(Refusal { reason: reason(&problems), message: told(&problems) }),
-        Ok(checked) => storage::refusal(spec, &checked.graph, claim),
+        Err(problems) => Err(Refusal { reason: reason(&problems), message: told(&problems) }),
+        Ok(checked) => match storage::refusal(spec, &checked.graph, claim) {
+            Some(refusal) => Err(refusal),
+            None => Ok(written::written(spec, &checked.graph)),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod act;
 mod hanging;
+mod outputs;
 mod papers;
 mod start;
 mod status;
@@ -26,6 +27,8 @@ use crate::master::api::Runs;
 use crate::metrics::Metrics;
 use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{FlowKey, FlowView};
+
+pub use outputs::Outputs;
 
 use track::Tracked;
 
@@ -85,6 +88,7 @@ pub struct Controller {
     /// This process in this term: tells our own record entries from those of other leaders.
     pub writer: String,
     pub flows: Mutex<HashMap<FlowKey, Tracked>>,
+    pub outputs: Outputs,
 }
 
 impl fmt::Debug for Controller {
@@ -131,6 +135,7 @@ impl Controller {
         let now = (self.clock)() / 1000;
         let Some(object) = self.cached(|cache| cache.flow(key)) else {
             self.vanished(tracked);
+            self.outputs.forget(key);
             return Ok(Again::WhenSomethingHappens);
         };
         let view = FlowView::read(&object).map_err(|error| ApiError::Invalid(format!("{key}: {error}")))?;
@@ -159,8 +164,8 @@ impl Controller {
         let run = view.status.current_run.as_ref();
         tracked.notice(&pods, run.map_or("", |run| &run.id), |run, pod| self.runs.pod_gone(run, pod, "the pod was deleted"));
         let progress = tracked.run.as_ref().and_then(|run| self.runs.progress(run));
-        let cluster = self.surroundings(view, &pods);
         let acceptance = tracked.acceptance();
+        let cluster = Surroundings { shared: self.outputs.noted(view, &acceptance), ..self.surroundings(view, &pods) };
         decide(&World {
             now,
             flow: view,
@@ -179,7 +184,7 @@ impl Controller {
             (cache.free(), lost)
         });
         let each = view.spec.as_ref().map(|spec| manifest::pod::room(&spec.executors)).unwrap_or_default();
-        Surroundings { agents: self.runs.agents().len(), free, lost, each }
+        Surroundings { agents: self.runs.agents().len(), free, lost, each, shared: None }
     }
 
     /// Until the cache shows what we wrote, nothing is decided by it. After a while it is read anew instead.

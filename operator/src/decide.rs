@@ -26,7 +26,7 @@ use proto::RunId;
 use crate::accept::Acceptance;
 use crate::master::api::Progress;
 use crate::naming;
-use crate::view::{FlowView, PodView, Room};
+use crate::view::{FlowKey, FlowView, PodView, Room};
 
 pub use event::Event;
 
@@ -56,6 +56,18 @@ pub struct Surroundings {
     pub lost: std::collections::BTreeSet<String>,
     /// What an executor of this flow asks for.
     pub each: Room,
+    /// Another flow whose run writes where this one's does.
+    pub shared: Option<Shared>,
+}
+
+/// Two runs that go on write to one place: what the one commits is replaced by the other, or lost in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    pub step: String,
+    pub path: String,
+    pub flow: FlowKey,
+    /// The other flow's step.
+    pub its_step: String,
 }
 
 /// What this process did about a flow and cannot be read from the cluster (or not cheaply).

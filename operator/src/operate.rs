@@ -82,6 +82,7 @@ pub async fn operate(arguments: Arguments, config: Config, shutdown: impl Future
     tasks.spawn(leader::lead(process.clone(), master, follows, (listed, trusted)));
     let ended = tokio::select! {
         () = shutdown => Ok(()),
+        () = proto::footprint::keep_small() => Ok(()),
         Some(ended) = tasks.join_next() => ended.context("a part of the operator panicked").and_then(|ended| ended),
     };
     tasks.shutdown().await;

@@ -19,6 +19,8 @@ pub mod agent;
 pub mod chunk;
 pub mod codec;
 pub mod credentials;
+#[cfg(target_os = "linux")]
+pub mod footprint;
 pub mod gate;
 pub mod ids;
 pub mod listen;

@@ -118,7 +118,7 @@ fn no_storage(step: &str, does: &str, path: &str) -> Refusal {
 }
 
 #[derive(PartialEq)]
-enum Place {
+pub(super) enum Place {
     /// On the flow's volume.
     Volume,
     /// In an object store, or on the web.
@@ -127,7 +127,7 @@ enum Place {
     Elsewhere,
 }
 
-fn place(path: &str) -> Place {
+pub(super) fn place(path: &str) -> Place {
     let path = match path.split_once("://") {
         Some(("file", path)) => path,
         Some(_) => return Place::Store,

@@ -77,6 +77,7 @@ fn urgent(before: &GleamFlowStatus, after: &GleamFlowStatus) -> bool {
         let condition = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
         condition.map(|condition| (condition.status.clone(), condition.reason.clone()))
     };
+    let shared = |status: &GleamFlowStatus| status.conditions.iter().any(|condition| condition.type_ == "OutputShared");
     // That a run has got under way is seen in time.
     let calm = |phase: Option<Phase>| matches!(phase, Some(Phase::Starting | Phase::Running | Phase::Committing));
     let phase = before.phase != after.phase && !(calm(before.phase) && calm(after.phase));
@@ -85,5 +86,6 @@ fn urgent(before: &GleamFlowStatus, after: &GleamFlowStatus) -> bool {
         || run(before) != run(after)
         || blocked(after).is_some() && blocked(before) != blocked(after)
         || accepted(before) != accepted(after)
+        || shared(before) != shared(after)
         || before.history.len() != after.history.len()
 }

@@ -65,7 +65,7 @@ impl Tracked {
     /// The outcome of the check, which comes before every decision.
     pub(super) fn acceptance(&self) -> Arc<Acceptance> {
         let checked = self.checked.as_ref().map(|checked| Arc::clone(&checked.acceptance));
-        checked.unwrap_or_else(|| Arc::new(Acceptance { hash: String::new(), refusal: None }))
+        checked.unwrap_or_else(|| Arc::default())
     }
 
     pub(super) fn prelude(&self) -> Prelude {

@@ -81,6 +81,7 @@ impl Draft<'_> {
         let run = Run { completion_time: Some(time(self.world.now)), result: Some(result.to_owned()), ..run.clone() };
         self.status.current_run = Some(run.clone());
         self.unsay("ExecutorsReady");
+        self.unsay("OutputShared");
         self.counts(0, 0, 0);
         self.again(1);
         run

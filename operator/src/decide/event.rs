@@ -19,6 +19,7 @@ pub fn events(before: &GleamFlowStatus, after: &GleamFlowStatus) -> Vec<Event> {
     refused(before, after, &mut events);
     runs(before, after, &mut events);
     executors(before, after, &mut events);
+    shared(before, after, &mut events);
     stages(before, after, &mut events);
     events
 }
@@ -68,6 +69,12 @@ fn executors(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec
         ("True", _) => events.push(note(false, "ExecutorsReady", now.message.clone())),
         (_, "Starting") => {}
         (_, reason) => events.push(note(true, reason, now.message.clone())),
+    }
+}
+
+fn shared(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    if let (None, Some(now)) = (find(before, "OutputShared"), find(after, "OutputShared")) {
+        events.push(note(true, "OutputShared", now.message.clone()));
     }
 }
 

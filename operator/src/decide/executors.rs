@@ -47,7 +47,7 @@ impl Draft<'_> {
         let ready = self.connected(&live);
         let counts = (desired, count(ready), count(live.len().saturating_sub(ready)));
         self.counts(counts.0, counts.1, counts.2);
-        self.ready_condition(ready, &pods)
+        self.ready_condition(ready, desired, &pods)
     }
 
     /// As many as the run has work for, within its bounds and what nodes have left.
@@ -148,12 +148,18 @@ impl Draft<'_> {
         super::condition::find(&self.world.flow.status, "ExecutorsReady").is_some_and(|before| before.status == "True")
     }
 
-    fn ready_condition(&mut self, ready: usize, pods: &[&PodView]) -> bool {
-        if ready > 0 {
-            self.say("ExecutorsReady", true, "Ready", "executors are connected");
+    fn ready_condition(&mut self, ready: usize, desired: u32, pods: &[&PodView]) -> bool {
+        let trouble = self.blocked(pods);
+        if ready >= desired as usize {
+            self.say("ExecutorsReady", true, "Ready", "all executors are connected");
             return true;
         }
-        let trouble = self.blocked(pods);
+        if ready > 0 {
+            let message =
+                format!("{ready} of {desired} executors are connected; of the others: {}: {}", trouble.reason, trouble.message);
+            self.say("ExecutorsReady", true, "Ready", &message);
+            return true;
+        }
         self.say("ExecutorsReady", false, trouble.reason, &trouble.message);
         false
     }
@@ -176,7 +182,7 @@ impl Draft<'_> {
             let message = "no agent is connected: look at the pods of the DaemonSet gleamflow-agent".to_owned();
             return Trouble { reason: "AgentsNotReady", message };
         }
-        Trouble { reason: "Starting", message: "the first executor is starting".to_owned() }
+        Trouble { reason: "Starting", message: "a pod is being made, or its slots are connecting".to_owned() }
     }
 }
 

@@ -4,7 +4,7 @@ use crds::cluster::OnSpecChange;
 use crds::status::{GleamFlowStatus, Output, Phase, Run, SetAside};
 
 use super::report::Stand;
-use super::{Action, Draft, Here, condition, id};
+use super::{Action, Draft, Here, Shared, condition, id};
 use crate::master::api::{KEPT, Progress, RunPhase};
 use crate::naming;
 
@@ -70,7 +70,20 @@ impl Draft<'_> {
             _ => ("Running".to_owned(), String::new()),
         };
         self.stand(&Stand::Busy { phase, reason: &reason, message: &message });
+        self.alone();
         self.deadlines(run);
+    }
+
+    /// Whether another flow writes where this one does. Both go on: which of them is wrong, only their owners know.
+    fn alone(&mut self) {
+        let Some(Shared { step, path, flow, its_step }) = &self.world.cluster.shared else {
+            return self.unsay("OutputShared");
+        };
+        let message = format!(
+            "step {step:?} writes to {path:?}, and so does step {its_step:?} of {flow}, which runs at the same time: \
+             the one that commits last replaces the rows of the other; give them paths of their own, or let one wait for the other"
+        );
+        self.say("OutputShared", true, "SamePath", &message);
     }
 
     fn stuck(&mut self) {

@@ -9,7 +9,7 @@ use crate::view::{PodPhase, Trouble};
 const NOW: i64 = 1_800_000_000;
 
 fn acceptance() -> Acceptance {
-    Acceptance { hash: "h".into(), refusal: None }
+    Acceptance { hash: "h".into(), ..Acceptance::default() }
 }
 
 /// A flow with a run that began ten seconds ago.
@@ -288,4 +288,38 @@ fn rows_that_were_set_aside_are_counted_and_never_fewer() {
     assert_eq!((flow.status.set_aside[0].step.as_str(), flow.status.set_aside[0].rows), ("clean", 7));
     assert_eq!(told(&flow, 3).set_aside[0].rows, 7);
     assert_eq!(told(&flow, 9).set_aside[0].rows, 9);
+}
+
+#[test]
+fn who_else_writes_there_is_said_while_both_run() {
+    let flow = flow(json!({}));
+    let key = FlowKey { namespace: "n".into(), name: "b".into() };
+    let shared = Shared { step: "out".into(), path: "p".into(), flow: key, its_step: "save".into() };
+    let cluster = Surroundings { shared: Some(shared), ..one_agent() };
+    let pods = [pod(0, PodPhase::Running)];
+    let decision = look(&flow, &pods, Some(progress(1, &["a-1-0"])), &started(), &cluster);
+    let said = condition::find(&decision.status, "OutputShared").unwrap();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "SamePath"));
+    assert!(said.message.starts_with("step \"out\" writes to \"p\", and so does step \"save\" of n/b"), "{}", said.message);
+    let told = event::events(&flow.status, &decision.status);
+    assert!(told.iter().any(|event| event.warning && event.reason == "OutputShared"), "{told:?}");
+    let told_before = FlowView { status: decision.status, ..flow };
+    let alone = look(&told_before, &pods, Some(progress(1, &["a-1-0"])), &started(), &one_agent());
+    assert_eq!(condition::find(&alone.status, "OutputShared"), None);
+    let over = Progress { phase: RunPhase::Succeeded, ..progress(1, &[]) };
+    let ended = look(&told_before, &pods, Some(over), &started(), &cluster);
+    assert_eq!(condition::find(&ended.status, "OutputShared"), None);
+}
+
+#[test]
+fn what_holds_the_other_executors_is_said_while_some_work() {
+    let flow = flow(json!({"executors": {"maxReplicas": 3}}));
+    let mut waits = Arc::unwrap_or_clone(pod(1, PodPhase::Pending));
+    waits.trouble = Some(Trouble { reason: "Unschedulable", message: "0/3 nodes are available".into() });
+    let pods = [pod(0, PodPhase::Running), Arc::new(waits)];
+    let decision = look(&flow, &pods, Some(progress(3, &["a-1-0"])), &started(), &one_agent());
+    let said = "1 of 3 executors are connected; of the others: Unschedulable: 0/3 nodes are available";
+    assert_eq!(executors_ready(&decision), ("Ready".to_owned(), said.to_owned()));
+    let all = look(&flow, &pods[..1], Some(progress(1, &["a-1-0"])), &started(), &one_agent());
+    assert_eq!(executors_ready(&all).1, "all executors are connected");
 }

@@ -11,7 +11,7 @@ use super::fake_master::{FakeMaster, Truths};
 use super::fake_server::{Change, FakeServer};
 use crate::authority::RunPapers;
 use crate::config::Image;
-use crate::controller::{Again, Controller};
+use crate::controller::{Again, Controller, Outputs};
 use crate::metrics::Metrics;
 use crate::naming;
 use crate::server::{Kind, Ref};
@@ -76,6 +76,7 @@ impl Simulation {
             operator: "1.2.3.4:7400".into(),
             writer: format!("operator/{}", self.terms),
             flows: Mutex::default(),
+            outputs: Outputs::default(),
         };
         let store = self.server.store();
         let read = store.log.len();
