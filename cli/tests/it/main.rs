@@ -5,6 +5,7 @@ mod adaptive;
 mod cache;
 mod cleanup;
 mod command_line;
+mod contract;
 mod examples;
 mod flow;
 mod functions;

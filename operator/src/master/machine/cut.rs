@@ -117,7 +117,7 @@ fn recorded(shares: &[Share], channels: &BTreeSet<usize>, firsts: &BTreeMap<usiz
             Some(firsts) => Taken::ByMaker {
                 bucket: number(*bucket),
                 channels: channels.clone(),
-                first: firsts[*part],
+                first: if *part == 0 { MapTask::default() } else { firsts[*part] },
                 end: firsts.get(part + 1).copied(),
             },
             None => Taken::ByKey { bucket: number(*bucket), part: number(*part), of: number(*of) },
