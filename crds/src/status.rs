@@ -66,6 +66,10 @@ pub struct GleamFlowStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub persisted: Vec<Persisted>,
+    /// What was decided while the run went on, when sizes were known: joins that are not shuffled, how shuffles were shared by tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub decisions: Vec<Decided>,
 }
 
 impl Default for GleamFlowStatus {
@@ -88,6 +92,7 @@ impl Default for GleamFlowStatus {
             bytes_shuffled: None,
             outputs: Vec::new(),
             persisted: Vec::new(),
+            decisions: Vec::new(),
         }
     }
 }
@@ -201,6 +206,19 @@ pub struct Output {
     /// The first lines of standard output, unless `preview: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+}
+
+/// One decision about how a step runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    pub step: String,
+    /// What could be done: `switch-joins`, `share-buckets`.
+    pub pass: String,
+    /// Whether it is done.
+    pub did: bool,
+    /// Why.
+    pub reason: String,
 }
 
 /// What became of one persisted result.

@@ -11,10 +11,10 @@ pub(crate) mod job;
 mod keep;
 mod pass;
 pub(crate) mod reduce;
-mod shares;
+pub(crate) mod shares;
 pub(crate) mod stage;
 mod steps;
-mod switch;
+pub(crate) mod switch;
 mod units;
 mod workers;
 

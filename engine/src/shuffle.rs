@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::spill::{SpillFile, SpilledBatch};
 use crate::{Batch, Budget, MemoryPool, Result, Val};
 
-pub use plan::task::MapTask;
+pub use plan::task::{Leg, MapTask};
 
 /// What all map tasks of a stage wrote for one group.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct Shuffle {
 enum Store {
     /// They wait in this process for its reduce tasks.
     Here { memory: Arc<MemoryPool>, dir: PathBuf },
-    /// They leave: pieces of the running task's output.
-    Away { group: NodeId, outbox: Arc<Outbox> },
+    /// They leave: pieces of the running task's output. `marks`: some of their keys are told of, so that buckets can be split.
+    Away { group: NodeId, outbox: Arc<Outbox>, marks: bool },
 }
 
 /// How much a bucket holds.
@@ -46,26 +46,6 @@ pub struct BucketSize {
     pub bytes: u64,
     /// Of `bytes`, those that went to disk.
     pub spilled: u64,
-}
-
-/// What a shuffle has seen of one leg of a join.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leg {
-    /// Of encoded rows.
-    pub bytes: u64,
-    /// Value fields of the widest row.
-    pub width: usize,
-    /// Whether some key could be shown in another way by an equal one (4.0 by 4).
-    pub odd: bool,
-}
-
-impl Leg {
-    /// Both together.
-    fn add(&mut self, other: Leg) {
-        self.bytes += other.bytes;
-        self.width = self.width.max(other.width);
-        self.odd |= other.odd;
-    }
 }
 
 impl BucketSize {
@@ -126,14 +106,14 @@ impl Shuffle {
 
     /// A shuffle whose batches leave this process.
     #[must_use]
-    pub(crate) fn away(buckets: usize, group: NodeId, outbox: &Arc<Outbox>) -> Shuffle {
+    pub(crate) fn away(buckets: usize, group: NodeId, outbox: &Arc<Outbox>, marks: bool) -> Shuffle {
         Shuffle {
             buckets,
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             legs: Mutex::default(),
             taken: Mutex::default(),
-            store: Store::Away { group, outbox: Arc::clone(outbox) },
+            store: Store::Away { group, outbox: Arc::clone(outbox), marks },
         }
     }
 
@@ -201,17 +181,13 @@ impl Shuffle {
 
     /// Notes what a task saw of a join's legs, since it last said so.
     pub fn note_legs(&self, seen: &[Leg]) {
-        let mut legs = lock(&self.legs);
-        if legs.len() < seen.len() {
-            legs.resize(seen.len(), Leg::default());
-        }
-        legs.iter_mut().zip(seen).for_each(|(leg, seen)| leg.add(*seen));
+        Leg::add_all(&mut lock(&self.legs), seen);
     }
 
     /// The widest row of a leg in the whole run, in value fields.
     #[must_use]
     pub fn width(&self, leg: usize) -> usize {
-        lock(&self.legs).get(leg).map_or(0, |leg| leg.width)
+        lock(&self.legs).get(leg).map_or(0, |leg| leg.width as usize)
     }
 }
 
@@ -225,6 +201,8 @@ pub struct BucketWriter {
     sizes: Vec<BucketSize>,
     file: Option<Arc<SpillFile>>,
     batch_bytes: usize,
+    /// Per bucket, of the key of its open batch's first row; empty where nobody asks.
+    marks: Vec<u32>,
 }
 
 /// Open batches of one writer together hold about this much, however many buckets there are.
@@ -242,6 +220,7 @@ impl BucketWriter {
             sizes: vec![BucketSize::default(); buckets],
             file: None,
             batch_bytes: (OPEN_BYTES / buckets.max(1)).clamp(1 << 10, BATCH_BYTES),
+            marks: if matches!(shuffle.store, Store::Away { marks: true, .. }) { vec![0; buckets] } else { Vec::new() },
             shuffle,
         }
     }
@@ -267,6 +246,16 @@ impl BucketWriter {
         if self.open[bucket].bytes.len() >= self.batch_bytes { self.keep(bucket) } else { Ok(()) }
     }
 
+    /// Notes the hash of the key of the row that is pushed next.
+    #[inline]
+    pub(crate) fn note(&mut self, bucket: usize, hash: u64) {
+        if let Some(mark) = self.marks.get_mut(bucket)
+            && self.open[bucket].rows == 0
+        {
+            *mark = plan::schedule::mark(hash);
+        }
+    }
+
     /// [`BucketWriter::push`]; the row's encoded bytes.
     ///
     /// # Errors
@@ -288,9 +277,9 @@ impl BucketWriter {
         size.bytes += batch.bytes.len() as u64;
         let (memory, dir) = match &self.shuffle.store {
             Store::Here { memory, dir } => (memory, dir),
-            Store::Away { group, outbox } => {
+            Store::Away { group, outbox, .. } => {
                 let name = PieceName::Bucket { group: *group, bucket: bucket as u32, from: self.task };
-                return outbox.put(name, batch);
+                return outbox.put_marked(name, batch, self.marks.get(bucket).copied());
             }
         };
         let mut held = memory.budget();

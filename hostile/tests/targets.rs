@@ -176,6 +176,7 @@ fn messages() -> Vec<Vec<u8>> {
         sides: Default::default(),
         buckets: [(plan::NodeId(4), 64)].into(),
         widths: [(plan::NodeId(4), vec![1, 2])].into(),
+        tables: Default::default(),
     };
     let held = agent::HeldOutput { attempt: attempt(), named: true, done: vec![1, 2, 3] };
     let item = agent::FetchItem { attempt: attempt(), piece: 1, first: 0, end: 9 };

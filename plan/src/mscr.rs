@@ -32,16 +32,6 @@ pub struct Plan {
     pub functions: Vec<FunctionTier>,
 }
 
-impl Plan {
-    /// For a run that shuffles every join as planned: `pass`, which said that some may switch, now says why they do not.
-    pub fn keep_shuffles(&mut self, pass: &str, why: &str) {
-        self.switches.clear();
-        for decision in self.decisions.iter_mut().filter(|decision| decision.pass == pass && decision.did) {
-            (decision.did, decision.reason) = (false, why.to_owned());
-        }
-    }
-}
-
 /// How the function of a step runs, and why not faster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionTier {

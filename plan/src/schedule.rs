@@ -8,5 +8,8 @@ mod switch;
 
 pub use forward::{Forward, forwards};
 pub use order::{Cyclic, Unit, kept, last_reads, side_inputs, stage_nodes, unit_reads, units};
-pub use share::{FINE_BUCKETS, Share, TASK_BYTES, bounds, buckets, coalesce, exact_partitions, free_tasks, is_sort, share};
-pub use switch::{BROADCAST_BYTES, Switch, TooLarge, leg_names, switches};
+pub use share::{
+    Apart, FINE_BUCKETS, Share, TASK_BYTES, apart, bounds, buckets, coalesce, exact_partitions, free_tasks, is_sort, mark,
+    part_of, parts_by_key, share, told_shares,
+};
+pub use switch::{BROADCAST_BYTES, Stays, Switch, leg_channels, leg_names, switches};

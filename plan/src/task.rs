@@ -102,8 +102,11 @@ pub struct Task {
     pub sides: BTreeMap<CollectionId, Vec<Held>>,
     /// How many buckets each group has that it feeds; a sort's rows go into runs instead and need none.
     pub buckets: BTreeMap<NodeId, u32>,
-    /// The widest row of each leg of the joins that it reduces, in value fields.
+    /// The widest row of each leg of the joins that it reduces, or whose tables it has, in value fields.
     pub widths: BTreeMap<NodeId, Vec<u32>>,
+    /// Of the joins that have switched to a broadcast, and whose large side it makes: the shuffled rows of the small sides.
+    #[serde(default)]
+    pub tables: BTreeMap<NodeId, Vec<Held>>,
 }
 
 /// The kinds of work.
@@ -192,6 +195,8 @@ pub struct Split {
 pub enum ReduceInput {
     /// Whole buckets, in bucket order, within a bucket in [`MapTask`] order.
     Buckets { pieces: Vec<Held> },
+    /// One part of the keys of a bucket: of the rows of these pieces those that [`part_of`](crate::schedule::part_of) gives it.
+    Part { pieces: Vec<Held>, part: u32, of: u32 },
     /// Rows of sorted runs from one place on (inclusive) to another (exclusive); `None`: from the first, to the last.
     Range { runs: Vec<Held>, lower: Option<Place>, upper: Option<Place> },
 }
@@ -223,9 +228,41 @@ pub struct Done {
     pub rows: BTreeMap<CollectionId, u64>,
     /// What each step did.
     pub steps: BTreeMap<String, StepCount>,
-    /// The widest row of each leg of the joins that it fed, in value fields.
-    pub widths: BTreeMap<NodeId, Vec<u32>>,
+    /// What it saw of each leg of the joins that it fed.
+    #[serde(default)]
+    pub legs: BTreeMap<NodeId, Vec<Leg>>,
+    /// By piece number: the [`mark`](crate::schedule::mark)s of some of its rows' keys, where its bucket may be split by key.
+    #[serde(default)]
+    pub marks: BTreeMap<u32, Vec<u32>>,
     pub answer: Option<Answer>,
+}
+
+/// What a shuffle has seen of one leg of a join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    pub rows: u64,
+    /// Of encoded rows.
+    pub bytes: u64,
+    /// Value fields of the widest row.
+    pub width: u32,
+    /// Whether some key could be shown in another way by an equal one (4.0 by 4).
+    pub odd: bool,
+}
+
+impl Leg {
+    /// Both together.
+    pub fn add(&mut self, other: Leg) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.width = self.width.max(other.width);
+        self.odd |= other.odd;
+    }
+
+    /// Adds what was seen elsewhere, leg by leg.
+    pub fn add_all(legs: &mut Vec<Leg>, others: &[Leg]) {
+        legs.resize(legs.len().max(others.len()), Leg::default());
+        legs.iter_mut().zip(others).for_each(|(leg, other)| leg.add(*other));
+    }
 }
 
 /// What a step did in a task.

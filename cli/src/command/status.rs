@@ -132,6 +132,7 @@ fn described(flow: &GleamFlow) -> String {
     section("ROWS SET ASIDE", set_aside(&status));
     section("OUTPUTS", outputs(&status));
     section("PERSISTED", persisted(&status));
+    section("DECISIONS", decisions(&status));
     text
 }
 
@@ -181,6 +182,12 @@ fn persisted(status: &GleamFlowStatus) -> Vec<Vec<String>> {
         row([&result.step, &format!("{:?}", result.state), &count(result.rows), &count(result.bytes), message])
     });
     std::iter::once(row(["STEP", "STATE", "ROWS", "BYTES", "MESSAGE"])).chain(rows).collect()
+}
+
+fn decisions(status: &GleamFlowStatus) -> Vec<Vec<String>> {
+    let did = |did| if did { "yes" } else { "no" };
+    let rows = status.decisions.iter().map(|told| row([&told.step, &told.pass, did(told.did), &told.reason]));
+    std::iter::once(row(["STEP", "PASS", "DONE", "REASON"])).chain(rows).collect()
 }
 
 fn count(count: Option<i64>) -> String {

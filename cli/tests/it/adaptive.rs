@@ -198,3 +198,42 @@ fn a_stage_that_waits_for_nothing_runs_beside_one_that_leaves_a_worker_idle() {
     assert_eq!(stages, ["m1", "m2"], "two stages, in the plan's order");
     both.is_clean();
 }
+
+/// Some keys that share one of so many buckets.
+fn of_one_bucket(count: usize, buckets: usize) -> String {
+    let bucket = |key: &i64| {
+        let mut encoded = Vec::new();
+        engine::key::encode(engine::Val::Int(*key), &mut encoded);
+        engine::op::limit::partition(engine::key::hash(&encoded), buckets)
+    };
+    (0..).filter(|key| bucket(key) == 3).take(count).map(|key| key.to_string()).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn a_bucket_of_several_hot_keys_is_split_between_them() {
+    // With four threads a free shuffle has 32 buckets.
+    let keys = of_one_bucket(6, 32);
+    let map = format!("map: {{lua: 'function(n) local k = {{{keys}}} return k[n % 6 + 1], string.rep(\"x\", 100), n end'}}");
+    let size = "map: {lua: 'function(k, items) return k, #items end'}";
+    let flow = Flow::of(&["read: {range: {to: 150000}}", &map, "groupBy: {key: [1]}", size, "write: {stdout: {}}"]);
+    let once = flow.run(&["--partitions", "1"]);
+    let split = flow.run(&["--report", "json", "--threads", "4"]);
+    assert_eq!(split.sorted_lines(), once.sorted_lines(), "{}", split.stderr);
+    assert_eq!(split.lines().len(), 6);
+    decided(&split, "s3", "share-buckets", true, "each has some of its keys");
+    // Tagged rows have their key elsewhere: a full join deals out no side.
+    let flow = Flow::of(&[
+        "read: {range: {to: 150000}}",
+        &map,
+        &format!("read: {{inline: {{rows: [[{}]]}}}}", keys.replace(',', "], [")),
+        "join: {key: [1], kind: full}\nfrom: [s2, s3]",
+        "map: {lua: 'function(k, x, n) return k, n % 7, 1 end'}",
+        "reduceBy: {key: [1, 2], lua: 'function(a, b) return a + b end'}",
+        "write: {stdout: {}}",
+    ]);
+    let once = flow.run(&["--partitions", "1"]);
+    let split = flow.run(&["--report", "json", "--threads", "4"]);
+    assert_eq!(split.sorted_lines(), once.sorted_lines(), "{}", split.stderr);
+    assert_eq!(split.lines().len(), 42);
+    decided(&split, "s4", "share-buckets", true, "each has some of its keys");
+}

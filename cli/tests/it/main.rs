@@ -6,6 +6,7 @@ mod api_server;
 mod cache;
 mod cleanup;
 mod command_line;
+mod contract;
 mod examples;
 mod flow;
 mod functions;

@@ -107,12 +107,11 @@ struct Rows {
 impl RowSink for Rows {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.open.push(row);
-        if self.open.is_full() { self.outbox.put(self.name.clone(), std::mem::take(&mut self.open)) } else { Ok(()) }
+        if self.open.is_full() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<()> {
-        let last = std::mem::take(&mut self.open);
-        if last.rows > 0 { self.outbox.put(self.name.clone(), last) } else { Ok(()) }
+        send(&self.outbox, &self.name, &mut self.open)
     }
 }
 
@@ -130,11 +129,15 @@ impl RowSink for Lines {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.format.write(&mut self.open.bytes, row).map_err(|error| self.ctx.fail(&self.step, Some(row), error))?;
         self.open.rows += 1;
-        if self.open.is_full() { self.outbox.put(self.name.clone(), std::mem::take(&mut self.open)) } else { Ok(()) }
+        if self.open.is_full() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<()> {
-        let last = std::mem::take(&mut self.open);
-        if last.rows > 0 { self.outbox.put(self.name.clone(), last) } else { Ok(()) }
+        send(&self.outbox, &self.name, &mut self.open)
     }
+}
+
+/// Hands on what there is of a piece, if anything.
+fn send(outbox: &Outbox, name: &PieceName, open: &mut Batch) -> Result<()> {
+    if open.rows == 0 { Ok(()) } else { outbox.put(name.clone(), std::mem::take(open)) }
 }

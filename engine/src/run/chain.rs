@@ -14,7 +14,7 @@ use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 use super::deal::{Target, deal};
 use super::fold_lists::FoldLists;
 use super::heads::fused_combines;
-use super::job::Job;
+use super::job::{Job, is_ordered_sink};
 use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
 
 /// What a chain may reach: the nodes of one side of a stage, and the shuffles that it feeds.
@@ -133,15 +133,12 @@ impl Chain<'_> {
     }
 
     fn write(&self, node: &Node) -> Result<Box<dyn RowSink>> {
-        let graph = &self.job.plan.graph;
-        // Copies of a write stand behind the inputs of a union: one task may feed several, and their order means nothing.
-        let alone = graph.nodes.values().filter(|other| other.step == node.step && other.is_write()).count() == 1;
-        let ordered = alone && graph.collection(node.inputs[0]).ordered;
         if let Some(away) = &self.job.away {
             return away.write(node, self.place.0, self.ctx);
         }
         let (sink, next) = self.job.sink(&node.step);
-        let number = if ordered { self.place.0 } else { next };
+        // One task may feed several copies of a write.
+        let number = if is_ordered_sink(&self.job.plan, &node.step) { self.place.0 } else { next };
         sink.writer(number, self.ctx)
     }
 

@@ -98,7 +98,9 @@ impl RowSink for ByKey {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.encoded.clear();
         key::encode_key(row, &self.key, &mut self.encoded).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
-        let bucket = self.writer.bucket(key::hash(&self.encoded));
+        let hash = key::hash(&self.encoded);
+        let bucket = self.writer.bucket(hash);
+        self.writer.note(bucket, hash);
         self.writer.push(bucket, row)
     }
 
@@ -217,12 +219,15 @@ impl RowSink for ByLeg {
             return Err(Error::Corrupt("a row of a join has no tag"));
         };
         let seen = &mut self.seen[*leg as usize];
-        seen.width = seen.width.max(keyed.len() - self.keys);
+        seen.rows += 1;
+        seen.width = seen.width.max((keyed.len() - self.keys) as u32);
         self.encoded.clear();
         for value in &keyed[..self.keys] {
             seen.odd |= !key::encode(*value, &mut self.encoded);
         }
-        let bucket = self.writer.bucket(key::hash(&self.encoded));
+        let hash = key::hash(&self.encoded);
+        let bucket = self.writer.bucket(hash);
+        self.writer.note(bucket, hash);
         seen.bytes += self.writer.push_measured(bucket, row)?;
         self.untold += 1;
         if self.untold >= TELL {

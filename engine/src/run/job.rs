@@ -51,6 +51,15 @@ pub(crate) struct Job {
     decisions: Mutex<Vec<Decision>>,
 }
 
+/// Whether the rows of a sink are one sequence: copies of a write stand behind the inputs of a union, whose order means nothing.
+pub(crate) fn is_ordered_sink(plan: &Plan, step: &str) -> bool {
+    let mut writes = plan.graph.nodes.values().filter(|node| node.step == step && node.is_write());
+    match (writes.next(), writes.next()) {
+        (Some(write), None) => plan.graph.collection(write.inputs[0]).ordered,
+        _ => false,
+    }
+}
+
 impl Job {
     /// Prepares a run: opens every sink, so that a sink that cannot be written fails before any work is done.
     pub(crate) fn open(
@@ -64,7 +73,7 @@ impl Job {
             if let Op::ParallelDo(Do::Write(sink)) = &node.op
                 && !job.sinks.contains_key(&node.step)
             {
-                let ordered = node.inputs.iter().any(|input| plan.graph.collection(*input).ordered);
+                let ordered = is_ordered_sink(plan, &node.step);
                 job.sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &job.run, ordered)?));
             }
         }
@@ -230,9 +239,8 @@ impl Job {
     }
 
     /// Notes what was decided about a group's shuffle, by sizes that are known now.
-    pub(crate) fn decided(&self, pass: &str, group: NodeId, did: bool, reason: String) {
-        let step = self.plan.graph.node(group).step.clone();
-        lock(&self.decisions).push(Decision { pass: pass.to_owned(), step, did, reason });
+    pub(crate) fn decided(&self, decision: Decision) {
+        lock(&self.decisions).push(decision);
     }
 
     /// All decisions, in their order.

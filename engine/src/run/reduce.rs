@@ -21,7 +21,7 @@ use super::deal::Target;
 use super::heads::head;
 use super::input::push_frames;
 use super::job::Job;
-use super::shares::{Part, PartOf, Shared, shares, take};
+use super::shares::{Part, PartOf, Parted, Shared, shares, take};
 use super::stage::{exact_partitions, reduce_key};
 use super::workers::{Crew, run_tasks};
 
@@ -43,6 +43,8 @@ pub(crate) enum From {
     Runs(Arc<Vec<SortedRun>>, (Option<Vec<u8>>, Option<Vec<u8>>)),
     /// Pieces of buckets that other processes hold.
     Held(Vec<Held>),
+    /// Some rows of a bucket that other processes hold.
+    HeldPart(Vec<Held>, Part),
     /// An exact partition that no row falls into.
     Nothing,
 }
@@ -135,6 +137,10 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
         }
         From::Runs(runs, (lower, upper)) => merge(job, target, runs, (lower.as_deref(), upper.as_deref()), out.as_mut())?,
         From::Held(pieces) => drop(push_frames(&ctx, job.fetch(pieces)?, out.as_mut())?),
+        From::HeldPart(pieces, part) => {
+            let mut ours = Parted { ours: PartOf::new(part), out: out.as_mut() };
+            push_frames(&ctx, job.fetch(pieces)?, &mut ours)?;
+        }
         From::Nothing => {}
     }
     out.finish()

@@ -57,7 +57,7 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
 
 fn shuffle(job: &Job, group: NodeId) -> Shuffle {
     match &job.away {
-        Some(away) => Shuffle::away(away.buckets(group), group, &away.outbox),
+        Some(away) => Shuffle::away(away.buckets(group), group, &away.outbox, exact_partitions(job, group).is_none()),
         None => Shuffle::new(buckets(job, group), &job.run.memory, &job.run.scratch),
     }
 }
@@ -66,16 +66,15 @@ fn shuffle(job: &Job, group: NodeId) -> Shuffle {
 pub(crate) fn read_target(job: &Job, output: &OutputChannel, widths: &[u32]) -> Option<Target> {
     let OutputChannel::Group { group, combine, .. } = output else { return None };
     let shuffle = Arc::new(Shuffle::new(0, &job.run.memory, &job.run.scratch));
-    let leg = |width: &u32| Leg { width: *width as usize, ..Leg::default() };
+    let leg = |width: &u32| Leg { width: *width, ..Leg::default() };
     shuffle.note_legs(&widths.iter().map(leg).collect::<Vec<_>>());
     Some(Target::new(*group, combine.clone(), shuffle))
 }
 
-/// The widest rows of the joins that were fed, by leg.
-pub(crate) fn widths(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId, Vec<u32>> {
+/// What was seen of the joins that were fed, by leg.
+pub(crate) fn legs(targets: &BTreeMap<NodeId, Arc<Target>>) -> BTreeMap<NodeId, Vec<Leg>> {
     let seen = targets.iter().map(|(group, target)| (*group, target.shuffle.legs()));
-    let seen = seen.filter(|(_, legs)| !legs.is_empty());
-    seen.map(|(group, legs)| (group, legs.into_iter().map(|leg| leg.width as u32).collect())).collect()
+    seen.filter(|(_, legs)| !legs.is_empty()).collect()
 }
 
 /// How many partitions a group must have; `None`: as its data asks for.

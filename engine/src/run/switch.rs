@@ -12,7 +12,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use plan::schedule::{Switch, leg_names};
+use plan::schedule::{Stays, Switch};
 use plan::{Do, Mscr, Node, NodeId, Op, OutputChannel};
 
 use crate::op::probe::tagged::{TaggedProbe, TaggedTable};
@@ -23,9 +23,6 @@ use super::chain::{Chain, Onward, Reach};
 use super::deal::{Target, key_fields};
 use super::job::Job;
 use super::stage::exact_partitions;
-
-/// What decisions of this kind are called in reports: the planner's pass that made them possible.
-const PASS: &str = "switch-joins";
 
 /// A join that has switched.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ impl<'s> Gate<'s> {
         for switch in job.plan.switches.iter().filter(|switch| switch.stage == stage.id) {
             match exact_partitions(job, switch.group) {
                 None => switches.push((switch, target(switch.group))),
-                Some(exact) => job.decided(PASS, switch.group, false, format!("shuffled: into {exact} partitions, as asked for")),
+                Some(exact) => job.decided(switch.told_exact(&job.plan, exact)),
             }
         }
         let state = Mutex::new(State { open: 0, decided: false, broken: false });
@@ -123,48 +120,30 @@ impl<'s> Gate<'s> {
 
     /// Whether no join can switch any more, though not all is measured.
     fn is_hopeless(&self) -> bool {
-        self.switches.iter().all(|(switch, target)| switch.decide(&bytes(&legs(self.job, switch, target))).is_err())
+        self.switches.iter().all(|(switch, target)| switch.decide(&legs(self.job, switch, target), ANY_ROOM).is_err())
     }
 
     fn decide(&self) -> Result<()> {
         for (switch, target) in &self.switches {
-            match self.table(switch, target)? {
-                Ok((switched, why)) => {
-                    target.shuffle.empty();
-                    // Nobody else sets it: there is one gate per stage, and it decides once.
-                    let _ = target.switched.set(switched);
-                    self.job.decided(PASS, switch.group, true, why);
+            let mut decided = switch.decide(&legs(self.job, switch, target), ANY_ROOM);
+            if let Ok(bytes) = decided {
+                match self.switched(switch, target)? {
+                    Some(switched) => {
+                        target.shuffle.empty();
+                        // Nobody else sets it: there is one gate per stage, and it decides once.
+                        let _ = target.switched.set(switched);
+                    }
+                    None => decided = Err(Stays::NoRoom { bytes }),
                 }
-                Err(why) => self.job.decided(PASS, switch.group, false, format!("shuffled: {why}")),
             }
+            self.job.decided(switch.told(&self.job.plan, &decided));
         }
         Ok(())
     }
 
-    /// What a join switches to, or why it stays a shuffle.
-    fn table(&self, switch: &Switch, target: &Target) -> Result<Result<(Switched, String), String>> {
-        let (plan, legs, names) = (&self.job.plan, legs(self.job, switch, target), leg_names(&self.job.plan, switch.group));
-        let big = switch.big as usize;
-        let total = match switch.decide(&bytes(&legs)) {
-            Ok(total) => total,
-            Err(large) => {
-                let name = &names[large.leg];
-                return Ok(Err(format!("`{name}` has {} bytes or more, above {}", large.bytes, switch.limit)));
-            }
-        };
-        if let Some(leg) = (0..legs.len()).find(|leg| *leg != big && legs[*leg].odd) {
-            return Ok(Err(format!("keys of `{}` could be shown in another way by equal ones, as 4.0 by 4", names[leg])));
-        }
-        let Some((untag, reduce)) = behind(self.job, self.stage, switch.group) else {
-            return Err(Error::Plan(format!("the join of group {} is separated from its shuffle", switch.group)));
-        };
-        let Op::ParallelDo(Do::UntagJoin { kind, widths, .. }) = &untag.op else {
-            return Err(Error::Plan(format!("step {:?} is no join", untag.step)));
-        };
-        let width = |(leg, width): (usize, &Option<u32>)| width.map_or(legs[leg].width, |width| width as usize);
-        let widths = widths.iter().enumerate().map(width).collect();
-        let keys = key_fields(&self.job.plan, plan.graph.node(switch.group))?;
-        let mut table = TaggedTable::new(*kind, big, keys, widths, &self.job.run.allowance(&untag.step));
+    /// What a join switches to; `None`: the table is more than a task may hold.
+    fn switched(&self, switch: &Switch, target: &Target) -> Result<Option<Switched>> {
+        let mut table = new_table(self.job, (self.stage, switch), &legs(self.job, switch, target))?;
         let (mut scratch, mut fits) = (RowScratch::default(), true);
         target.shuffle.look(|batch| {
             batch.for_each(&mut scratch, |row| {
@@ -173,19 +152,58 @@ impl<'s> Gate<'s> {
             })
         })?;
         if !fits || !table.is_plain() {
-            return Ok(Err(format!("the other sides ({total} bytes) do not fit into the memory of a task")));
+            return Ok(None);
         }
-        let others: Vec<String> =
-            names.iter().enumerate().filter(|(leg, _)| *leg != big).map(|(_, name)| format!("`{name}`")).collect();
-        let why = format!(
-            "switched to a broadcast: every task holds {} whole, {total} bytes; `{}` is not shuffled",
-            others.join(" and "),
-            names[big]
-        );
-        let reach = Reach { nodes: reduce.iter().copied().collect(), groups: std::collections::BTreeMap::new() };
-        let (channels, maps) = (self.stage.inputs.len(), self.maps);
-        Ok(Ok((Switched { table: Arc::new(table), untag: untag.id, reach, onward: self.onward.clone(), channels, maps }, why)))
+        Switched::new(self.job, (self.stage, switch), self.onward, (table, self.maps)).map(Some)
     }
+}
+
+/// The table itself shows whether it is too large.
+const ANY_ROOM: u64 = u64::MAX;
+
+/// An empty table of the small sides of a join.
+fn new_table(job: &Job, (stage, switch): (&Mscr, &Switch), legs: &[Leg]) -> Result<TaggedTable> {
+    let (untag, _) = behind(job, stage, switch.group)?;
+    let Op::ParallelDo(Do::UntagJoin { kind, widths, .. }) = &untag.op else {
+        return Err(Error::Plan(format!("step {:?} is no join", untag.step)));
+    };
+    let seen = |leg: usize| legs.get(leg).map_or(0, |leg| leg.width as usize);
+    let widths = widths.iter().enumerate().map(|(leg, width)| width.map_or_else(|| seen(leg), |width| width as usize)).collect();
+    let keys = key_fields(&job.plan, job.plan.graph.node(switch.group))?;
+    Ok(TaggedTable::new(*kind, switch.big as usize, keys, widths, &job.run.allowance(&untag.step)))
+}
+
+impl Switched {
+    fn new(
+        job: &Job,
+        (stage, switch): (&Mscr, &Switch),
+        onward: &Onward,
+        (table, maps): (TaggedTable, usize),
+    ) -> Result<Switched> {
+        let (untag, reduce) = behind(job, stage, switch.group)?;
+        let reach = Reach { nodes: reduce.iter().copied().collect(), groups: std::collections::BTreeMap::new() };
+        let (table, untag, channels) = (Arc::new(table), untag.id, stage.inputs.len());
+        Ok(Switched { table, untag, reach, onward: onward.clone(), channels, maps })
+    }
+}
+
+/// Has a single map task look its rows up where a join has switched: `task` has the rows of the small sides.
+pub(crate) fn take_over(job: &Job, stage: &Mscr, onward: &Onward, target: &Target, task: &plan::task::Task) -> Result<()> {
+    let Some(pieces) = task.tables.get(&target.group) else { return Ok(()) };
+    let switch = job.plan.switches.iter().find(|switch| switch.group == target.group);
+    let switch = switch.ok_or_else(|| Error::Plan(format!("the join of group {} may not switch", target.group)))?;
+    let leg = |width: &u32| Leg { width: *width, ..Leg::default() };
+    let legs: Vec<Leg> = task.widths.get(&target.group).into_iter().flatten().map(leg).collect();
+    let mut table = new_table(job, (stage, switch), &legs)?;
+    let mut scratch = RowScratch::default();
+    for batch in job.fetch(pieces)? {
+        // Whether it fits was decided before, for all tasks alike.
+        batch?.for_each(&mut scratch, |row| table.push(row).map(drop))?;
+    }
+    let switched = Switched::new(job, (stage, switch), onward, (table, task.place.1 as usize))?;
+    // Nobody else sets it: the task has just begun.
+    let _ = target.switched.set(switched);
+    Ok(())
 }
 
 /// A task that others wait for.
@@ -213,20 +231,17 @@ fn legs(job: &Job, switch: &Switch, target: &Target) -> Vec<Leg> {
     legs
 }
 
-fn bytes(legs: &[Leg]) -> Vec<u64> {
-    legs.iter().map(|leg| leg.bytes).collect()
-}
-
 /// The node behind the shuffle of a join, and all that its reduce tasks run.
-fn behind<'j>(job: &'j Job, stage: &'j Mscr, of: NodeId) -> Option<(&'j Node, &'j [NodeId])> {
+fn behind<'j>(job: &'j Job, stage: &'j Mscr, of: NodeId) -> Result<(&'j Node, &'j [NodeId])> {
     let made = job.plan.graph.node(of).outputs[0];
-    stage.outputs.iter().find_map(|output| match output {
+    let found = stage.outputs.iter().find_map(|output| match output {
         OutputChannel::Group { group, reduce, .. } if *group == of => {
             let untag = job.consumers.get(&made)?.iter().find(|reader| reduce.contains(reader))?;
             Some((job.plan.graph.node(*untag), &reduce[..]))
         }
         OutputChannel::Group { .. } | OutputChannel::Pass { .. } => None,
-    })
+    });
+    found.ok_or_else(|| Error::Plan(format!("the join of group {of} is separated from its shuffle")))
 }
 
 /// The sink of a map task of the side that waited; `shuffled` is where its rows would have gone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use plan::schedule::{Unit, forwards, units};
-use plan::task::{Done, Place, ReduceInput, StepCount, Task, Work};
+use plan::task::{Done, Leg, Place, ReduceInput, StepCount, Task, Work};
 use plan::{Group, Mscr, MscrId, NodeId, Op, OutputChannel, Plan};
 
 use super::{Exchange, Watch, WorkerOptions, context, listing, staging};
@@ -15,7 +15,8 @@ use crate::run::away::Away;
 use crate::run::chain::Onward;
 use crate::run::input::Input;
 use crate::run::job::Job;
-use crate::run::{self, reduce, stage};
+use crate::run::shares::Part;
+use crate::run::{self, reduce, stage, switch};
 use crate::{Error, Result};
 
 /// A task about to run.
@@ -31,22 +32,25 @@ pub(super) struct Single<'a> {
 
 impl Single<'_> {
     pub(super) fn run(&self) -> Result<Done> {
-        let job = Arc::new(self.job()?);
+        let order = units(self.plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))?;
+        let job = Arc::new(self.job(&order));
         let place = (self.task.place.0 as usize, self.task.place.1 as usize);
-        let (mut answer, mut widths) = (None, BTreeMap::new());
+        let (mut answer, mut legs) = (None, BTreeMap::new());
         match &self.task.work {
             Work::Map { stage, from, collection, input } => {
-                let stage = self.stage(*stage)?;
+                let (stage, onward) = (self.stage(*stage)?, onward(&job, &order, *stage)?);
                 let targets = stage::targets(&job, stage);
+                targets.values().try_for_each(|target| switch::take_over(&job, stage, &onward, target, self.task))?;
                 let reach = stage::reach(stage, from.channel, &targets);
                 let input = Input::of_task(&job, *from, *collection, input)?;
                 stage::map_task(&job, &reach, &input, place)?;
-                widths = stage::widths(&targets);
+                legs = stage::legs(&targets);
+                legs.extend(onward_legs(&onward));
             }
             Work::Reduce { stage, group, input } => {
-                let (stage, onward) = (self.stage(*stage)?, self.onward(&job, *stage)?);
+                let (stage, onward) = (self.stage(*stage)?, onward(&job, &order, *stage)?);
                 reduce(&job, self.task, (stage, &onward), *group, input)?;
-                widths = onward.values().flat_map(|(reach, _)| stage::widths(&reach.groups)).collect();
+                legs = onward_legs(&onward);
             }
             Work::Operate { node } => run::operate(&job, *node)?,
             Work::Split { stage, wanted, paths } => answer = Some(listing::split(&job, *stage, *wanted, paths)?),
@@ -58,10 +62,10 @@ impl Single<'_> {
                 unreachable!("they are no work on rows of this plan")
             }
         }
-        Ok(Done { answer, widths, ..self.done(&job) })
+        Ok(Done { answer, legs, ..self.done(&job) })
     }
 
-    fn job(&self) -> Result<Job> {
+    fn job(&self, order: &[Unit<'_>]) -> Job {
         let away = Away {
             exchange: Arc::clone(self.exchange),
             outbox: Arc::new(Outbox::new(Arc::clone(self.exchange), Arc::clone(self.watch))),
@@ -70,27 +74,14 @@ impl Single<'_> {
             sides: self.task.sides.clone(),
             buckets: self.task.buckets.clone(),
         };
-        let order = self.order()?;
-        let forwards = forwards(self.plan, &order);
+        let forwards = forwards(self.plan, order);
         let context = Arc::new(context(self.plan, self.options, self.watch));
         let job = Job::single(self.plan, context, self.options.partitions, forwards, away);
-        Ok(job.with_cache(self.cache.cloned()))
-    }
-
-    fn order(&self) -> Result<Vec<Unit<'_>>> {
-        units(self.plan).map_err(|cyclic| Error::Plan(cyclic.to_string()))
+        job.with_cache(self.cache.cloned())
     }
 
     fn stage(&self, id: MscrId) -> Result<&Mscr> {
         self.plan.mscrs.iter().find(|mscr| mscr.id == id).ok_or_else(|| Error::Plan(format!("there is no stage {id}")))
-    }
-
-    /// What the reducers of a stage feed beyond it.
-    fn onward(&self, job: &Job, stage: MscrId) -> Result<Onward> {
-        let order = self.order()?;
-        let is_it = |unit: &Unit<'_>| matches!(unit, Unit::Stage(mscr) if mscr.id == stage);
-        let index = order.iter().position(is_it).ok_or_else(|| Error::Plan(format!("there is no stage {stage}")))?;
-        Ok(run::onward(job, &order, index))
     }
 
     fn done(&self, job: &Job) -> Done {
@@ -103,11 +94,24 @@ impl Single<'_> {
         let rows = job.plan.graph.collections.keys().map(|collection| (*collection, job.rows(*collection)));
         Done {
             pieces: job.away.as_ref().map(|away| away.outbox.pieces()).unwrap_or_default(),
+            marks: job.away.as_ref().map(|away| away.outbox.marks()).unwrap_or_default(),
             rows: rows.filter(|(_, rows)| *rows > 0).collect(),
             steps: steps.filter(|(_, count)| *count != StepCount::default()).collect(),
             ..Done::default()
         }
     }
+}
+
+/// What the reducers of a stage feed beyond it.
+fn onward(job: &Job, order: &[Unit<'_>], stage: MscrId) -> Result<Onward> {
+    let is_it = |unit: &Unit<'_>| matches!(unit, Unit::Stage(mscr) if mscr.id == stage);
+    let index = order.iter().position(is_it).ok_or_else(|| Error::Plan(format!("there is no stage {stage}")))?;
+    Ok(run::onward(job, order, index))
+}
+
+/// What was seen of the joins that rows flowed on to.
+fn onward_legs(onward: &Onward) -> BTreeMap<NodeId, Vec<Leg>> {
+    onward.values().flat_map(|(reach, _)| stage::legs(&reach.groups)).collect()
 }
 
 fn reduce(job: &Arc<Job>, task: &Task, (stage, onward): (&Mscr, &Onward), group: NodeId, input: &ReduceInput) -> Result<()> {
@@ -121,6 +125,10 @@ fn reduce(job: &Arc<Job>, task: &Task, (stage, onward): (&Mscr, &Onward), group:
     let place = (task.place.0 as usize, task.place.1 as usize);
     let from = match input {
         ReduceInput::Buckets { pieces } => reduce::From::Held(pieces.clone()),
+        ReduceInput::Part { pieces, part, of } => {
+            let part = Part::by_key(job, group, *part as usize, (*of).max(1) as usize)?;
+            reduce::From::HeldPart(pieces.clone(), part)
+        }
         ReduceInput::Range { runs, lower, upper } => {
             let Op::Group(Group::Sort { by } | Group::Merge { by }) = &job.plan.graph.node(group).op else {
                 return Err(Error::Plan(format!("group {group} does not sort")));

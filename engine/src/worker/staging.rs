@@ -9,7 +9,7 @@ use plan::{Do, Op, Plan, Sink};
 
 use super::{WorkerOptions, failed};
 use crate::run::input::push_frames;
-use crate::run::job::Job;
+use crate::run::job::{Job, is_ordered_sink};
 use crate::sink::Staging;
 use crate::sink::manifest::{self, Attempts};
 use crate::{Error, Result, TaskContext};
@@ -20,7 +20,7 @@ pub(super) fn stage(job: &Job, options: &WorkerOptions, attempt: u32, sinks: &BT
     let mut staged = Manifest::default();
     for (step, pieces) in sinks {
         let sink = sink(&job.plan, step)?;
-        let ordered = is_ordered(&job.plan, step);
+        let ordered = is_ordered_sink(&job.plan, step);
         match stage_one(job, step, (sink, ordered), &format!("{}-{attempt}", options.run), pieces) {
             Ok(one) => staged.sinks.insert(step.clone(), one),
             Err(error) => {
@@ -86,13 +86,4 @@ fn sink<'p>(plan: &'p Plan, step: &str) -> Result<&'p Sink> {
         _ => None,
     };
     plan.graph.nodes.values().find_map(of_step).ok_or_else(|| Error::Plan(format!("step {step:?} does not write")))
-}
-
-/// Whether the rows of a sink are one sequence: copies of a write stand behind a union, whose order means nothing.
-fn is_ordered(plan: &Plan, step: &str) -> bool {
-    let mut writes = plan.graph.nodes.values().filter(|node| node.step == step && node.is_write());
-    match (writes.next(), writes.next()) {
-        (Some(write), None) => plan.graph.collection(write.inputs[0]).ordered,
-        _ => false,
-    }
 }

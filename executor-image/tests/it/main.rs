@@ -1,5 +1,6 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
+mod adaptive;
 mod hostile;
 mod kept;
 mod loopback;
@@ -41,6 +42,7 @@ fn run(number: u32, behaviour: u32) -> ToSlot {
         sides: Default::default(),
         buckets: Default::default(),
         widths: Default::default(),
+        tables: Default::default(),
     };
     ToSlot::Run { task: Box::new(task), output: "127.0.0.1:1".to_owned() }
 }

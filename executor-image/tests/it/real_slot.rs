@@ -40,6 +40,7 @@ fn order(node: NodeId, number: u32) -> ToSlot {
         sides: BTreeMap::new(),
         buckets: BTreeMap::new(),
         widths: BTreeMap::new(),
+        tables: BTreeMap::new(),
     };
     // Nobody is there: a task that comes to its end fails for want of an agent.
     ToSlot::Run { task: Box::new(task), output: "127.0.0.1:1".to_owned() }

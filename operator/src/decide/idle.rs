@@ -120,6 +120,7 @@ impl Draft<'_> {
         self.status.failures = Vec::new();
         self.status.outputs = Vec::new();
         self.status.persisted = Vec::new();
+        self.status.decisions = Vec::new();
         self.status.set_aside = Vec::new();
         self.status.bytes_shuffled = None;
         self.unsay("Complete");

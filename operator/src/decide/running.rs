@@ -191,6 +191,7 @@ fn told(status: &GleamFlowStatus) -> u32 {
 const STAGES: usize = 1024;
 const OUTPUTS: usize = 256;
 const PERSISTED: usize = 256;
+const DECISIONS: usize = 256;
 
 /// What was written, as it is known now; a new leader that finds a run committing does not know how much an earlier one kept.
 fn outputs(before: &[Output], now: &[Output]) -> Vec<Output> {
@@ -206,6 +207,7 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     status.failures = progress.failures.iter().take(10).cloned().collect();
     status.outputs = outputs(&status.outputs, &progress.outputs);
     status.persisted = progress.persisted.iter().take(PERSISTED).cloned().collect();
+    status.decisions = progress.decisions.iter().take(DECISIONS).cloned().collect();
     count_set_aside(status, progress);
     let run = status.current_run.as_ref().and_then(|run| naming::run_number(&run.id)).unwrap_or(0);
     let secret = naming::output(&naming::run_base(flow, run));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::task::{Attempt, Manifest, TaskId};
+use plan::task::{Attempt, Manifest, MapTask, TaskId};
 use proto::RunId;
 
 use super::machine::event::OutputRequest;
@@ -36,10 +36,17 @@ pub enum Entry {
     },
     /// The splits of a stage's sources.
     Split { stage: plan::MscrId, splits: BTreeMap<plan::NodeId, Vec<plan::task::Split>> },
-    /// How the reduce tasks of a group were cut: per task a range of buckets, or the places between ranges of a sort.
-    Cut { group: plan::NodeId, cut: Cut },
+    /// How the reduce tasks of a group were cut, and what there is to tell about it.
+    Cut {
+        group: plan::NodeId,
+        cut: Cut,
+        #[serde(default)]
+        told: Option<plan::Decision>,
+    },
+    /// Whether a join that could switch to a broadcast does so, now that its small sides are measured, and why.
+    Switch { group: plan::NodeId, told: plan::Decision },
     /// Rows that an indeterminate step made are gone, and others have been read: attempts of these tasks up to number `above`
-    /// are void for ever, but for those in `except`. Voids the splits and cuts of the tasks that are void, too.
+    /// are void for ever, but for those in `except`. Voids the splits, cuts and switches of the tasks that are void, too.
     Redo { sets: BTreeSet<TaskSet>, above: u32, except: BTreeSet<Attempt> },
     /// What became of a persisted collection that was to outlive the run: how much was kept, or why it was not.
     Kept { collection: plan::CollectionId, outcome: Result<plan::task::Size, String> },
@@ -73,6 +80,35 @@ pub enum Cut {
     Buckets(Vec<(u32, u32)>),
     /// Bounds between the ranges: one fewer than tasks.
     Places(Vec<plan::task::Place>),
+    /// What each task takes, where large buckets are split.
+    Shares(Vec<Taken>),
+}
+
+/// What one reduce task takes of a shuffle in buckets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Taken {
+    /// Whole buckets.
+    Buckets { first: u32, end: u32 },
+    /// The keys of a bucket that belong to one of its parts.
+    ByKey { bucket: u32, part: u32, of: u32 },
+    /// Of a bucket of a join: of the rows from these channels (one leg's) those that mappers from `first` on (up to `end`, exclusive)
+    /// made; and all rows of the other legs.
+    ByMaker { bucket: u32, channels: BTreeSet<usize>, first: MapTask, end: Option<MapTask> },
+}
+
+impl Taken {
+    /// Whether a piece of a bucket is read.
+    #[must_use]
+    pub fn reads(&self, of: u32, from: &MapTask) -> bool {
+        match self {
+            Taken::Buckets { first, end } => (first..end).contains(&&of),
+            Taken::ByKey { bucket, .. } => *bucket == of,
+            Taken::ByMaker { bucket, channels, first, end } => {
+                let ours = from >= first && end.as_ref().is_none_or(|end| from < end);
+                *bucket == of && (ours || !channels.contains(&from.channel))
+            }
+        }
+    }
 }
 
 /// Where a run's record is kept: an owned object in the flow's namespace.
@@ -125,6 +161,8 @@ pub struct Progress {
     pub set_aside: BTreeMap<String, u64>,
     /// What became of results that outlive the run.
     pub persisted: Vec<crds::status::Persisted>,
+    /// What was decided when sizes were known.
+    pub decisions: Vec<crds::status::Decided>,
     /// Why nothing moves, where nothing does: a condition's reason and message (no agents, no room for shuffles, ...).
     pub waiting: Option<(String, String)>,
 }

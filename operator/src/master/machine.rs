@@ -26,6 +26,7 @@ mod results;
 mod resume;
 mod retry;
 mod slots;
+mod switching;
 mod tasks;
 
 #[cfg(test)]

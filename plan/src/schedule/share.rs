@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{Group, Key, NodeId, Op, Plan};
+use crate::task::Leg;
+use crate::{Decision, Do, Group, JoinKind, Key, NodeId, Op, OutputChannel, Plan};
+
+use super::switch::leg_names;
 
 /// Where nothing says how many partitions a shuffle has, it is written in this many buckets per thread or slot, which reduce
 /// tasks then share.
@@ -95,6 +98,101 @@ pub fn share(sizes: &[u64], task_bytes: u64, workers: usize, mut parts: impl FnM
     shares
 }
 
+/// How a bucket of a group can be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// The rows of each key stay together.
+    ByKey,
+    /// The rows of this leg of a join one by one; those of the others go to all.
+    ByRow { leg: usize },
+}
+
+/// How the buckets of a group can be taken apart, given what was seen of its legs; `None`: not at all.
+#[must_use]
+pub fn apart(plan: &Plan, group: NodeId, legs: &[Leg]) -> Option<Apart> {
+    match &plan.graph.node(group).op {
+        // What was combined has one row of a key per task: no key is hot, and such rows have their key elsewhere.
+        Op::Group(Group::ByKey { .. }) if is_combined(plan, group) => None,
+        Op::Group(Group::ByKey { .. } | Group::Hash { .. }) => Some(Apart::ByKey),
+        Op::Group(Group::ByLeg { .. }) => Some(dealt_leg(plan, group, legs).map_or(Apart::ByKey, |leg| Apart::ByRow { leg })),
+        _ => None,
+    }
+}
+
+fn is_combined(plan: &Plan, of: NodeId) -> bool {
+    let outputs = plan.mscrs.iter().flat_map(|stage| &stage.outputs);
+    let mut combines = outputs.filter_map(|output| match output {
+        OutputChannel::Group { group, combine, .. } if *group == of => Some(combine),
+        OutputChannel::Group { .. } | OutputChannel::Pass { .. } => None,
+    });
+    combines.any(|combine| !combine.is_empty())
+}
+
+/// The leg of a join whose rows join one by one, whatever its other rows are: the largest that may be it.
+fn dealt_leg(plan: &Plan, group: NodeId, legs: &[Leg]) -> Option<usize> {
+    let readers = plan.graph.consumers().remove(&plan.graph.node(group).outputs[0])?;
+    let [untag] = readers[..] else { return None };
+    let Op::ParallelDo(Do::UntagJoin { kind, legs: count, .. }) = &plan.graph.node(untag).op else { return None };
+    let leg = match kind {
+        JoinKind::Left => 0,
+        JoinKind::Right => *count as usize - 1,
+        JoinKind::Inner => (0..legs.len()).rev().max_by_key(|leg| legs[*leg].bytes)?,
+        JoinKind::Full => return None,
+    };
+    let seen = legs.get(leg)?;
+    // If another leg has most of the rows, all tasks would have to read them.
+    let most = legs.iter().map(|leg| leg.bytes).sum::<u64>() / 2 < seen.bytes;
+    // Which of 4 and 4.0 shows depends on all rows of the key.
+    (!seen.odd && most).then_some(leg)
+}
+
+/// What is remembered of a key's hash to tell its part. Keys of one bucket share the high bits of their hash; a multiplication
+/// brings the low ones up.
+#[must_use]
+pub fn mark(hash: u64) -> u32 {
+    (hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+}
+
+/// The part of a bucket that is split by key that a key with this mark belongs to.
+#[must_use]
+pub fn part_of(mark: u32, of: usize) -> usize {
+    ((u128::from(mark) * of as u128) >> 32) as usize
+}
+
+/// Into how many parts a bucket falls if it is split by key: one where a single key has most of it. Judged by some of its rows.
+#[must_use]
+pub fn parts_by_key(marks: impl IntoIterator<Item = u32>, wanted: usize) -> usize {
+    let mut rows = vec![0_usize; wanted];
+    marks.into_iter().filter(|_| wanted > 0).for_each(|mark| rows[part_of(mark, wanted)] += 1);
+    let most = rows.iter().max().copied().unwrap_or(0);
+    if most * 4 <= rows.iter().sum::<usize>() * 3 { wanted } else { 1 }
+}
+
+/// How buckets were shared, in words for reports.
+#[must_use]
+pub fn told_shares(plan: &Plan, group: NodeId, sizes: &[u64], shares: &[Share], apart: Option<Apart>) -> Decision {
+    let total: u64 = sizes.iter().sum();
+    let hot = shares.iter().filter_map(|share| match share {
+        Share::Part { bucket, part: 0, of } => Some((sizes[*bucket], *of)),
+        Share::Part { .. } | Share::Buckets(_) => None,
+    });
+    let hot: Vec<(u64, usize)> = hot.collect();
+    let (buckets, tasks) = (sizes.len(), shares.len());
+    let mut reason = format!("{total} bytes in {buckets} buckets, reduce tasks: {tasks}");
+    for (bytes, of) in &hot {
+        let how = match apart {
+            Some(Apart::ByRow { leg }) => {
+                let name = leg_names(plan, group).into_iter().nth(leg).unwrap_or_default();
+                format!("the rows of `{name}` are dealt out, each task has all others")
+            }
+            Some(Apart::ByKey) | None => "each has some of its keys".to_owned(),
+        };
+        reason.push_str(&format!("; one of {bytes} bytes is split between {of}: {how}"));
+    }
+    let (step, did) = (plan.graph.node(group).step.clone(), tasks != buckets || !hot.is_empty());
+    Decision { pass: "share-buckets".to_owned(), step, did, reason }
+}
+
 /// Places that cut sorted runs into at most `parts` ranges of about the same size, given the places where frames of about the
 /// same size begin: range `i` lies between bounds `i - 1` and `i`. Equal rows are never cut apart.
 #[must_use]
@@ -137,6 +235,19 @@ mod tests {
         assert_eq!(share(&mib(&[0, 3, 0]), TASK_BYTES, 4, all), [buckets(0..3)], "what is not worth a task is not worth two");
         assert_eq!(share(&mib(&[64]), TASK_BYTES, 4, all).len(), 4);
         assert_eq!(share(&[], TASK_BYTES, 4, all), []);
+    }
+
+    #[test]
+    fn a_bucket_is_split_by_key_unless_one_key_has_most_of_it() {
+        // Hashes of one bucket: their high bits are the same.
+        let key = |key: u64| mark(0xAB00_0000_0000_0000 | key.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 8);
+        let spread: Vec<u32> = (0..1000).map(key).collect();
+        assert_eq!(parts_by_key(spread.iter().copied(), 4), 4);
+        let parts: std::collections::BTreeSet<usize> = spread.iter().map(|mark| part_of(*mark, 4)).collect();
+        assert_eq!(parts, (0..4).collect());
+        assert_eq!(parts_by_key((0..1000).map(|row| key(if row % 10 == 0 { row } else { 7 })), 4), 1);
+        assert_eq!(parts_by_key([], 4), 4);
+        assert_eq!(parts_by_key([1], 0), 0);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionId, Do, JoinKind, Mscr, MscrId, Node, NodeId, Op, OutputChannel, Plan};
+use crate::task::Leg;
+use crate::{CollectionId, Decision, Do, JoinKind, Mscr, MscrId, Node, NodeId, Op, OutputChannel, Plan};
 
 use super::forward::forwards;
 use super::order::units;
@@ -27,25 +28,84 @@ pub struct Switch {
     pub limit: u64,
 }
 
-/// A side that is too large for a switch.
+/// Why a join stays a shuffle, now that its sides are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLarge {
-    pub leg: usize,
-    pub bytes: u64,
+pub enum Stays {
+    /// A side is larger than the limit; perhaps not all of it was seen.
+    TooLarge { leg: usize, bytes: u64 },
+    /// Keys of a side could be shown in another way by equal ones of the others.
+    Odd { leg: usize },
+    /// The sides are no table that a task may hold.
+    NoRoom { bytes: u64 },
 }
 
 impl Switch {
-    /// Whether the join switches, given the measured bytes of each leg; `Ok`: what the small ones have together.
+    /// Whether the join switches, given what was seen of each leg; `Ok`: the bytes of the small ones together. `room`: what a task
+    /// may hold. A reason to stay remains one whatever else is seen.
     ///
     /// # Errors
-    /// [`TooLarge`].
-    pub fn decide(&self, legs: &[u64]) -> Result<u64, TooLarge> {
+    /// [`Stays`].
+    pub fn decide(&self, legs: &[Leg], room: u64) -> Result<u64, Stays> {
         let small = || legs.iter().enumerate().filter(|(leg, _)| *leg != self.big as usize);
-        match small().find(|(_, bytes)| **bytes > self.limit) {
-            Some((leg, bytes)) => Err(TooLarge { leg, bytes: *bytes }),
-            None => Ok(small().map(|(_, bytes)| bytes).sum()),
+        if let Some((leg, seen)) = small().find(|(_, seen)| seen.bytes > self.limit) {
+            return Err(Stays::TooLarge { leg, bytes: seen.bytes });
         }
+        if let Some((leg, _)) = small().find(|(_, seen)| seen.odd) {
+            return Err(Stays::Odd { leg });
+        }
+        let (bytes, rows) = small().fold((0, 0), |(bytes, rows), (_, seen)| (bytes + seen.bytes, rows + seen.rows));
+        if table_bytes(rows, bytes, legs.len()) > room { Err(Stays::NoRoom { bytes }) } else { Ok(bytes) }
     }
+
+    /// Whether rows of a channel of the stage wait for the others.
+    #[must_use]
+    pub fn waits(&self, stage: MscrId, channel: usize) -> bool {
+        self.stage == stage && self.late.contains(&channel)
+    }
+
+    /// A decision in words, for reports.
+    #[must_use]
+    pub fn told(&self, plan: &Plan, decided: &Result<u64, Stays>) -> Decision {
+        let names = leg_names(plan, self.group);
+        let name = |leg: usize| names.get(leg).map_or("", String::as_str);
+        let reason = match decided {
+            Ok(bytes) => {
+                let others = names.iter().enumerate().filter(|(leg, _)| *leg != self.big as usize);
+                let others: Vec<String> = others.map(|(_, name)| format!("`{name}`")).collect();
+                let (others, big) = (others.join(" and "), name(self.big as usize));
+                format!("switched to a broadcast: every task holds {others} whole, {bytes} bytes; `{big}` is not shuffled")
+            }
+            Err(Stays::TooLarge { leg, bytes }) => {
+                format!("shuffled: `{}` has {bytes} bytes or more, above {}", name(*leg), self.limit)
+            }
+            Err(Stays::Odd { leg }) => {
+                format!("shuffled: keys of `{}` could be shown in another way by equal ones, as 4.0 by 4", name(*leg))
+            }
+            Err(Stays::NoRoom { bytes }) => {
+                format!("shuffled: the other sides ({bytes} bytes) do not fit into the memory of a task")
+            }
+        };
+        let step = plan.graph.node(self.group).step.clone();
+        Decision { pass: PASS.to_owned(), step, did: decided.is_ok(), reason }
+    }
+
+    /// For a run whose partitions are asked for.
+    #[must_use]
+    pub fn told_exact(&self, plan: &Plan, partitions: usize) -> Decision {
+        let step = plan.graph.node(self.group).step.clone();
+        let reason = format!("shuffled: into {partitions} partitions, as asked for");
+        Decision { pass: PASS.to_owned(), step, did: false, reason }
+    }
+}
+
+/// What decisions of this kind are called in reports: the planner's pass that made them possible.
+const PASS: &str = "switch-joins";
+
+/// More than the engine's table of so many rows takes: of each row its header, its place in the hash table while that grows and the
+/// heads of its chains; of its bytes the values, and the key, which may be twice as long in its encoding.
+fn table_bytes(rows: u64, bytes: u64, legs: usize) -> u64 {
+    const ROW: u64 = 208;
+    rows.saturating_mul(ROW + 8 * legs as u64).saturating_add(bytes.saturating_mul(3))
 }
 
 /// All shuffled joins of a plan, in its order: those that may switch, and why the others cannot.
@@ -200,6 +260,16 @@ impl<'p> Join<'p> {
     }
 }
 
+/// The channels of a stage that make the rows of one leg of a join, and of no other; `None`: some make rows of several.
+#[must_use]
+pub fn leg_channels(plan: &Plan, stage: &Mscr, group: NodeId, leg: usize) -> Option<BTreeSet<usize>> {
+    let readers = plan.graph.consumers().remove(&plan.graph.node(group).outputs[0]).unwrap_or_default();
+    let join = Join::of(plan, group, &readers)?;
+    let own: BTreeSet<usize> = join.channels(stage, leg).ok()?.into_iter().collect();
+    let mut others = (0..join.legs).filter(|other| *other != leg).map(|other| join.channels(stage, other));
+    others.all(|other| other.is_ok_and(|other| other.iter().all(|channel| !own.contains(channel)))).then_some(own)
+}
+
 /// The names of a join's legs: what is joined, by leg; copies of a leg share the name of the first.
 #[must_use]
 pub fn leg_names(plan: &Plan, group: NodeId) -> Vec<String> {
@@ -213,10 +283,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_join_switches_if_each_other_side_is_small_whatever_the_waiting_one_has() {
+    fn a_join_switches_if_each_other_side_is_small_and_plain_whatever_the_waiting_one_has() {
         let switch = Switch { stage: MscrId(0), group: NodeId(0), big: 1, late: vec![0], limit: 10 };
-        assert_eq!(switch.decide(&[10, 1000, 9]), Ok(19));
-        assert_eq!(switch.decide(&[11, 0, 9]), Err(TooLarge { leg: 0, bytes: 11 }));
-        assert_eq!(switch.decide(&[0, 0, 0]), Ok(0));
+        let check = |bytes: [u64; 3], odd: Option<usize>, room: u64, expected: Result<u64, Stays>| {
+            let leg = |(at, bytes)| Leg { rows: 1, bytes, odd: odd == Some(at), ..Leg::default() };
+            let legs: Vec<Leg> = bytes.into_iter().enumerate().map(leg).collect();
+            assert_eq!(switch.decide(&legs, room), expected);
+        };
+        check([10, 1000, 9], None, 1000, Ok(19));
+        check([11, 0, 9], None, 1000, Err(Stays::TooLarge { leg: 0, bytes: 11 }));
+        check([0, 0, 0], None, 1000, Ok(0));
+        check([1, 1, 1], Some(1), 1000, Ok(2));
+        check([1, 1, 1], Some(2), 1000, Err(Stays::Odd { leg: 2 }));
+        check([10, 1, 9], None, 500, Err(Stays::NoRoom { bytes: 19 }));
     }
 }

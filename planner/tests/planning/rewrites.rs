@@ -377,12 +377,3 @@ fn a_join_that_can_only_be_shuffled_says_why() {
     let plan = planned("a=read @9; b=read @9; j=join J a b; write W j", &Options::default());
     assert!(plan.decisions.iter().all(|told| told.pass != "switch-joins"), "a broadcast has nothing to switch");
 }
-
-#[test]
-fn a_run_that_cannot_switch_says_so_in_its_plan() {
-    let mut plan = planned("a=read; b=read; j=join J a b; write W j", &Options::default());
-    plan.keep_shuffles("switch-joins", "both sides are mapped at the same time");
-    assert!(plan.switches.is_empty());
-    told(&plan, "switch-joins", "J", false, "both sides are mapped at the same time");
-    assert!(!plan::text::stages(&plan).contains("may switch"));
-}

@@ -24,11 +24,11 @@ fn rows_of_one_key_stay_together_and_keys_are_spread() {
     assert!(found.iter().all(|part| part % 10 == 0 && *part > 100), "{found:?}");
     let mut of: BTreeMap<String, usize> = BTreeMap::new();
     for row in &rows {
-        let part = key.part(row, 4, &mut Vec::new()).unwrap();
+        let part = schedule::part_of(key.mark(row, &mut Vec::new()).unwrap(), 4);
         assert_eq!(*of.entry(format!("{:?}", row[0])).or_insert(part), part);
     }
     // Of 4 and 4.0 each is the other.
-    let part = |value| key.part(&[value], 7, &mut Vec::new());
+    let part = |value| key.mark(&[value], &mut Vec::new());
     assert_eq!(part(Val::Int(4)), part(Val::Float(4.0)));
 }
 

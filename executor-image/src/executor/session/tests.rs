@@ -23,6 +23,7 @@ fn task(number: u32) -> Box<Task> {
         sides: Default::default(),
         buckets: Default::default(),
         widths: Default::default(),
+        tables: Default::default(),
     })
 }
 

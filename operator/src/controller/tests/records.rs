@@ -26,7 +26,7 @@ fn recorder(server: &FakeServer, writer: &str) -> RunRecorder {
 }
 
 fn cut(number: u32) -> Entry {
-    Entry::Cut { group: serde_json::from_value(json!(1)).unwrap(), cut: Cut::Buckets(vec![(0, number)]) }
+    Entry::Cut { group: serde_json::from_value(json!(1)).unwrap(), cut: Cut::Buckets(vec![(0, number)]), told: None }
 }
 
 #[test]

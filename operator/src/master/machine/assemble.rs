@@ -72,6 +72,7 @@ impl Machine {
             sides: BTreeMap::new(),
             buckets: BTreeMap::new(),
             widths: BTreeMap::new(),
+            tables: BTreeMap::new(),
         };
         match task {
             TaskId::Inspect => {
@@ -124,6 +125,16 @@ impl Machine {
         made.work = Work::Map { stage, from: spec.from, collection: spec.collection, input };
         made.sides = self.sides(self.flow().sides_of(&self.flow().channel(stage, spec.from.channel).does), pieces);
         made.buckets = self.bucket_counts(stage, spec.from.channel);
+        for switch in self.switches(stage, spec.from.channel).filter(|switch| self.flow().is_switched(switch.group)) {
+            let group = switch.group;
+            let makers = self.small_makers(switch)?;
+            made.tables.insert(group, self.bucket_pieces(group, |_, from| !switch.late.contains(&from.channel), &makers, pieces));
+            made.widths.extend(self.widths(group, &makers));
+            made.sides.extend(self.sides(self.flow().reduce_sides(group), pieces));
+            for onward in self.onward(group) {
+                made.buckets.extend(self.bucket_counts(onward.to, onward.channel));
+            }
+        }
         Some(())
     }
 
@@ -132,9 +143,13 @@ impl Machine {
         let makers = self.group_makers(group)?;
         pieces.missing |= !makers.iter().all(|maker| self.ledger.is_done(*maker));
         let input = match cut {
-            Cut::Buckets(ranges) => {
-                let (first, end) = *ranges.get(at as usize)?;
-                ReduceInput::Buckets { pieces: self.bucket_pieces(group, first..end, &makers, pieces) }
+            Cut::Buckets(_) | Cut::Shares(_) => {
+                let reads = |bucket, from: &MapTask| self.is_read(group, from) && cut::reads(cut, at, bucket, from);
+                let pieces = self.bucket_pieces(group, reads, &makers, pieces);
+                match cut::part(cut, at) {
+                    Some((part, of)) => ReduceInput::Part { pieces, part, of },
+                    None => ReduceInput::Buckets { pieces },
+                }
             }
             Cut::Places(bounds) => {
                 let (lower, upper) = cut::range(bounds, at as usize);
@@ -142,7 +157,8 @@ impl Machine {
                 ReduceInput::Range { runs, lower: lower.cloned(), upper: upper.cloned() }
             }
         };
-        made.place = (at, number(cut::tasks(cut)));
+        let before = number(self.before(group)?);
+        made.place = (before + at, before + number(cut::tasks(cut)));
         made.work = Work::Reduce { stage, group, input };
         made.sides = self.sides(self.flow().reduce_sides(group), pieces);
         for onward in self.onward(group) {
@@ -152,12 +168,18 @@ impl Machine {
         Some(())
     }
 
-    /// Whole buckets: in bucket order, within a bucket in the order of the mappers.
-    fn bucket_pieces(&self, of: NodeId, range: std::ops::Range<u32>, makers: &[TaskId], pieces: &mut Pieces) -> Vec<Held> {
+    /// Pieces of buckets: in bucket order, within a bucket in the order of the mappers.
+    fn bucket_pieces(
+        &self,
+        of: NodeId,
+        reads: impl Fn(u32, &MapTask) -> bool,
+        makers: &[TaskId],
+        pieces: &mut Pieces,
+    ) -> Vec<Held> {
         let mut found: Vec<(u32, MapTask, TaskId, u32, u32)> = Vec::new();
         for maker in makers {
             found.extend(self.pieces(*maker).filter_map(|(at, piece)| match &piece.name {
-                PieceName::Bucket { group, bucket, from } if *group == of && range.contains(bucket) && piece.frames > 0 => {
+                PieceName::Bucket { group, bucket, from } if *group == of && reads(*bucket, from) && piece.frames > 0 => {
                     Some((*bucket, *from, *maker, at, piece.frames))
                 }
                 _ => None,
@@ -190,11 +212,7 @@ impl Machine {
 
     /// The widest row of each leg, of all that fed a group.
     fn widths(&self, group: NodeId, makers: &[TaskId]) -> BTreeMap<NodeId, Vec<u32>> {
-        let mut widest: Vec<u32> = Vec::new();
-        for widths in makers.iter().filter_map(|maker| self.ledger.winner(*maker)?.done.widths.get(&group)) {
-            widest.resize(widest.len().max(widths.len()), 0);
-            widest.iter_mut().zip(widths).for_each(|(widest, width)| *widest = (*widest).max(*width));
-        }
+        let widest: Vec<u32> = self.legs(group, makers).iter().map(|leg| leg.width).collect();
         if widest.is_empty() { BTreeMap::new() } else { BTreeMap::from([(group, widest)]) }
     }
 

@@ -1,12 +1,13 @@
 //! How a shuffle is shared by its reduce tasks, decided from what was measured; and which frames of a sorted run a range needs. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use plan::schedule;
-use plan::task::{Mark, Piece, PieceName, Place};
-use plan::{NodeId, Plan};
+use plan::schedule::{self, Apart, Share};
+use plan::task::{Leg, MapTask, Mark, Piece, PieceName, Place};
+use plan::{Decision, Mscr, NodeId, Plan};
 
-use crate::master::api::Cut;
+use crate::master::api::{Cut, Taken};
 
 /// The most buckets of a group whose number of partitions is free.
 const MOST_BUCKETS: usize = 1024;
@@ -24,28 +25,125 @@ pub(super) fn buckets(plan: &Plan, group: NodeId, partitions: Option<u32>, slots
     u32::try_from(buckets).unwrap_or(u32::MAX)
 }
 
-/// Decides a cut from all pieces of the group's makers.
-pub(super) fn decide<'a>(plan: &Plan, group: NodeId, shape: Shape, pieces: impl Iterator<Item = &'a Piece>) -> Cut {
+/// Decides a cut from all pieces of the group's makers that its reduce tasks read, each with the marks of some keys, and from what
+/// was seen of its legs; and what there is to tell about it.
+pub(super) fn decide(
+    (plan, stage): (&Plan, &Mscr),
+    group: NodeId,
+    shape: Shape,
+    (pieces, legs): (Vec<(&Piece, &[u32])>, &[Leg]),
+) -> (Cut, Option<Decision>) {
     let exact = schedule::exact_partitions(plan, group, shape.partitions);
     if schedule::is_sort(plan, group) {
-        return Cut::Places(places(group, exact, shape.slots, pieces));
+        return (Cut::Places(places(group, exact, shape.slots, pieces.into_iter().map(|(piece, _)| piece))), None);
     }
     let mut sizes = vec![0_u64; shape.buckets as usize];
-    for piece in pieces {
-        if let PieceName::Bucket { group: this, bucket, .. } = &piece.name
+    let mut buckets: BTreeMap<usize, Bucket<'_>> = BTreeMap::new();
+    for (piece, marks) in pieces {
+        if let PieceName::Bucket { group: this, bucket, from } = &piece.name
             && *this == group
             && let Some(size) = sizes.get_mut(*bucket as usize)
         {
             *size += piece.bytes;
+            buckets.entry(*bucket as usize).or_default().push((*from, piece.bytes, marks));
         }
     }
-    let ranges: Vec<Range<usize>> = if exact.is_some() {
-        (0..sizes.len()).map(|at| at..at + 1).collect()
-    } else {
-        schedule::coalesce(sizes, schedule::TASK_BYTES)
+    if exact.is_some() {
+        return (Cut::Buckets((0..shape.buckets).map(|at| (at, at + 1)).collect()), None);
+    }
+    let apart = match schedule::apart(plan, group, legs) {
+        Some(Apart::ByRow { leg }) => match schedule::leg_channels(plan, stage, group, leg) {
+            Some(channels) => Some((Apart::ByRow { leg }, channels)),
+            None => Some((Apart::ByKey, BTreeSet::new())),
+        },
+        Some(Apart::ByKey) => Some((Apart::ByKey, BTreeSet::new())),
+        None => None,
     };
+    let mut firsts: BTreeMap<usize, Vec<MapTask>> = BTreeMap::new();
+    let shares = schedule::share(&sizes, schedule::TASK_BYTES, shape.slots.max(1) as usize, |at, wanted| {
+        let Some(bucket) = buckets.get(&at) else { return 1 };
+        match &apart {
+            Some((Apart::ByRow { .. }, channels)) => {
+                let dealt = dealt(bucket, channels, wanted);
+                let parts = dealt.len();
+                firsts.insert(at, dealt);
+                parts
+            }
+            Some((Apart::ByKey, _)) => {
+                schedule::parts_by_key(bucket.iter().flat_map(|(_, _, marks)| marks.iter().copied()), wanted)
+            }
+            None => 1,
+        }
+    });
+    let (apart, channels) = apart.map_or((None, BTreeSet::new()), |(apart, channels)| (Some(apart), channels));
+    let told = schedule::told_shares(plan, group, &sizes, &shares, apart);
+    (recorded(&shares, &channels, &firsts), Some(told))
+}
+
+/// The pieces of one bucket: who made them, their bytes, marks of some keys.
+type Bucket<'a> = Vec<(MapTask, u64, &'a [u32])>;
+
+/// Mappers of some channels in up to `parts` ranges of about the same size, by who stands first in each.
+fn dealt(bucket: &Bucket<'_>, channels: &BTreeSet<usize>, parts: usize) -> Vec<MapTask> {
+    let mut made: Vec<(MapTask, u64)> =
+        bucket.iter().filter(|(from, ..)| channels.contains(&from.channel)).map(|(from, bytes, _)| (*from, *bytes)).collect();
+    made.sort_unstable();
+    let total: u64 = made.iter().map(|(_, bytes)| bytes).sum();
+    let (mut firsts, mut before) = (Vec::new(), 0_u64);
+    for (from, bytes) in made {
+        // A part begins where the ones before have their fair share.
+        let full = u128::from(before) * parts as u128 >= u128::from(total) * firsts.len() as u128;
+        if full && firsts.len() < parts && firsts.last() != Some(&from) {
+            firsts.push(from);
+        }
+        before += bytes;
+    }
+    firsts
+}
+
+/// As it is recorded; `firsts`: the first mapper of each part of a bucket whose rows from these channels are dealt out.
+fn recorded(shares: &[Share], channels: &BTreeSet<usize>, firsts: &BTreeMap<usize, Vec<MapTask>>) -> Cut {
     let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-    Cut::Buckets(ranges.into_iter().map(|range| (number(range.start), number(range.end))).collect())
+    let whole = |share: &Share| match share {
+        Share::Buckets(range) => Some((number(range.start), number(range.end))),
+        Share::Part { .. } => None,
+    };
+    if let Some(whole) = shares.iter().map(whole).collect::<Option<Vec<_>>>() {
+        return Cut::Buckets(whole);
+    }
+    let taken = |share: &Share| match share {
+        Share::Buckets(range) => Taken::Buckets { first: number(range.start), end: number(range.end) },
+        Share::Part { bucket, part, of } => match firsts.get(bucket) {
+            Some(firsts) => Taken::ByMaker {
+                bucket: number(*bucket),
+                channels: channels.clone(),
+                first: if *part == 0 { MapTask::default() } else { firsts[*part] },
+                end: firsts.get(part + 1).copied(),
+            },
+            None => Taken::ByKey { bucket: number(*bucket), part: number(*part), of: number(*of) },
+        },
+    };
+    Cut::Shares(shares.iter().map(taken).collect())
+}
+
+/// Whether task `at` of a cut in buckets reads a piece of a bucket.
+pub(super) fn reads(cut: &Cut, at: u32, bucket: u32, from: &MapTask) -> bool {
+    match cut {
+        Cut::Buckets(ranges) => ranges.get(at as usize).is_some_and(|(first, end)| (first..end).contains(&&bucket)),
+        Cut::Shares(taken) => taken.get(at as usize).is_some_and(|taken| taken.reads(bucket, from)),
+        Cut::Places(_) => false,
+    }
+}
+
+/// The part of the keys of its bucket that a task of a cut takes, if not all.
+pub(super) fn part(cut: &Cut, at: u32) -> Option<(u32, u32)> {
+    match cut {
+        Cut::Shares(taken) => match taken.get(at as usize) {
+            Some(Taken::ByKey { part, of, .. }) => Some((*part, *of)),
+            _ => None,
+        },
+        Cut::Buckets(_) | Cut::Places(_) => None,
+    }
 }
 
 /// What a cut depends on beside the pieces.
@@ -84,6 +182,7 @@ pub(super) fn tasks(cut: &Cut) -> usize {
     match cut {
         Cut::Buckets(ranges) => ranges.len(),
         Cut::Places(bounds) => bounds.len() + 1,
+        Cut::Shares(taken) => taken.len(),
     }
 }
 
@@ -112,6 +211,38 @@ mod tests {
 
     fn place(text: &str) -> Place {
         Place(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn mappers_are_dealt_out_in_ranges_of_about_the_same_size() {
+        fn check(bytes: &[u64], parts: usize, expected: &[usize]) {
+            let task = |split| MapTask { channel: 1, read: 0, split };
+            let mut bucket: Bucket<'_> = bytes.iter().enumerate().map(|(split, bytes)| (task(split), *bytes, &[][..])).collect();
+            bucket.push((MapTask { channel: 0, read: 0, split: 9 }, 1000, &[]));
+            let firsts: Vec<usize> = dealt(&bucket, &BTreeSet::from([1]), parts).into_iter().map(|task| task.split).collect();
+            assert_eq!(firsts, expected, "{bytes:?} in {parts}");
+        }
+        check(&[5, 5, 5, 5], 2, &[0, 2]);
+        check(&[5, 5, 5, 5], 9, &[0, 1, 2, 3]);
+        check(&[100, 1, 1, 1], 2, &[0, 1]);
+        check(&[1, 1, 1, 100], 2, &[0]);
+        check(&[7], 3, &[0]);
+        check(&[], 3, &[]);
+    }
+
+    #[test]
+    fn every_row_of_a_bucket_that_is_dealt_out_is_read_once_and_those_of_other_legs_by_all() {
+        let firsts = [0, 2, 5].map(|split| MapTask { channel: 1, read: 0, split });
+        let shares: Vec<Share> = (0..3).map(|part| Share::Part { bucket: 4, part, of: 3 }).collect();
+        let channels = BTreeSet::from([1, 2]);
+        let cut = recorded(&shares, &channels, &BTreeMap::from([(4, firsts.to_vec())]));
+        let readers = |channel, split| {
+            let from = MapTask { channel, read: 0, split };
+            (0..3).filter(|at| reads(&cut, *at, 4, &from)).collect::<Vec<u32>>()
+        };
+        assert_eq!([readers(1, 0), readers(1, 1), readers(1, 4), readers(1, 5), readers(2, 0)], [[0], [0], [1], [2], [2]]);
+        assert_eq!(readers(0, 3), [0, 1, 2]);
+        assert!((0..3).all(|at| !reads(&cut, at, 3, &firsts[0])));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) struct Walk {
     pub(super) ready: Vec<TaskId>,
     /// Groups whose shuffle is whole and not shared out yet.
     cuts: BTreeSet<NodeId>,
+    /// Joins of which it can be decided now whether they switch to a broadcast.
+    pub(super) switches: BTreeSet<NodeId>,
+    /// Per join that may switch: whether its large side can run.
+    pub(super) joins: BTreeMap<NodeId, bool>,
     /// Sets whose lost rows may come out otherwise.
     redo: BTreeSet<TaskSet>,
     /// Tasks of such sets of which a lost attempt may have been named: it must not come back.
@@ -42,6 +46,9 @@ impl Machine {
         if self.redo_lost(&walk.redo, &walk.doubt) {
             self.agenda.clear();
             return false;
+        }
+        for group in std::mem::take(&mut walk.switches) {
+            self.decide_switch(group);
         }
         for group in std::mem::take(&mut walk.cuts) {
             self.decide_cut(group);
@@ -89,7 +96,7 @@ impl Machine {
     }
 
     /// Asks for a task's output, as far as it is used; whether it is there.
-    fn need(&self, walk: &mut Walk, task: TaskId, uses: &dyn Fn(&PieceName) -> bool) -> bool {
+    pub(super) fn need(&self, walk: &mut Walk, task: TaskId, uses: &dyn Fn(&PieceName) -> bool) -> bool {
         match self.ledger.winner(task) {
             Some(winner) => match winner.standing {
                 Standing::Held => true,
@@ -102,7 +109,7 @@ impl Machine {
     }
 
     /// Finds out how a task gets to run. Never there already.
-    fn make(&self, walk: &mut Walk, task: TaskId) -> bool {
+    pub(super) fn make(&self, walk: &mut Walk, task: TaskId) -> bool {
         if walk.seen.insert(task, false).is_some() {
             return false;
         }
@@ -122,7 +129,7 @@ impl Machine {
     }
 
     /// Finds out what a set's number of tasks waits for.
-    fn open(&self, walk: &mut Walk, set: TaskSet) {
+    pub(super) fn open(&self, walk: &mut Walk, set: TaskSet) {
         if !walk.opened.insert(set) {
             return;
         }
@@ -148,7 +155,7 @@ impl Machine {
     }
 
     /// Whether all that feed a group are done; if not, sees to it.
-    fn makers_done(&self, walk: &mut Walk, group: NodeId) -> bool {
+    pub(super) fn makers_done(&self, walk: &mut Walk, group: NodeId) -> bool {
         let Some(makers) = self.group_makers(group) else {
             for input in
                 self.flow().inputs(TaskSet::Reduces(group)).filter(|input| self.tasks_of(*input).is_none()).collect::<Vec<_>>()
@@ -171,6 +178,7 @@ impl Machine {
                 let Some(spec) = self.maps.get(&stage).and_then(|maps| maps.get(at as usize)) else { return false };
                 let sides = flow.sides_of(&flow.channel(stage, spec.from.channel).does);
                 let ready = self.need_collections(walk, sides);
+                let ready = self.need_joins(walk, stage, spec.from.channel) && ready;
                 match &spec.input {
                     MapFrom::Split { .. } | MapFrom::Nothing => ready,
                     MapFrom::Stored { part, maker } => self.need_part(walk, *part, *maker) && ready,
@@ -185,7 +193,7 @@ impl Machine {
         }
     }
 
-    fn need_collections(&self, walk: &mut Walk, collections: BTreeSet<CollectionId>) -> bool {
+    pub(super) fn need_collections(&self, walk: &mut Walk, collections: BTreeSet<CollectionId>) -> bool {
         collections.into_iter().fold(true, |ready, collection| self.need_collection(walk, collection) && ready)
     }
 
@@ -239,8 +247,8 @@ impl Machine {
     /// Whether a reduce task reads a piece.
     fn reads(&self, of: NodeId, at: u32, name: &PieceName) -> bool {
         match (self.recorded.cuts.get(&of), name) {
-            (Some(Cut::Buckets(ranges)), PieceName::Bucket { group, bucket, .. }) => {
-                *group == of && ranges.get(at as usize).is_some_and(|(first, end)| (first..end).contains(&bucket))
+            (Some(cut @ (Cut::Buckets(_) | Cut::Shares(_))), PieceName::Bucket { group, bucket, from }) => {
+                *group == of && self.is_read(of, from) && cut::reads(cut, at, *bucket, from)
             }
             (Some(Cut::Places(bounds)), PieceName::Run { group, marks, .. }) => {
                 let (lower, upper) = cut::range(bounds, at as usize);
@@ -255,10 +263,15 @@ impl Machine {
             return;
         }
         let makers = self.group_makers(group).unwrap_or_default();
-        let pieces: Vec<&Piece> = makers.iter().flat_map(|maker| self.pieces(*maker).map(|(_, piece)| piece)).collect();
+        let pieces: Vec<(&Piece, &[u32])> = makers.iter().flat_map(|maker| self.marked_pieces(*maker)).collect();
+        let pieces = pieces.into_iter().filter(|(piece, _)| match &piece.name {
+            PieceName::Bucket { from, .. } => self.is_read(group, from),
+            _ => true,
+        });
         let shape = cut::Shape { partitions: self.recorded.partitions, slots: self.recorded.slots, buckets: self.buckets(group) };
-        let cut = cut::decide(&self.flow().plan, group, shape, pieces.into_iter());
-        self.record(Entry::Cut { group, cut });
+        let (flow, legs) = (self.flow(), self.legs(group, &makers));
+        let (cut, told) = cut::decide((&flow.plan, flow.stage(flow.stage_of(group))), group, shape, (pieces.collect(), &legs));
+        self.record(Entry::Cut { group, cut, told });
     }
 
     /// Has it recorded that rows which may come out otherwise are done over, with all that read them. Whether there is any.

@@ -21,6 +21,12 @@ pub(super) enum Place {
         group: NodeId,
         onward: Option<(usize, usize)>,
     },
+    /// In the map tasks of a channel, in place of the reduce tasks of a join that has switched to a broadcast; `onward` as above.
+    Late {
+        stage: MscrId,
+        channel: usize,
+        onward: Option<(usize, usize)>,
+    },
     Operate(NodeId),
 }
 
@@ -28,7 +34,7 @@ impl Place {
     /// The tasks that run it.
     pub(super) fn set(self) -> TaskSet {
         match self {
-            Place::Channel { stage, .. } => TaskSet::Maps(stage),
+            Place::Channel { stage, .. } | Place::Late { stage, .. } => TaskSet::Maps(stage),
             Place::Group { group, .. } => TaskSet::Reduces(group),
             Place::Operate(node) => TaskSet::Operate(node),
         }
@@ -54,6 +60,8 @@ pub(super) struct Flow {
     forwarded: BTreeSet<CollectionId>,
     places: BTreeMap<NodeId, Vec<Place>>,
     groups: BTreeMap<NodeId, MscrId>,
+    /// Joins that have switched to a broadcast.
+    switched: BTreeSet<NodeId>,
     inputs: BTreeMap<TaskSet, BTreeSet<TaskSet>>,
     pub(super) indeterminate: BTreeSet<TaskSet>,
     /// Sets whose output stays to the end: they write, or make what is persisted.
@@ -80,16 +88,53 @@ impl Flow {
             forwarded,
             places: BTreeMap::new(),
             groups,
+            switched: BTreeSet::new(),
             inputs: BTreeMap::new(),
             indeterminate: BTreeSet::new(),
             lasting: BTreeSet::new(),
             writers: BTreeMap::new(),
             plan,
         };
-        flow.place_nodes();
-        flow.inputs = flow.sets.iter().map(|set| (*set, flow.set_inputs(*set))).collect();
-        flow.mark_sets();
+        flow.work_out();
         Ok(flow)
+    }
+
+    /// What follows once these joins have switched to a broadcast, and no others.
+    pub(super) fn switch(&mut self, switched: BTreeSet<NodeId>) {
+        if self.switched != switched {
+            self.switched = switched;
+            self.work_out();
+        }
+    }
+
+    fn work_out(&mut self) {
+        self.place_nodes();
+        self.inputs = self.sets.iter().map(|set| (*set, self.set_inputs(*set))).collect();
+        self.mark_sets();
+    }
+
+    /// Whether a join has switched to a broadcast.
+    pub(super) fn is_switched(&self, group: NodeId) -> bool {
+        self.switched.contains(&group)
+    }
+
+    /// The channels whose map tasks run what stands behind a join that has switched; none of any other group.
+    pub(super) fn late(&self, group: NodeId) -> &[usize] {
+        let switch = self.plan.switches.iter().find(|switch| switch.group == group && self.is_switched(group));
+        switch.map_or(&[], |switch| &switch.late)
+    }
+
+    /// The sets that run what stands behind a group.
+    fn behind(&self, group: NodeId) -> impl Iterator<Item = TaskSet> + '_ {
+        let maps = self.is_switched(group).then(|| TaskSet::Maps(self.stage_of(group)));
+        [TaskSet::Reduces(group)].into_iter().chain(maps)
+    }
+
+    /// The places of what stands behind a group.
+    fn places_behind(&self, group: NodeId, onward: Option<(usize, usize)>) -> Vec<Place> {
+        let stage = self.stage_of(group);
+        let late = self.late(group).iter().map(|channel| Place::Late { stage, channel: *channel, onward });
+        [Place::Group { group, onward }].into_iter().chain(late).collect()
     }
 
     fn place_nodes(&mut self) {
@@ -98,7 +143,7 @@ impl Flow {
             for (channel, input) in stage.inputs.iter().enumerate() {
                 let mut here = vec![Place::Channel { stage: stage.id, channel }];
                 let flows_in = self.onward.iter().filter(|onward| (onward.to, onward.channel) == (stage.id, channel));
-                here.extend(flows_in.map(|onward| Place::Group { group: onward.group, onward: Some((channel, onward.read)) }));
+                here.extend(flows_in.flat_map(|onward| self.places_behind(onward.group, Some((channel, onward.read)))));
                 for node in &input.does {
                     places.entry(*node).or_default().extend(&here);
                 }
@@ -106,7 +151,7 @@ impl Flow {
             for output in &stage.outputs {
                 if let OutputChannel::Group { group, reduce, .. } = output {
                     for node in [group].into_iter().chain(reduce) {
-                        places.entry(*node).or_default().push(Place::Group { group: *group, onward: None });
+                        places.entry(*node).or_default().extend(self.places_behind(*group, None));
                     }
                 }
             }
@@ -135,6 +180,7 @@ impl Flow {
     }
 
     fn mark_sets(&mut self) {
+        (self.indeterminate, self.lasting, self.writers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let nodes =
             self.places.iter().flat_map(|(node, places)| places.iter().map(|place| (self.plan.graph.node(*node), *place)));
         for (node, place) in nodes.collect::<Vec<_>>() {
@@ -157,8 +203,8 @@ impl Flow {
                 {
                     self.indeterminate.insert(TaskSet::Maps(stage.id));
                     let ahead = self.onward.iter().filter(|onward| self.feeds(onward, *group)).map(|onward| onward.group);
-                    let ahead: Vec<NodeId> = ahead.collect();
-                    self.indeterminate.extend(ahead.into_iter().map(TaskSet::Reduces));
+                    let ahead: Vec<TaskSet> = ahead.flat_map(|group| self.behind(group)).collect();
+                    self.indeterminate.extend(ahead);
                 }
             }
         }
@@ -247,13 +293,22 @@ impl Flow {
             inputs.extend(stored.filter(|leaf| !self.runs_read(id, *leaf)).flat_map(|leaf| self.makers(leaf)));
             inputs.extend(self.sides_of(&input.does).into_iter().flat_map(|side| self.makers(side)));
         }
+        for group in groups(stage).filter(|group| self.is_switched(*group)) {
+            // What its small sides are made of, and what stands behind the join.
+            inputs.extend(self.reduce_inputs(group));
+            inputs.remove(&TaskSet::Maps(id));
+        }
         inputs
     }
 
-    fn reduce_inputs(&self, group: NodeId) -> BTreeSet<TaskSet> {
-        let mut inputs = BTreeSet::from([TaskSet::Maps(self.stage_of(group))]);
+    /// The sets that fill a group's shuffle.
+    pub(super) fn feeders(&self, group: NodeId) -> BTreeSet<TaskSet> {
         let ahead = self.onward.iter().filter(|onward| self.feeds(onward, group));
-        inputs.extend(ahead.map(|onward| TaskSet::Reduces(onward.group)));
+        ahead.flat_map(|onward| self.behind(onward.group)).chain([TaskSet::Maps(self.stage_of(group))]).collect()
+    }
+
+    fn reduce_inputs(&self, group: NodeId) -> BTreeSet<TaskSet> {
+        let mut inputs = self.feeders(group);
         inputs.extend(self.reduce_sides(group).into_iter().flat_map(|side| self.makers(side)));
         inputs
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use plan::task::{Attempt, Manifest, Split};
-use plan::{MscrId, NodeId};
+use plan::{Decision, MscrId, NodeId};
 
 use super::event::{Command, OutputRequest, Unrecorded};
 use super::planted::{self, Bug};
@@ -21,6 +21,10 @@ pub(super) struct Recorded {
     pub(super) slots: u32,
     pub(super) splits: BTreeMap<MscrId, BTreeMap<NodeId, Vec<Split>>>,
     pub(super) cuts: BTreeMap<NodeId, Cut>,
+    /// Joins of which it is decided whether they switch to a broadcast, and why.
+    pub(super) switches: BTreeMap<NodeId, Decision>,
+    /// What there is to tell about cuts.
+    pub(super) shares: BTreeMap<NodeId, Decision>,
     pub(super) manifest: Option<Manifest>,
     /// Where standard output stays that is too much to be kept.
     pub(super) output: Option<OutputRequest>,
@@ -149,8 +153,14 @@ impl Machine {
                 self.recorded.splits.insert(stage, splits);
                 self.number_anew();
             }
-            Entry::Cut { group, cut } => {
+            Entry::Cut { group, cut, told } => {
                 self.recorded.cuts.insert(group, cut);
+                self.recorded.shares.extend(told.map(|told| (group, told)));
+                self.number_anew();
+            }
+            Entry::Switch { group, told } => {
+                self.recorded.switches.insert(group, told);
+                self.switch_joins();
                 self.number_anew();
             }
             Entry::Redo { sets, above, except } => self.redo(sets, above, except),
@@ -171,10 +181,14 @@ impl Machine {
         for set in &sets {
             match set {
                 TaskSet::Split(stage) => drop(self.recorded.splits.remove(stage)),
-                TaskSet::Reduces(group) => drop(self.recorded.cuts.remove(group)),
+                TaskSet::Reduces(group) => {
+                    self.recorded.cuts.remove(group);
+                    self.recorded.shares.remove(group);
+                }
                 TaskSet::Maps(_) | TaskSet::Operate(_) | TaskSet::One(_) => {}
             }
         }
+        self.forget_switches(&sets);
         self.ledger.skip_to(above);
         self.recorded.voids.push(Void { sets, above, except });
         self.number_anew();

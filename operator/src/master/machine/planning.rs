@@ -49,11 +49,7 @@ impl Machine {
             Ok(checked) => checked,
             Err(problems) => return self.invalid(&problems),
         };
-        let mut plan = planner::plan(checked.graph, checked.prelude, &Options { cache, ..Options::default() });
-        plan.keep_shuffles(
-            PassName::SwitchJoins.as_str(),
-            "shuffled: on a cluster both sides of a join are mapped at the same time, and neither waits",
-        );
+        let plan = planner::plan(checked.graph, checked.prelude, &Options { cache, ..Options::default() });
         let slots = self.wanted_slots(&plan);
         match encode(&plan) {
             Ok(plan) => {

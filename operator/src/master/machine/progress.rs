@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::status::{Output, StageStatus};
+use crds::status::{Decided, Output, StageStatus};
 use plan::task::TaskId;
 use plan::{Mscr, Sink};
 
@@ -27,8 +27,21 @@ impl Machine {
             outputs: if self.flow.is_some() { self.outputs() } else { Vec::new() },
             set_aside: self.set_aside(),
             persisted: self.persisted(),
+            decisions: self.decisions(),
             waiting: self.waiting(),
         }
+    }
+
+    /// What was decided when sizes were known.
+    fn decisions(&self) -> Vec<Decided> {
+        let told = self.recorded.switches.values().chain(self.recorded.shares.values());
+        let decided = |told: &plan::Decision| Decided {
+            step: told.step.clone(),
+            pass: told.pass.clone(),
+            did: told.did,
+            reason: told.reason.clone(),
+        };
+        told.map(decided).collect()
     }
 
     fn phase(&self) -> RunPhase {

@@ -1,8 +1,8 @@
 //! Which tasks there are: numbered the same way by every leader, from the plan and the record alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use plan::task::{MapTask, Piece, PieceName, TaskId};
+use plan::task::{Leg, MapTask, Piece, PieceName, TaskId};
 use plan::{CollectionId, MscrId, NodeId};
 
 use super::flow::{Onward, Place};
@@ -108,12 +108,27 @@ impl Machine {
                 Some(specs.map(|(at, spec)| (spec.from, TaskId::Map { stage, at: number(at) })).collect())
             }
             Place::Group { group, onward } => {
-                let (channel, read) = onward.unwrap_or_default();
-                let task = |(split, task)| (MapTask { channel, read, split }, task);
+                let ((channel, read), before) = (onward.unwrap_or_default(), self.before(group)?);
+                let task = |(at, task)| (MapTask { channel, read, split: before + at }, task);
                 Some(self.tasks_of(TaskSet::Reduces(group))?.into_iter().enumerate().map(task).collect())
+            }
+            Place::Late { stage, channel, onward } => {
+                let channels = self.flow().stage(stage).inputs.len();
+                let key = |at: usize, from: MapTask| match onward {
+                    Some((channel, read)) => MapTask { channel, read, split: at },
+                    None => MapTask { channel: channels + from.channel, ..from },
+                };
+                let specs = self.maps.get(&stage)?.iter().enumerate().filter(|(_, spec)| spec.from.channel == channel);
+                Some(specs.map(|(at, spec)| (key(at, spec.from), TaskId::Map { stage, at: number(at) })).collect())
             }
             Place::Operate(node) => Some(vec![(MapTask::default(), TaskId::Operate { node })]),
         }
+    }
+
+    /// How many numbers the map tasks of a join that has switched have taken from its reduce tasks.
+    pub(super) fn before(&self, group: NodeId) -> Option<usize> {
+        let flow = self.flow();
+        if flow.is_switched(group) { self.maps.get(&flow.stage_of(group)).map(Vec::len) } else { Some(0) }
     }
 
     /// All tasks of a set, in order; `None`: not known yet.
@@ -139,17 +154,27 @@ impl Machine {
         let flow = self.flow();
         let stage = flow.stage_of(group);
         let from = flow.group(group).0;
-        let maps = self.maps.get(&stage)?.iter().enumerate().filter(|(_, spec)| from.contains(&spec.from.channel));
-        let mut makers: Vec<TaskId> = maps.map(|(at, _)| TaskId::Map { stage, at: number(at) }).collect();
+        let mut makers = self.map_tasks(stage, from)?;
         // One group's reducers may feed another on several ways: a join of a step with itself.
         let onward = flow.onward.iter().filter(|onward| flow.feeds(onward, group));
-        for fed_by in onward.map(|onward| onward.group).collect::<BTreeSet<_>>() {
+        for fed_by in onward.map(|onward| onward.group) {
             makers.extend(self.tasks_of(TaskSet::Reduces(fed_by))?);
+            // Of a join that has switched, its map tasks do so too.
+            makers.extend(self.map_tasks(flow.stage_of(fed_by), flow.late(fed_by))?);
         }
         // One task may feed a group through several channels.
         makers.sort_unstable();
         makers.dedup();
         Some(makers)
+    }
+
+    /// The map tasks of some channels of a stage; `None`: not known yet.
+    pub(super) fn map_tasks(&self, stage: MscrId, channels: &[usize]) -> Option<Vec<TaskId>> {
+        if channels.is_empty() {
+            return Some(Vec::new());
+        }
+        let maps = self.maps.get(&stage)?.iter().enumerate().filter(|(_, spec)| channels.contains(&spec.from.channel));
+        Some(maps.map(|(at, _)| TaskId::Map { stage, at: number(at) }).collect())
     }
 
     /// Whether a task is one of this run's: what comes over the wire may name anything.
@@ -197,6 +222,21 @@ impl Machine {
     pub(super) fn pieces(&self, task: TaskId) -> impl Iterator<Item = (u32, &Piece)> {
         let pieces = self.ledger.winner(task).map_or(&[][..], |winner| &winner.done.pieces[..]);
         pieces.iter().enumerate().map(|(at, piece)| (number(at), piece))
+    }
+
+    /// The same with the marks of some of its keys.
+    pub(super) fn marked_pieces(&self, task: TaskId) -> impl Iterator<Item = (&Piece, &[u32])> {
+        let marks = self.ledger.winner(task).map(|winner| &winner.done.marks);
+        self.pieces(task).map(move |(at, piece)| (piece, marks.and_then(|marks| marks.get(&at)).map_or(&[][..], Vec::as_slice)))
+    }
+
+    /// What was seen of the legs of a join, by some of those that fed it.
+    pub(super) fn legs(&self, group: NodeId, makers: &[TaskId]) -> Vec<Leg> {
+        let mut legs = Vec::new();
+        for seen in makers.iter().filter_map(|maker| self.ledger.winner(*maker)?.done.legs.get(&group)) {
+            Leg::add_all(&mut legs, seen);
+        }
+        legs
     }
 }
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plan::schedule::{self, Unit};
-use plan::task::{Attempt, MapTask, Mark, Piece, PieceName, Place, Task, Work};
-use plan::{CollectionId, Group, Mscr, MscrId, NodeId, Op, OutputChannel, Plan};
+use plan::task::{Attempt, Leg, MapTask, Mark, Piece, PieceName, Place, Task, Work};
+use plan::{CollectionId, Do, Group, JoinKind, Mscr, MscrId, NodeId, Op, OutputChannel, Plan};
 
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,27 @@ pub(super) fn hash(parts: &[u64]) -> u64 {
 pub(super) fn place(token: Token) -> Place {
     // Few places, so that many rows are equal.
     Place((hash(&[token.id, u64::from(token.salt)]) % 50).to_be_bytes().to_vec())
+}
+
+/// Of the key of a row, where a bucket is split by key.
+pub(super) fn mark(token: Token) -> u32 {
+    schedule::mark(hash(&[token.id]))
+}
+
+/// What the small sides of a join hold that may switch.
+pub(super) fn small(plan: &Plan, group: NodeId) -> Vec<u64> {
+    let big = plan.switches.iter().find(|switch| switch.group == group).unwrap().big;
+    let (mut open, mut ids) = (plan.graph.node(group).inputs.clone(), Vec::new());
+    while let Some(collection) = open.pop() {
+        let producer = plan.graph.producer(collection);
+        match producer.op {
+            Op::ParallelDo(Do::Tag { leg, .. }) if leg == big => {}
+            Op::ParallelDo(Do::Tag { .. }) => ids.extend(expected(plan, collection)),
+            _ => open.extend(&producer.inputs),
+        }
+    }
+    ids.sort_unstable();
+    ids
 }
 
 /// The rows of split `at` of a source.
@@ -82,7 +103,11 @@ struct Reach {
 /// What a task has made so far.
 struct Made<'t> {
     task: &'t Task,
+    tables: &'t BTreeMap<NodeId, Vec<Token>>,
     rows: BTreeMap<PieceName, Vec<Token>>,
+    /// The leg of the join that is being dealt to.
+    leg: usize,
+    legs: BTreeMap<NodeId, Vec<Leg>>,
 }
 
 impl<'p> Worker<'p> {
@@ -109,8 +134,13 @@ impl<'p> Worker<'p> {
     }
 
     /// What a task leaves, given the rows that it read.
-    pub(super) fn run(&self, task: &Task, input: Vec<Token>) -> Vec<Filled> {
-        let mut made = Made { task, rows: BTreeMap::new() };
+    pub(super) fn run(
+        &self,
+        task: &Task,
+        input: Vec<Token>,
+        tables: &BTreeMap<NodeId, Vec<Token>>,
+    ) -> (Vec<Filled>, BTreeMap<NodeId, Vec<Leg>>) {
+        let mut made = Made { task, tables, rows: BTreeMap::new(), leg: 0, legs: BTreeMap::new() };
         match &task.work {
             Work::Map { stage, from, collection, input: kind } => {
                 let reach = self.channel_reach(*stage, *from, false);
@@ -126,13 +156,8 @@ impl<'p> Worker<'p> {
                 }
             }
             Work::Reduce { stage, group, .. } => {
-                let reduce = self.stage(*stage).outputs.iter().find_map(|output| match output {
-                    OutputChannel::Group { group: this, reduce, .. } if this == group => Some(reduce.clone()),
-                    _ => None,
-                });
                 let from = MapTask { channel: 0, read: 0, split: task.place.0 as usize };
-                let nodes = reduce.unwrap().into_iter().collect();
-                let reach = Reach { nodes, groups: BTreeSet::new(), from, onward: true };
+                let reach = self.behind(*stage, *group, from);
                 let input = self.salted(*group, &input, task.attempt);
                 self.collection(self.plan.graph.node(*group).outputs[0], &input, &reach, &mut made);
             }
@@ -143,7 +168,16 @@ impl<'p> Worker<'p> {
             }
             _ => panic!("{:?} makes no pieces", task.work),
         }
-        made.rows.into_iter().map(|(name, rows)| filled(name, rows)).collect()
+        (made.rows.into_iter().map(|(name, rows)| filled(name, rows)).collect(), made.legs)
+    }
+
+    /// What the reduce tasks of a group run.
+    fn behind(&self, stage: MscrId, group: NodeId, from: MapTask) -> Reach {
+        let reduce = self.stage(stage).outputs.iter().find_map(|output| match output {
+            OutputChannel::Group { group: this, reduce, .. } if *this == group => Some(reduce.clone()),
+            _ => None,
+        });
+        Reach { nodes: reduce.unwrap().into_iter().collect(), groups: BTreeSet::new(), from, onward: true }
     }
 
     fn salted(&self, node: NodeId, rows: &[Token], attempt: Attempt) -> Vec<Token> {
@@ -178,6 +212,9 @@ impl<'p> Worker<'p> {
                     made.push(PieceName::Write { node: *id, number: made.task.place.0 }, rows);
                 }
                 let rows = self.salted(*id, rows, made.task.attempt);
+                if let Op::ParallelDo(Do::Tag { leg, .. }) = &node.op {
+                    made.leg = *leg as usize;
+                }
                 for output in &node.outputs {
                     self.collection(*output, &rows, reach, made);
                 }
@@ -197,11 +234,42 @@ impl<'p> Worker<'p> {
         if matches!(self.plan.graph.node(group).op, Op::Group(Group::Sort { .. } | Group::Merge { .. })) {
             return made.push(PieceName::Run { group, run: 0, from: reach.from, marks: Vec::new() }, rows);
         }
+        let rows = self.joined(group, rows, reach, made);
         let buckets = u64::from(made.task.buckets[&group]);
-        for token in rows {
-            let bucket = hash(&[token.id, u64::from(token.salt), u64::from(group.0)]) % buckets;
+        for token in &rows {
+            // One bucket has most of the rows: it is worth more than a task.
+            let bucket = hash(&[token.id, u64::from(token.salt), u64::from(group.0)]) % (buckets * 4);
+            let bucket = if bucket < buckets { bucket } else { 0 };
             made.push(PieceName::Bucket { group, bucket: bucket as u32, from: reach.from }, &[*token]);
         }
+        if let Op::Group(Group::ByLeg { legs }) = &self.plan.graph.node(group).op {
+            let size = [10, 1 << 20, 4 << 20][hash(&[u64::from(group.0), 3]) as usize % 3];
+            let seen = made.legs.entry(group).or_insert_with(|| vec![Leg::default(); *legs as usize]);
+            let odd = hash(&[u64::from(group.0), 5]).is_multiple_of(5) && !rows.is_empty();
+            seen[made.leg].add(Leg { rows: rows.len() as u64, bytes: rows.len() as u64 * size, width: 1, odd });
+        }
+    }
+
+    /// Where a join has switched to a broadcast, what becomes of the large side's rows; what is left for its shuffle. A join is the
+    /// union of its sides here: of what all tasks know, one of them tells.
+    fn joined(&self, group: NodeId, rows: &[Token], reach: &Reach, made: &mut Made<'_>) -> Vec<Token> {
+        let Some(small) = made.tables.get(&group) else { return rows.to_vec() };
+        let switch = self.plan.switches.iter().find(|switch| switch.group == group).unwrap();
+        let Work::Map { stage, from, .. } = &made.task.work else { panic!("only map tasks have tables") };
+        let untag = &self.consumers[&self.plan.graph.node(group).outputs[0]];
+        let Op::ParallelDo(Do::UntagJoin { kind, .. }) = &self.plan.graph.node(untag[0]).op else { panic!("a join") };
+        let keeps = *kind != JoinKind::Inner;
+        let (unmatched, mut matched): (Vec<Token>, Vec<Token>) =
+            rows.iter().partition(|token| keeps && hash(&[token.id, 11]).is_multiple_of(3));
+        let first = MapTask { channel: *switch.late.iter().min().unwrap(), read: 0, split: 0 };
+        if *from == first {
+            matched.extend(small);
+        }
+        let stage_channels = self.stage(*stage).inputs.len();
+        let behind = self.behind(*stage, group, MapTask { channel: stage_channels + reach.from.channel, ..reach.from });
+        let matched = self.salted(group, &matched, made.task.attempt);
+        self.collection(self.plan.graph.node(group).outputs[0], &matched, &behind, made);
+        unmatched
     }
 }
 

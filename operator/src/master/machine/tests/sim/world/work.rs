@@ -7,7 +7,7 @@ use plan::task::{
     Answer, Attempt, Done, Facts, Failed, Fault, Held, Manifest, MapInput, ReduceInput, Size, Split, StagedSink, Task, TaskId,
     Work,
 };
-use plan::{InputFile, Op, Plan, Recipe};
+use plan::{InputFile, NodeId, Op, Plan, Recipe, schedule};
 
 use super::super::content::{self, Filled, Token, Worker};
 use super::slots::Work as Busy;
@@ -52,8 +52,10 @@ impl World {
         self.may_fail(task)?;
         let node = self.slots[slot].node;
         let (input, range) = inputs(&task.work);
-        let all: Vec<&Held> = input.iter().chain(task.sides.values().flatten()).collect();
+        let tables: Vec<Held> = task.tables.values().flatten().cloned().collect();
+        let all: Vec<&Held> = input.iter().chain(&tables).chain(task.sides.values().flatten()).collect();
         self.check_input(task, &input);
+        self.check_input(task, &tables);
         let lost: BTreeSet<Attempt> =
             all.iter().filter(|held| !self.is_given(node, task, held)).map(|held| held.attempt).collect();
         if !lost.is_empty() {
@@ -78,7 +80,19 @@ impl World {
                 task.attempt
             );
         }
-        let (done, pieces) = self.make(task, rows, plan.as_deref())?;
+        if let Work::Reduce { input: ReduceInput::Part { part, of, .. }, .. } = &task.work {
+            let ours = |token: &Token| schedule::part_of(content::mark(*token), *of as usize) == *part as usize;
+            rows.retain(ours);
+        }
+        let mut tables: BTreeMap<NodeId, Vec<Token>> = BTreeMap::new();
+        for (group, held) in &task.tables {
+            let rows = self.rows(task, held);
+            let mut ids: Vec<u64> = rows.iter().map(|token| token.id).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, content::small(plan.as_deref().unwrap(), *group), "the small sides of {group} for {}", task.attempt);
+            tables.insert(*group, rows);
+        }
+        let (done, pieces) = self.make(task, (rows, &tables), plan.as_deref())?;
         self.put(node, task, output, (&done, pieces))?;
         Ok(done)
     }
@@ -140,7 +154,12 @@ impl World {
         Ok(())
     }
 
-    fn make(&mut self, task: &Task, rows: Vec<Token>, plan: Option<&Plan>) -> Result<(Done, Vec<Filled>), Fault> {
+    fn make(
+        &mut self,
+        task: &Task,
+        (rows, tables): (Vec<Token>, &BTreeMap<NodeId, Vec<Token>>),
+        plan: Option<&Plan>,
+    ) -> Result<(Done, Vec<Filled>), Fault> {
         let answer = |answer| Ok((Done { answer: Some(answer), ..Done::default() }, Vec::new()));
         match &task.work {
             Work::Inspect { sources, versions } => {
@@ -190,9 +209,9 @@ impl World {
             }
             Work::Map { input: MapInput::Split { node, split }, .. } => {
                 let at = u64::from_be_bytes(split.encoded.clone().try_into().unwrap());
-                Ok(made(task, content::source(*node, at), plan))
+                Ok(made(task, (content::source(*node, at), tables), plan))
             }
-            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, rows, plan)),
+            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, (rows, tables), plan)),
         }
     }
 
@@ -203,15 +222,17 @@ impl World {
     }
 }
 
-fn made(task: &Task, rows: Vec<Token>, plan: Option<&Plan>) -> (Done, Vec<Filled>) {
-    let pieces = Worker::new(plan.unwrap()).run(task, rows);
-    (Done { pieces: pieces.iter().map(|filled| filled.piece.clone()).collect(), ..Done::default() }, pieces)
+fn made(task: &Task, (rows, tables): (Vec<Token>, &BTreeMap<NodeId, Vec<Token>>), plan: Option<&Plan>) -> (Done, Vec<Filled>) {
+    let (pieces, legs) = Worker::new(plan.unwrap()).run(task, rows, tables);
+    let marked = |filled: &Filled| filled.frames.iter().filter_map(|frame| frame.first().copied()).map(content::mark).collect();
+    let marks = pieces.iter().enumerate().map(|(at, filled)| (at as u32, marked(filled))).collect();
+    (Done { pieces: pieces.iter().map(|filled| filled.piece.clone()).collect(), legs, marks, ..Done::default() }, pieces)
 }
 
 fn inputs(work: &Work) -> (Vec<Held>, Option<Range>) {
     match work {
         Work::Map { input: MapInput::Stored { pieces }, .. } => (pieces.clone(), None),
-        Work::Reduce { input: ReduceInput::Buckets { pieces }, .. } => (pieces.clone(), None),
+        Work::Reduce { input: ReduceInput::Buckets { pieces } | ReduceInput::Part { pieces, .. }, .. } => (pieces.clone(), None),
         Work::Reduce { input: ReduceInput::Range { runs, lower, upper }, .. } => {
             (runs.clone(), Some((lower.clone(), upper.clone())))
         }
