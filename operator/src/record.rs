@@ -9,7 +9,7 @@ use proto::codec::whole;
 use serde_json::{Value, json};
 
 use crate::manifest::run::{output, record, record_bytes};
-use crate::master::api::{Entry, RecordError, Recorder};
+use crate::master::api::{Entry, KeepError, RecordError, Recorder};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{self, FlowView};
@@ -102,25 +102,36 @@ impl Recorder for RunRecorder {
         read_record(self.server.as_ref(), &self.place.flow.key.namespace, run).await.map_err(trouble)
     }
 
-    async fn keep_output(&self, run: &RunId, rows: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError> {
-        let object = output(&self.place.flow, run.as_str(), &self.place.base, rows);
+    async fn keep_output(&self, run: &RunId, rows: &BTreeMap<String, Vec<u8>>) -> Result<(), KeepError> {
+        let mut object = output(&self.place.flow, run.as_str(), &self.place.base, rows);
+        object["metadata"]["annotations"] = json!({WRITER: self.writer});
         let namespace = &self.place.flow.key.namespace;
         match self.server.create(Kind::Secret, namespace, &object).await {
             Ok(_) => return Ok(()),
             Err(ApiError::AlreadyExists(_)) => {}
-            Err(error) => return Err(trouble(error)),
+            Err(error) => return Err(error.into()),
         }
-        // An earlier leader kept its rows and went before it committed: those of this one count.
+        // Rows were kept before: by us, by a leader that went before it committed, or by one after us. Those of the last one count,
+        // in whatever order they come; an object goes only as it was looked at.
         let place = Ref::new(Kind::Secret, namespace, &naming::output(&self.place.base));
-        let there = self.server.get(&place).await.map_err(trouble)?;
+        let there = self.server.get(&place).await?;
         if view::controller(&there) != self.place.flow.uid {
-            return Err(RecordError::Impossible(format!("{place} is there already and belongs to something else")));
+            return Err(KeepError::Impossible(format!("{place} is there already and belongs to something else")));
         }
-        if there.get("data") == object.get("data") {
+        if view::marked(&there, "annotations", WRITER).and_then(term) > term(&self.writer) {
+            return Err(KeepError::Superseded);
+        }
+        if there.get("data") == object.get("data") && view::marked(&there, "annotations", WRITER) == Some(&self.writer) {
             return Ok(());
         }
-        self.server.delete(&place, view::text(&there, "/metadata/uid")).await.map_err(trouble)?;
-        self.server.create(Kind::Secret, namespace, &object).await.map(drop).map_err(trouble)
+        self.server.delete(&place, view::text(&there, "/metadata/uid")).await?;
+        Ok(self.server.create(Kind::Secret, namespace, &object).await.map(drop)?)
+    }
+}
+
+impl From<ApiError> for KeepError {
+    fn from(error: ApiError) -> KeepError {
+        if is_passing(&error) { KeepError::Unavailable(error.to_string()) } else { KeepError::Impossible(error.to_string()) }
     }
 }
 
@@ -130,6 +141,11 @@ fn term(writer: &str) -> Option<u64> {
 }
 
 fn trouble(error: ApiError) -> RecordError {
+    if is_passing(&error) { RecordError::Unavailable(error.to_string()) } else { RecordError::Impossible(error.to_string()) }
+}
+
+/// Whether it is worth another try.
+fn is_passing(error: &ApiError) -> bool {
     match error {
         // A lease that could not be renewed in time may be renewed yet; where it is lost, this process ends.
         ApiError::NotLeading
@@ -137,8 +153,8 @@ fn trouble(error: ApiError) -> RecordError {
         | ApiError::Conflict(_)
         | ApiError::NotFound(_)
         | ApiError::Quota(_)
-        | ApiError::AlreadyExists(_) => RecordError::Unavailable(error.to_string()),
-        ApiError::Terminating(_) | ApiError::Forbidden(_) | ApiError::Invalid(_) => RecordError::Impossible(error.to_string()),
+        | ApiError::AlreadyExists(_) => true,
+        ApiError::Terminating(_) | ApiError::Forbidden(_) | ApiError::Invalid(_) => false,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use executor::agent::options::Options;
 use operator::authority::{Authority, Lives};
 use operator::http::Health;
-use operator::master::api::{Entry, Progress, RecordError, Recorder, RunPhase, RunSpec, Runs};
+use operator::master::api::{Entry, KeepError, Progress, RecordError, Recorder, RunPhase, RunSpec, Runs};
 use operator::master::service::{KeptOutput, Master, Refusal, TlsConnect, Trust};
 use operator::metrics::Metrics;
 use proto::credentials::{Credentials, Door, Papers};
@@ -69,7 +69,7 @@ impl Recorder for Memory {
         Ok(self.0.lock().unwrap().clone())
     }
 
-    async fn keep_output(&self, _: &RunId, _: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError> {
+    async fn keep_output(&self, _: &RunId, _: &BTreeMap<String, Vec<u8>>) -> Result<(), KeepError> {
         Ok(())
     }
 }

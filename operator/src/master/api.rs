@@ -119,12 +119,27 @@ pub trait Recorder: Send + Sync + std::fmt::Debug {
     async fn append(&self, run: &RunId, at: usize, entry: &Entry) -> Result<(), RecordError>;
     /// All entries there are now, in order.
     async fn read(&self, run: &RunId) -> Result<Vec<Entry>, RecordError>;
-    /// Keeps the rows of `write.stdout` (at most 1 MiB in all) where they survive any node.
-    async fn keep_output(&self, run: &RunId, output: &BTreeMap<String, Vec<u8>>) -> Result<(), RecordError>;
+    /// Keeps the rows of `write.stdout` (at most 1 MiB in all) where they survive any node, in place of what this leader or one
+    /// before it has kept.
+    async fn keep_output(&self, run: &RunId, output: &BTreeMap<String, Vec<u8>>) -> Result<(), KeepError>;
+}
+
+/// Standard output could not be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// Somebody else leads now.
+    #[error("another leader has kept the output of this run")]
+    Superseded,
+    /// To be tried again.
+    #[error("the output of the run could not be written: {0}")]
+    Unavailable(String),
+    /// It cannot be stored, ever (namespace going away, forbidden).
+    #[error("the output of the run cannot be kept: {0}")]
+    Impossible(String),
 }
 
 /// An entry could not be stored.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Somebody else leads now.
     #[error("another leader has written this record")]

@@ -18,6 +18,7 @@ mod flow;
 mod journal;
 mod ledger;
 mod naming;
+mod output;
 mod placement;
 mod planning;
 mod planted;
@@ -26,6 +27,7 @@ mod results;
 mod resume;
 mod retry;
 mod slots;
+mod staging;
 mod switching;
 mod tasks;
 
@@ -46,9 +48,11 @@ use self::event::{Command, Event, SlotId};
 use self::flow::Flow;
 use self::journal::{Journal, Recorded};
 use self::ledger::Ledger;
+use self::output::Output;
 use self::results::Results;
 use self::resume::Resume;
 use self::slots::Slot;
+use self::staging::Staging;
 use self::tasks::MapSpec;
 use super::api::{Entry, Progress, RunPhase, RunSpec};
 
@@ -81,6 +85,8 @@ pub struct Machine {
     /// Whether another leader had it before.
     resumed: bool,
     failures: VecDeque<crds::status::Failure>,
+    staging: Staging,
+    output: Output,
     ending: Ending,
     /// Since when shuffles have had no room, or no agent was there.
     stalled: Option<Duration>,
@@ -141,6 +147,8 @@ impl Machine {
             sinks_ready: false,
             resumed: false,
             failures: VecDeque::new(),
+            staging: Staging::default(),
+            output: Output::default(),
             ending: Ending::default(),
             stalled: None,
             bytes_shuffled: 0,

@@ -6,7 +6,7 @@ use proto::RunId;
 use serde_json::json;
 
 use super::fake_server::FakeServer;
-use crate::master::api::{Cut, Entry, RecordError, Recorder};
+use crate::master::api::{Cut, Entry, KeepError, RecordError, Recorder};
 use crate::record::{Place, RunRecorder, read_record};
 use crate::server::{Kind, Server};
 use crate::view::FlowView;
@@ -126,5 +126,8 @@ fn the_rows_of_the_leader_that_commits_are_kept() {
         let kept = server.list(Kind::Secret, "n", "gleamflow.io/run=u-1").await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0]["data"]["out"], "bmV3");
+        let late = recorder(&server, "x/1").keep_output(&id(), &rows("late")).await;
+        assert_eq!(late, Err(KeepError::Superseded));
+        assert_eq!(server.list(Kind::Secret, "n", "gleamflow.io/run=u-1").await.unwrap(), kept);
     });
 }

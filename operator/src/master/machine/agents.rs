@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plan::task::Attempt;
+use plan::task::{Attempt, TaskId};
 
 use super::event::{AgentBeat, Command};
 use super::ledger::Standing;
@@ -116,8 +116,16 @@ impl Machine {
         silent.iter().for_each(|address| self.lose_agent(address));
     }
 
+    /// Whether nothing is expected of an agent.
+    pub(super) fn is_given_up(&self, address: &str) -> bool {
+        self.agents.get(address).is_some_and(|agent| agent.gone)
+    }
+
     /// Gives up all that an agent holds.
     fn lose_agent(&mut self, address: &str) {
+        if let Stage::Resuming(resume) = &mut self.stage {
+            resume.forget(address);
+        }
         if let Some(agent) = self.agents.get_mut(address) {
             agent.gone = true;
         }
@@ -135,7 +143,6 @@ impl Machine {
     /// A winner's output is gone.
     pub(super) fn output_lost(&mut self, attempt: Attempt) {
         self.stale = true;
-        let progress = self.ledger.progress();
         let indeterminate = self.flow.as_ref().is_some_and(|flow| flow.indeterminate.contains(&flow.set_of(attempt.task)));
         let state = self.ledger.entry(attempt.task);
         let Some(winner) = state.winner.as_mut().filter(|winner| winner.attempt == attempt) else { return };
@@ -146,11 +153,17 @@ impl Machine {
         } else if !planted::has(Bug::WaitsForLost) {
             winner.standing = Standing::Lost;
         }
-        let verdict = state.tally.lose(progress, "DataLost");
-        match verdict {
+        self.count_loss(attempt.task);
+    }
+
+    /// What a task has made is lost: it is made again, after a while, and not for ever.
+    pub(super) fn count_loss(&mut self, task: TaskId) {
+        let progress = self.ledger.progress();
+        let state = self.ledger.entry(task);
+        match state.tally.lose(progress, "DataLost") {
             Verdict::Retry(wait) => state.not_before = self.now + wait,
             Verdict::Fail(reason) if !matches!(self.stage, Stage::Committing) => {
-                self.fail(reason, format!("the output of task {} was lost again and again", attempt.task));
+                self.fail(reason, format!("the output of task {task} was lost again and again"));
             }
             Verdict::Fail(_) => {}
         }

@@ -8,7 +8,9 @@ use plan::{CollectionId, MscrId, NodeId, Sink};
 
 use super::event::OutputRequest;
 use super::ledger::Standing;
+use super::output::is_stdout;
 use super::planted::{self, Bug};
+use super::staging::is_files;
 use super::tasks::{MapFrom, is_part, number};
 use super::{Machine, cut};
 use crate::master::api::{Cut, TaskSet};
@@ -92,10 +94,10 @@ impl Machine {
                 made.work = Work::Operate { node };
             }
             TaskId::Stage => {
-                made.work = Work::Stage { sinks: self.written(|sink| matches!(sink, Sink::Files { .. }), &mut pieces) }
+                made.work = Work::Stage { sinks: self.written(is_files, &mut pieces) }
             }
             TaskId::Commit => made.work = Work::Commit { manifest: self.recorded.manifest.clone()? },
-            TaskId::Discard => made.work = Work::Discard { manifest: self.ending.manifest() },
+            TaskId::Discard => made.work = Work::Discard { manifest: self.staging.manifest() },
         }
         made.agents = pieces.agents;
         (!pieces.missing).then_some(Assembled { task: made, weights: pieces.weights })
@@ -284,7 +286,7 @@ impl Machine {
     /// What there is to fetch of standard output; `first`: only where it begins, for a preview. `None`: not all is there.
     pub(super) fn output_request(&self, first: bool) -> Option<OutputRequest> {
         let mut pieces = Pieces::default();
-        let mut steps = self.written(|sink| matches!(sink, Sink::Stdout { .. }), &mut pieces);
+        let mut steps = self.written(is_stdout, &mut pieces);
         if first {
             for held in steps.values_mut() {
                 held.truncate(1);

@@ -74,8 +74,8 @@ impl Machine {
         let mut ready = true;
         for (node, sink) in self.flow().sinks() {
             let done = match sink {
-                Sink::Stdout { .. } => self.ending.output_kept(),
-                Sink::Files { .. } => self.ending.staged(),
+                Sink::Stdout { .. } => self.output.is_kept(),
+                Sink::Files { .. } => self.staging.is_whole(),
             };
             let writers = self.flow().writers.get(&node.id).cloned().unwrap_or_default();
             let uses = |name: &PieceName| matches!(name, PieceName::Write { node: of, .. } if *of == node.id);

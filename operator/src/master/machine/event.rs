@@ -6,7 +6,7 @@ use plan::task::{Attempt, Done, Failed, Held};
 use proto::master::ToSlot;
 use serde::{Deserialize, Serialize};
 
-use crate::master::api::{Entry, RecordError};
+use crate::master::api::{Entry, KeepError, RecordError};
 
 /// A connection of a slot. A slot that reconnects has a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ pub enum Event {
     Beat(AgentBeat),
     Recorded {
         at: usize,
-        result: Result<(), Unrecorded>,
+        result: Result<(), RecordError>,
     },
     /// An agent answered: these are named now, but for those that it does not hold.
     Named {
@@ -101,33 +101,13 @@ pub enum Event {
         result: Result<BTreeMap<String, Vec<u8>>, Unfetched>,
     },
     OutputKept {
-        result: Result<(), Unrecorded>,
+        result: Result<(), KeepError>,
     },
     /// Time went on.
     Tick,
     Stop {
         why: String,
     },
-}
-
-/// Why an entry is not in the record. Comparable, so that events are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    Superseded,
-    Behind,
-    Unavailable(String),
-    Impossible(String),
-}
-
-impl From<RecordError> for Unrecorded {
-    fn from(error: RecordError) -> Unrecorded {
-        match error {
-            RecordError::Superseded => Unrecorded::Superseded,
-            RecordError::Behind => Unrecorded::Behind,
-            RecordError::Unavailable(why) => Unrecorded::Unavailable(why),
-            RecordError::Impossible(why) => Unrecorded::Impossible(why),
-        }
-    }
 }
 
 /// Why standard output could not be fetched.

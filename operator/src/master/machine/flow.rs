@@ -6,6 +6,8 @@ use plan::schedule::{self, Cyclic, Forward, Unit};
 use plan::task::TaskId;
 use plan::{CollectionId, Do, InputChannel, Mscr, MscrId, Node, NodeId, Op, OutputChannel, Pass, Plan, Sink};
 
+use super::output::is_stdout;
+use super::staging::is_files;
 use crate::master::api::TaskSet;
 
 /// Where a node runs.
@@ -255,7 +257,7 @@ impl Flow {
         self.inputs.get(&set).into_iter().flatten().copied()
     }
 
-    /// The sets that read some sets' output, and who reads theirs in turn.
+    /// The sets that read some sets' output, and who reads theirs in turn, up to the task that stages files.
     pub(super) fn readers(&self, of: &BTreeSet<TaskSet>) -> BTreeSet<TaskSet> {
         let mut found = BTreeSet::new();
         // Upstream first: one pass finds them all.
@@ -264,7 +266,16 @@ impl Flow {
                 found.insert(*set);
             }
         }
+        if self.write(of, is_files) || self.write(&found, is_files) {
+            found.insert(TaskSet::One(TaskId::Stage));
+        }
         found
+    }
+
+    /// Whether some of these sets write to such a sink.
+    pub(super) fn write(&self, sets: &BTreeSet<TaskSet>, such: impl Fn(&Sink) -> bool) -> bool {
+        let nodes = self.sinks().filter(|(_, sink)| such(sink)).map(|(node, _)| node.id);
+        nodes.filter_map(|node| self.writers.get(&node)).flatten().any(|set| sets.contains(set))
     }
 
     /// The sets that read a set's output straight.
@@ -401,12 +412,12 @@ impl Flow {
 
     /// Whether anything is to be staged and committed.
     pub(super) fn has_files(&self) -> bool {
-        self.sinks().any(|(_, sink)| matches!(sink, Sink::Files { .. }))
+        self.sinks().any(|(_, sink)| is_files(sink))
     }
 
     /// Whether rows are kept for `gleamflow output`.
     pub(super) fn has_stdout(&self) -> bool {
-        self.sinks().any(|(_, sink)| matches!(sink, Sink::Stdout { .. }))
+        self.sinks().any(|(_, sink)| is_stdout(sink))
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use plan::task::{Attempt, Manifest, Split};
 use plan::{Decision, MscrId, NodeId};
 
-use super::event::{Command, OutputRequest, Unrecorded};
+use super::event::{Command, OutputRequest};
 use super::planted::{self, Bug};
 use super::{Machine, Stage};
-use crate::master::api::{Cut, Entry, TaskSet};
+use crate::master::api::{Cut, Entry, RecordError, TaskSet};
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -101,28 +101,28 @@ impl Machine {
         }
     }
 
-    pub(super) fn entry_recorded(&mut self, at: usize, result: Result<(), Unrecorded>) {
+    pub(super) fn entry_recorded(&mut self, at: usize, result: Result<(), RecordError>) {
         if at != self.journal.stored || !self.journal.in_flight {
             return;
         }
         self.journal.in_flight = false;
         match result {
             Ok(()) => self.stored(),
-            Err(Unrecorded::Superseded) => {
+            Err(RecordError::Superseded) => {
                 self.stage = Stage::Abandoned;
                 self.out.push(Command::Abandon);
             }
-            Err(Unrecorded::Behind) => {
+            Err(RecordError::Behind) => {
                 self.stage = Stage::Abandoned;
                 self.out.push(Command::TakeUpAgain);
             }
-            Err(Unrecorded::Unavailable(why)) => {
+            Err(RecordError::Unavailable(why)) => {
                 let journal = &mut self.journal;
                 journal.wait = (journal.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
                 journal.retry_at = self.now + journal.wait;
                 journal.trouble = Some(why);
             }
-            Err(Unrecorded::Impossible(why)) => {
+            Err(RecordError::Impossible(why)) => {
                 self.journal.waiting.clear();
                 // Nobody else can write there either.
                 self.end_recorded();
@@ -189,6 +189,8 @@ impl Machine {
             }
         }
         self.forget_switches(&sets);
+        self.unstage(&sets);
+        self.unkeep_output(&sets);
         self.ledger.skip_to(above);
         self.recorded.voids.push(Void { sets, above, except });
         self.number_anew();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use plan::task::{Attempt, Done, PieceName, TaskId};
 
-use super::Machine;
-use super::event::{Command, SlotId};
+use super::event::{Command, Found, SlotId};
 use super::ledger::{Standing, Winner};
 use super::planted::{self, Bug};
+use super::{Machine, Stage};
 
 impl Machine {
     pub(super) fn attempt_done(&mut self, id: SlotId, attempt: Attempt, agent: String, done: Done) {
@@ -25,6 +25,10 @@ impl Machine {
             }
             return;
         }
+        if let Stage::Resuming(resume) = &mut self.stage {
+            // Another one may have been named by the leader before: the agents are heard first.
+            return resume.find(agent, Found { attempt, named: false, done: Some(done) });
+        }
         match self.ledger.winner(attempt.task) {
             // Told twice.
             Some(winner) if winner.attempt == attempt => {}
@@ -35,6 +39,11 @@ impl Machine {
 
     /// Has an attempt named.
     pub(super) fn propose(&mut self, attempt: Attempt, agent: String, done: Done) {
+        if self.is_given_up(&agent) && !planted::has(Bug::AsksTheDead) {
+            // Nobody would answer. Should it come back, the attempt is refused there.
+            self.fence(agent, vec![attempt]);
+            return self.count_loss(attempt.task);
+        }
         let winner = Winner { attempt, agent: agent.clone(), done: Arc::new(done), standing: Standing::Naming };
         self.ledger.entry(attempt.task).winner = Some(winner);
         self.out.push(Command::Name { agent, winners: vec![attempt], fenced: Vec::new() });

@@ -59,7 +59,7 @@ impl Machine {
             self.send(slot, ToSlot::Plan { plan });
         }
         if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.work = Some(attempt);
+            slot.begins(attempt);
             slot.planned |= !self.encoded_plan.is_empty();
         }
         self.send(slot, ToSlot::Run { task: Box::new(made), output });

@@ -5,12 +5,16 @@
 pub(super) enum Bug {
     /// An attempt counts when it is done, named or not.
     CountsUnnamed,
+    /// An agent that was given up is asked to name all the same.
+    AsksTheDead,
     /// Attempts that lost are not refused at their agents.
     FencesNothing,
     /// A lost output is waited for, not made anew.
     WaitsForLost,
     /// Rows that came out otherwise are done over, what was made of them is not.
     ForgetsReaders,
+    /// What sinks had of rows that are done over counts.
+    KeepsVoidSinks,
     /// A new leader takes any attempt of rows that may come out otherwise.
     TrustsUnknown,
     /// Void attempts count.
@@ -48,11 +52,13 @@ pub(super) enum Bug {
 }
 
 #[cfg(test)]
-pub(super) const ALL: [Bug; 21] = [
+pub(super) const ALL: [Bug; 23] = [
     Bug::CountsUnnamed,
+    Bug::AsksTheDead,
     Bug::FencesNothing,
     Bug::WaitsForLost,
     Bug::ForgetsReaders,
+    Bug::KeepsVoidSinks,
     Bug::TrustsUnknown,
     Bug::ForgetsVoids,
     Bug::ReadsTooSoon,

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::status::{Decided, Output, StageStatus};
 use plan::task::TaskId;
-use plan::{Mscr, Sink};
+use plan::Mscr;
 
 use super::ledger::Standing;
+use super::output::is_stdout;
 use super::{Machine, Stage};
 use crate::master::api::{KEPT, NODE_LOCAL, Progress, RunPhase, TaskSet};
 
@@ -143,19 +144,19 @@ impl Machine {
                 preview: None,
             }));
         }
-        if self.ending.output_kept() {
-            let location = if self.ending.node_local { NODE_LOCAL } else { KEPT };
-            for (step, pieces) in self.written_pieces(|sink| matches!(sink, Sink::Stdout { .. })) {
+        if self.output.is_kept() {
+            let location = if self.output.node_local { NODE_LOCAL } else { KEPT };
+            for (step, pieces) in self.written_pieces(is_stdout) {
                 let rows: u64 = pieces.iter().map(|(_, _, piece)| piece.rows).sum();
                 let bytes: u64 = pieces.iter().map(|(_, _, piece)| piece.bytes).sum();
-                let preview = self.ending.previews.get(&step).filter(|_| self.wants_preview(&step)).cloned();
+                let preview = self.output.previews.get(&step).filter(|_| self.wants_preview(&step)).cloned();
                 let (rows, bytes) = (i64::try_from(rows).ok(), i64::try_from(bytes).ok());
                 outputs.push(Output { step, location: location.to_owned(), rows, bytes, preview });
             }
         } else if self.recorded.manifest.is_some() {
             // An earlier leader kept it before it recorded that it commits.
             let location = if self.recorded.output.is_some() { NODE_LOCAL } else { KEPT };
-            let shown = self.flow().sinks().filter(|(_, sink)| matches!(sink, Sink::Stdout { .. })).map(|(node, _)| &node.step);
+            let shown = self.flow().sinks().filter(|(_, sink)| is_stdout(sink)).map(|(node, _)| &node.step);
             for step in shown.collect::<BTreeSet<_>>() {
                 outputs.push(Output { step: step.clone(), location: location.to_owned(), ..Output::default() });
             }
@@ -181,18 +182,17 @@ impl Machine {
             return told(("RecordUnavailable", format!("the run record could not be written: {why}")));
         }
         if matches!(self.stage, Stage::Winding { .. }) {
-            return told(("CleaningUp", "what the run has staged for its sinks is being removed".to_owned()));
+            let what = if self.keeping() { "what is whole is kept for the next run" } else { "what was staged is being removed" };
+            return told(("CleaningUp", format!("the run has failed; {what}")));
         }
         if let Some(stall) = self.stall() {
             return told(stall);
         }
         if let Some(why) = &self.ending.trouble {
-            let reason = if matches!(self.stage, Stage::Committing) { "CommitRetried" } else { "OutputRetried" };
-            return told((reason, why.clone()));
+            return told(("CommitRetried", why.clone()));
         }
-        if matches!(self.stage, Stage::Winding { .. }) {
-            let what = if self.keeping() { "what is whole is kept for the next run" } else { "what was staged is being removed" };
-            return told(("Discarding", format!("the run has failed; {what}")));
+        if let Some(why) = &self.output.trouble {
+            return told(("OutputRetried", why.clone()));
         }
         let backing_off = self.ledger.iter().any(|(_, state)| state.not_before > self.now && !state.is_done());
         let busy = self.ledger.iter().any(|(_, state)| state.is_busy());

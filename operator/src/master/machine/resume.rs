@@ -26,6 +26,18 @@ pub(super) struct Resume {
     found: Vec<(String, Found)>,
 }
 
+impl Resume {
+    /// Notes an output that an agent holds.
+    pub(super) fn find(&mut self, agent: String, found: Found) {
+        self.found.push((agent, found));
+    }
+
+    /// What an agent told counts no more.
+    pub(super) fn forget(&mut self, agent: &str) {
+        self.found.retain(|(this, _)| this != agent);
+    }
+}
+
 impl Machine {
     /// Begins a run, or takes it up.
     pub(super) fn begin(&mut self, record: Vec<Entry>) {
@@ -50,7 +62,7 @@ impl Machine {
         let Some(known) = self.agents.get_mut(&agent).filter(|known| known.incarnation == Some(incarnation)) else { return };
         known.answered = true;
         if let Stage::Resuming(resume) = &mut self.stage {
-            resume.found.extend(outputs.into_iter().map(|found| (agent.clone(), found)));
+            outputs.into_iter().for_each(|found| resume.find(agent.clone(), found));
         } else if self.flow.is_some() && matches!(self.stage, Stage::Running) {
             self.number_maps();
             let outputs = outputs.into_iter().map(|found| (agent.clone(), found)).collect();

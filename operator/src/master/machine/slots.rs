@@ -22,12 +22,19 @@ pub(super) struct Slot {
     pub(super) hello: SlotHello,
     /// What it was told to do and has not answered for.
     pub(super) work: Option<Attempt>,
+    /// Rows and bytes that it told last of that.
+    moved: u64,
     pub(super) draining: bool,
     /// Whether it was sent the plan.
     pub(super) planned: bool,
 }
 
 impl Slot {
+    /// It is given an attempt.
+    pub(super) fn begins(&mut self, attempt: Attempt) {
+        (self.work, self.moved) = (Some(attempt), 0);
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.work.is_none() && !self.draining
     }
@@ -41,7 +48,7 @@ impl Machine {
         before.into_iter().for_each(|id| self.slot_left(id));
         self.send(id, ToSlot::Welcome { term: self.term, settings: self.settings() });
         let busy = hello.busy;
-        self.slots.insert(id, Slot { hello: hello.clone(), work: busy, draining: false, planned: false });
+        self.slots.insert(id, Slot { hello: hello.clone(), work: busy, moved: 0, draining: false, planned: false });
         if let Stage::Over(outcome) = &self.stage {
             let reason = format!("the run is over: {outcome:?}");
             self.send(id, ToSlot::Leave { reason });
@@ -73,7 +80,10 @@ impl Machine {
         let resuming = matches!(self.stage, Stage::Resuming(_));
         let known = self.is_task(attempt.task) || resuming;
         let current = match self.stage {
-            Stage::Resuming(_) => true,
+            Stage::Resuming(_) => {
+                // A plan is on record, no commit and no end.
+                !matches!(attempt.task, TaskId::Inspect | TaskId::LookUp | TaskId::Commit | TaskId::Discard)
+            }
             Stage::Inspecting => attempt.task == TaskId::Inspect,
             Stage::LookingUp => attempt.task == TaskId::LookUp,
             Stage::Running => !matches!(attempt.task, TaskId::Inspect | TaskId::LookUp | TaskId::Commit | TaskId::Discard),
@@ -107,9 +117,10 @@ impl Machine {
     }
 
     pub(super) fn slot_progress(&mut self, id: SlotId, attempt: Attempt, (rows, bytes): (u64, u64)) {
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.work == Some(attempt)) else { return };
         // Something moves as long as rows and bytes grow.
-        let known = self.slots.get(&id).is_some_and(|slot| slot.work == Some(attempt));
-        if known && self.ending.moved(attempt, rows.saturating_add(bytes)) {
+        let moved = rows.saturating_add(bytes);
+        if moved > std::mem::replace(&mut slot.moved, moved) {
             self.stalled = self.stalled.map(|_| self.now);
         }
     }

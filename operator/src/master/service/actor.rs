@@ -197,14 +197,14 @@ impl Actor {
                 Command::Record { at, entry } => {
                     let (recorder, run) = (Arc::clone(&self.recorder), self.id.clone());
                     self.pending.spawn(async move {
-                        let result = recorder.append(&run, at, &entry).await.map_err(Into::into);
+                        let result = recorder.append(&run, at, &entry).await;
                         Some(Event::Recorded { at, result })
                     });
                 }
                 Command::KeepOutput { output } => {
                     let (recorder, run) = (Arc::clone(&self.recorder), self.id.clone());
                     self.pending.spawn(async move {
-                        let result = recorder.keep_output(&run, &output).await.map_err(Into::into);
+                        let result = recorder.keep_output(&run, &output).await;
                         Some(Event::OutputKept { result })
                     });
                 }

@@ -158,7 +158,8 @@ pub(super) struct World {
     record: Vec<(u64, Entry)>,
     pub(super) taken_up_again: u32,
     plan: Option<Rc<Plan>>,
-    kept: BTreeMap<String, Vec<u8>>,
+    /// Standard output that is kept, with the term of who did.
+    kept: (u64, BTreeMap<String, Vec<u8>>),
     /// What standard output that was kept was read from.
     shown: Vec<Attempt>,
     /// Attempts that staged files when the run was over.
@@ -193,7 +194,7 @@ impl World {
             record: Vec::new(),
             taken_up_again: 0,
             plan: None,
-            kept: BTreeMap::new(),
+            kept: (0, BTreeMap::new()),
             shown: Vec::new(),
             late: BTreeSet::new(),
             volume: Volume::default(),

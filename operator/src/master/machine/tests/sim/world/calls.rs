@@ -8,8 +8,8 @@ use std::time::Duration;
 use plan::task::Attempt;
 
 use super::{Item, World, ms};
-use crate::master::api::Entry;
-use crate::master::machine::event::{Command, Event, Found, OutputRequest, Unfetched, Unrecorded};
+use crate::master::api::{Entry, KeepError, RecordError};
+use crate::master::machine::event::{Command, Event, Found, OutputRequest, Unfetched};
 use crate::master::machine::planning;
 
 impl World {
@@ -49,11 +49,9 @@ impl World {
                 self.soon(Item::Tell { leader, via: None, event: Event::OutputFetched { result } });
             }
             Command::KeepOutput { output } => {
-                if leader != self.current() {
-                    return;
-                }
-                let result = if loses { Err(unavailable("lost")) } else { Ok(self.kept = output) };
-                let result = if answer_lost { Err(unavailable("answer lost")) } else { result };
+                let lost = |why: &str| Err(KeepError::Unavailable(why.to_owned()));
+                let result = if loses { lost("lost") } else { self.keep(term, output) };
+                let result = if answer_lost { lost("answer lost") } else { result };
                 self.soon(Item::Tell { leader, via: None, event: Event::OutputKept { result } });
             }
             Command::Send { .. } | Command::GiveUp { .. } | Command::Finished | Command::TakeUpAgain | Command::Abandon => {
@@ -111,17 +109,17 @@ impl World {
     }
 
     /// One object per entry: who makes it first has the say. Whoever leads no more writes nothing, but for what was sent before.
-    fn append(&mut self, leader: usize, asked: Duration, at: usize, entry: Entry) -> Result<(), Unrecorded> {
+    fn append(&mut self, leader: usize, asked: Duration, at: usize, entry: Entry) -> Result<(), RecordError> {
         let current = self.current();
         let term = self.leaders[leader].term;
         if term < self.leaders[current].term && asked >= self.leaders[current].since {
-            return Err(Unrecorded::Superseded);
+            return Err(RecordError::Superseded);
         }
         if let Some((writer, before)) = self.record.get(at) {
             return match writer.cmp(&term) {
                 Ordering::Equal if *before == entry => Ok(()),
-                Ordering::Greater => Err(Unrecorded::Superseded),
-                Ordering::Equal | Ordering::Less => Err(Unrecorded::Behind),
+                Ordering::Greater => Err(RecordError::Superseded),
+                Ordering::Equal | Ordering::Less => Err(RecordError::Behind),
             };
         }
         assert_eq!(at, self.record.len(), "entries have no gaps");
@@ -129,6 +127,15 @@ impl World {
             self.plan = Some(Rc::new(planning::decode(plan).unwrap()));
         }
         self.record.push((term, entry));
+        Ok(())
+    }
+
+    /// Whoever leads later has the say.
+    fn keep(&mut self, term: u64, output: BTreeMap<String, Vec<u8>>) -> Result<(), KeepError> {
+        if self.kept.0 > term {
+            return Err(KeepError::Superseded);
+        }
+        self.kept = (term, output);
         Ok(())
     }
 
@@ -154,6 +161,6 @@ impl World {
     }
 }
 
-fn unavailable(why: &str) -> Unrecorded {
-    Unrecorded::Unavailable(why.to_owned())
+fn unavailable(why: &str) -> RecordError {
+    RecordError::Unavailable(why.to_owned())
 }

@@ -52,7 +52,7 @@ impl World {
             }
         }
         for (step, (mut rows, files)) in expected {
-            let found = if files { &self.volume.visible.as_ref().unwrap().sinks[step].encoded } else { &self.kept[step] };
+            let found = if files { &self.volume.visible.as_ref().unwrap().sinks[step].encoded } else { &self.kept.1[step] };
             let mut found: Vec<u64> = found.chunks(8).map(|id| u64::from_be_bytes(id.try_into().unwrap())).collect();
             found.sort_unstable();
             rows.sort_unstable();
