@@ -249,3 +249,31 @@ fn each_example_is_whole_and_listed() {
     }
     hold("each folder of examples/ has flow.yaml, README.md and what is expected, and a line in the README", broken);
 }
+
+/// No docker builds them in the tests: what they name is there at least.
+#[test]
+fn dockerfiles_name_what_is_there() {
+    let packages = packages();
+    let targets = packages.iter().flat_map(|package| package["targets"].as_array().unwrap());
+    let programs: BTreeSet<String> = targets.filter(|target| target["kind"][0] == "bin").map(name_of).collect();
+    let mut broken = Vec::new();
+    for file in ["operator/Dockerfile", "executor-image/Dockerfile"] {
+        let text = read(file);
+        for line in text.lines().map(str::trim) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let built = words.windows(2).filter(|pair| pair[0] == "--bin").map(|pair| pair[1]);
+            broken.extend(built.filter(|name| !programs.contains(*name)).map(|name| format!("{file} builds {name}")));
+            // Without it cargo knows the programs of the default members alone.
+            if words.contains(&"--bin") && !words.contains(&"--workspace") {
+                broken.push(format!("{file} builds without --workspace"));
+            }
+            if let ["COPY", sources @ .., _] = words.as_slice()
+                && !line.contains("--from=")
+            {
+                let missing = sources.iter().filter(|source| !root().join(source).exists());
+                broken.extend(missing.map(|source| format!("{file} copies {source}")));
+            }
+        }
+    }
+    hold("Dockerfiles build programs and copy files that are there", broken);
+}
