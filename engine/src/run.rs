@@ -14,6 +14,7 @@ pub(crate) mod reduce;
 mod shares;
 pub(crate) mod stage;
 mod steps;
+mod streamed;
 mod switch;
 mod units;
 mod workers;
