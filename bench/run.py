@@ -24,7 +24,7 @@ import data
 HERE = Path(__file__).resolve().parent
 BENCH = HERE.parent / "target" / "bench"
 PACKAGES = ["duckdb==2.0.0", "polars==2.1.0", "tpchgen-cli==4.0.0"]
-CASES = ["wordcount", "wordcount-renamed", "join", "group", "sort"]
+CASES = ["wordcount", "wordcount-renamed", "join", "group", "group-strings", "group-two", "distinct", "sort"]
 # The renamed word count is the same work for everyone but us.
 WORK = {"wordcount-renamed": "wordcount"}
 COMPETITORS = ["gleamflow", "duckdb", "polars", "luajit"]

@@ -17,6 +17,13 @@ QUERIES = {
         JOIN read_csv('{data}/lineitem.csv', types = {{'l_extendedprice': 'VARCHAR'}}) ON o_orderkey = l_orderkey""",
     "group": """
         SELECT l_partkey, sum(l_quantity)::BIGINT, count(*) FROM read_csv('{data}/lineitem.csv') GROUP BY l_partkey""",
+    "group-strings": """
+        SELECT l_comment, count(*) FROM read_csv('{data}/lineitem.csv') GROUP BY l_comment""",
+    "group-two": """
+        SELECT l_suppkey, l_shipmode, sum(l_quantity)::BIGINT, min(l_quantity), max(l_quantity), count(*)
+        FROM read_csv('{data}/lineitem.csv') GROUP BY l_suppkey, l_shipmode""",
+    "distinct": """
+        SELECT DISTINCT l_partkey, l_suppkey FROM read_csv('{data}/lineitem.csv')""",
     "sort": """
         SELECT l_shipdate, l_orderkey, l_linenumber, l_extendedprice, l_shipmode
         FROM read_csv('{data}/lineitem.csv', types = {{'l_extendedprice': 'VARCHAR'}})

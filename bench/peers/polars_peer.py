@@ -26,13 +26,35 @@ def group(data: str) -> pl.LazyFrame:
     return items.group_by("l_partkey").agg(pl.col("l_quantity").sum(), pl.len())
 
 
+def group_strings(data: str) -> pl.LazyFrame:
+    return pl.scan_csv(f"{data}/lineitem.csv").group_by("l_comment").agg(pl.len())
+
+
+def group_two(data: str) -> pl.LazyFrame:
+    quantity = pl.col("l_quantity")
+    aggregates = [quantity.sum().alias("sum"), quantity.min().alias("min"), quantity.max().alias("max"), pl.len()]
+    return pl.scan_csv(f"{data}/lineitem.csv").group_by("l_suppkey", "l_shipmode").agg(aggregates)
+
+
+def distinct(data: str) -> pl.LazyFrame:
+    return pl.scan_csv(f"{data}/lineitem.csv").select("l_partkey", "l_suppkey").unique()
+
+
 def sort(data: str) -> pl.LazyFrame:
     items = pl.scan_csv(f"{data}/lineitem.csv", schema_overrides={"l_extendedprice": pl.String, "l_shipdate": pl.String})
     columns = ["l_shipdate", "l_orderkey", "l_linenumber", "l_extendedprice", "l_shipmode"]
     return items.select(columns).sort("l_shipdate", "l_orderkey", "l_linenumber")
 
 
-CASES = {"wordcount": wordcount, "join": join, "group": group, "sort": sort}
+CASES = {
+    "wordcount": wordcount,
+    "join": join,
+    "group": group,
+    "group-strings": group_strings,
+    "group-two": group_two,
+    "distinct": distinct,
+    "sort": sort,
+}
 
 
 def main(case: str, data: str, out: str) -> None:

@@ -5,6 +5,7 @@
 use crate::{Error, Result, RowScratch, Val, Value};
 
 /// Appends a row.
+#[inline]
 pub fn write_row(out: &mut Vec<u8>, row: &[Val<'_>]) {
     write_array_header(out, row.len());
     for value in row {
@@ -13,6 +14,7 @@ pub fn write_row(out: &mut Vec<u8>, row: &[Val<'_>]) {
 }
 
 /// Appends the header of a list or row of `len` values, which must follow.
+#[inline]
 pub fn write_array_header(out: &mut Vec<u8>, len: usize) {
     match len {
         0..=15 => out.push(0x90 | len as u8),
@@ -112,6 +114,7 @@ fn compare_encoded(mut a: &[u8], mut b: &[u8]) -> std::cmp::Ordering {
     }
 }
 
+#[inline]
 fn write_int(out: &mut Vec<u8>, i: i64) {
     match i {
         0..=0x7f => out.push(i as u8),
@@ -123,6 +126,7 @@ fn write_int(out: &mut Vec<u8>, i: i64) {
     }
 }
 
+#[inline]
 fn write_str(out: &mut Vec<u8>, s: &[u8]) {
     match s.len() {
         0..=31 => out.push(0xa0 | s.len() as u8),
@@ -142,10 +146,38 @@ fn tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 ///
 /// # Errors
 /// [`Error::Corrupt`] where the bytes are no row.
+#[inline]
 pub fn read_row<'a>(input: &mut &'a [u8], row: &mut Vec<Val<'a>>) -> Result<()> {
-    for _ in 0..read_array_header(input)? {
-        row.push(read_val(input)?);
+    let len = read_array_header(input)?;
+    let mut rest = *input;
+    for _ in 0..len {
+        // Most values right here: one that is returned goes through memory, and is read again in pieces that have to be waited for.
+        match *rest {
+            [tag @ 0xa0..=0xbf, ref behind @ ..] if behind.len() >= usize::from(tag & 0x1f) => {
+                let (string, behind) = behind.split_at(usize::from(tag & 0x1f));
+                row.push(Val::Str(string));
+                rest = behind;
+            }
+            [tag @ 0x00..=0x7f, ref behind @ ..] => {
+                row.push(Val::Int(i64::from(tag)));
+                rest = behind;
+            }
+            [0xd1, a, b, ref behind @ ..] => {
+                row.push(Val::Int(i64::from(i16::from_be_bytes([a, b]))));
+                rest = behind;
+            }
+            [0xd2, a, b, c, d, ref behind @ ..] => {
+                row.push(Val::Int(i64::from(i32::from_be_bytes([a, b, c, d]))));
+                rest = behind;
+            }
+            [0xcb, a, b, c, d, e, f, g, h, ref behind @ ..] => {
+                row.push(Val::Float(f64::from_be_bytes([a, b, c, d, e, f, g, h])));
+                rest = behind;
+            }
+            _ => row.push(read_val(&mut rest)?),
+        }
     }
+    *input = rest;
     Ok(())
 }
 
@@ -153,6 +185,7 @@ pub fn read_row<'a>(input: &mut &'a [u8], row: &mut Vec<Val<'a>>) -> Result<()> 
 ///
 /// # Errors
 /// [`Error::Corrupt`] where there is none, or where it promises more values than bytes are left.
+#[inline]
 pub fn read_array_header(input: &mut &[u8]) -> Result<usize> {
     let len = match take(input, 1)?[0] {
         tag @ 0x90..=0x9f => usize::from(tag & 0x0f),
@@ -184,7 +217,7 @@ pub fn read_map_header(input: &mut &[u8]) -> Result<usize> {
 #[inline]
 pub fn read_val<'a>(input: &mut &'a [u8]) -> Result<Val<'a>> {
     let start = *input;
-    let tag = *start.first().ok_or(Error::Corrupt("a value is missing"))?;
+    let tag = *start.first().ok_or_else(|| corrupt("a value is missing"))?;
     match tag {
         0x80..=0x9f | 0xdc..=0xdf => {
             skip(input, MAX_DEPTH)?;
@@ -224,7 +257,7 @@ pub const MAX_DEPTH: u32 = 128;
 
 /// Moves `input` behind one value, however nested, up to a depth.
 fn skip(input: &mut &[u8], depth: u32) -> Result<()> {
-    let tag = *input.first().ok_or(Error::Corrupt("a value is missing"))?;
+    let tag = *input.first().ok_or_else(|| corrupt("a value is missing"))?;
     let inside = match tag {
         0x90..=0x9f | 0xdc | 0xdd => read_array_header(input)?,
         0x80..=0x8f | 0xde | 0xdf => read_map_header(input)? * 2,
@@ -233,7 +266,7 @@ fn skip(input: &mut &[u8], depth: u32) -> Result<()> {
             return read_scalar(tag, input).map(drop);
         }
     };
-    let depth = depth.checked_sub(1).ok_or(Error::Corrupt("values nest too deeply"))?;
+    let depth = depth.checked_sub(1).ok_or_else(|| corrupt("values nest too deeply"))?;
     for _ in 0..inside {
         skip(input, depth)?;
     }
@@ -249,9 +282,15 @@ fn be(input: &mut &[u8], width: usize) -> Result<u64> {
     Ok(take(input, width)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
+/// Not made where nothing is wrong: an error has to be dropped.
+#[cold]
+fn corrupt(what: &'static str) -> Error {
+    Error::Corrupt(what)
+}
+
 #[inline]
 fn take<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
-    let (taken, rest) = input.split_at_checked(len).ok_or(Error::Corrupt("a value is cut off"))?;
+    let (taken, rest) = input.split_at_checked(len).ok_or_else(|| corrupt("a value is cut off"))?;
     *input = rest;
     Ok(taken)
 }

@@ -14,6 +14,7 @@ pub(crate) mod reduce;
 pub(crate) mod shares;
 pub(crate) mod stage;
 mod steps;
+mod streamed;
 pub(crate) mod switch;
 mod units;
 mod workers;

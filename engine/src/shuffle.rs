@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plan::NodeId;
@@ -25,6 +26,8 @@ pub struct Shuffle {
     sizes: Mutex<Vec<BucketSize>>,
     /// What came of each leg of a join.
     legs: Mutex<Vec<Leg>>,
+    /// Whether one writer had rows of several legs.
+    mixed: AtomicBool,
     /// What has been taken out before any reduce task began.
     taken: Mutex<BucketSize>,
     store: Store,
@@ -99,6 +102,7 @@ impl Shuffle {
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             legs: Mutex::default(),
+            mixed: AtomicBool::new(false),
             taken: Mutex::default(),
             store: Store::Here { memory: Arc::clone(memory), dir: dir.to_path_buf() },
         }
@@ -112,6 +116,7 @@ impl Shuffle {
             outputs: Mutex::default(),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             legs: Mutex::default(),
+            mixed: AtomicBool::new(false),
             taken: Mutex::default(),
             store: Store::Away { group, outbox: Arc::clone(outbox), marks },
         }
@@ -182,6 +187,16 @@ impl Shuffle {
     /// Notes what a task saw of a join's legs, since it last said so.
     pub fn note_legs(&self, seen: &[Leg]) {
         Leg::add_all(&mut lock(&self.legs), seen);
+    }
+
+    /// Notes that a writer has rows of several legs.
+    pub(crate) fn note_mixed(&self) {
+        self.mixed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a batch may have rows of several legs; after all map tasks.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed.load(Ordering::Relaxed)
     }
 
     /// The widest row of a leg in the whole run, in value fields.

@@ -51,7 +51,6 @@ pub(super) struct Arena {
     pub(super) rows: Slots,
     folded: RowBuf,
     encoded: Vec<u8>,
-    next: Vec<Cell>,
     scratch: RowScratch,
 }
 
@@ -97,16 +96,11 @@ impl Fold {
 
     #[inline]
     fn absorb_values(&mut self, cells: &mut [Cell], values: &[Val<'_>], arena: &mut Arena) -> Result<()> {
-        if let (&[shortcut], [cell], &[value]) = (&self.shortcuts[..], &mut *cells, values) {
-            if let Some(folded) = cell.value().and_then(|old| shortcut.apply(old, value)) {
-                cell.set_number(folded);
-                return Ok(());
-            }
-            if matches!(cell, Cell::Empty) && cell.set_number(value) {
-                return Ok(());
-            }
-        }
-        self.absorb_general(cells, values, arena)
+        let covered = match (&self.shortcuts[..], &mut *cells, values) {
+            (&[shortcut], [cell], &[value]) => fold_one(shortcut, cell, value),
+            (shortcuts, cells, values) => fold_several(shortcuts, cells, values),
+        };
+        if covered { Ok(()) } else { self.absorb_general(cells, values, arena) }
     }
 
     fn absorb_general(&mut self, cells: &mut [Cell], values: &[Val<'_>], arena: &mut Arena) -> Result<()> {
@@ -114,27 +108,7 @@ impl Fold {
             arena.store(self.shortcuts.len(), cells, values);
             return Ok(());
         }
-        if self.take_shortcuts(cells, values, arena) {
-            return Ok(());
-        }
         self.call(cells, values, arena)
-    }
-
-    /// Folds all values by shortcuts; false, and nothing is changed, if one is not covered.
-    fn take_shortcuts(&self, cells: &mut [Cell], values: &[Val<'_>], arena: &mut Arena) -> bool {
-        if self.shortcuts.is_empty() || self.shortcuts.len() != values.len() {
-            return false;
-        }
-        arena.next.clear();
-        for ((shortcut, cell), value) in self.shortcuts.iter().zip(cells.iter()).zip(values) {
-            let mut next = Cell::Empty;
-            match cell.value().and_then(|old| shortcut.apply(old, *value)) {
-                Some(folded) if next.set_number(folded) => arena.next.push(next),
-                _ => return false,
-            }
-        }
-        cells.copy_from_slice(&arena.next);
-        true
     }
 
     fn call(&mut self, cells: &mut [Cell], values: &[Val<'_>], arena: &mut Arena) -> Result<()> {
@@ -157,6 +131,36 @@ impl Fold {
     pub(super) fn read<'a>(&self, cells: &[Cell], rows: &'a Slots, out: &mut Vec<Val<'a>>) -> Result<()> {
         read(cells, self.shortcuts.len(), rows, out)
     }
+}
+
+/// The most values that are folded on the stack; there are seldom more.
+const FEW: usize = 16;
+
+/// Folds a value by a shortcut, or is the first one; false, and nothing is changed, if that is not covered.
+#[inline]
+fn fold_one(shortcut: Shortcut, cell: &mut Cell, value: Val<'_>) -> bool {
+    match cell {
+        Cell::Empty => cell.set_number(value),
+        _ => cell.value().and_then(|old| shortcut.apply(old, value)).is_some_and(|folded| cell.set_number(folded)),
+    }
+}
+
+/// As `fold_one`, for several values: all of them or none.
+#[inline]
+fn fold_several(shortcuts: &[Shortcut], cells: &mut [Cell], values: &[Val<'_>]) -> bool {
+    let len = shortcuts.len();
+    if len == 0 || len > FEW || len != values.len() || len != cells.len() {
+        return false;
+    }
+    let mut folded = [Cell::Empty; FEW];
+    for ((next, shortcut), (cell, value)) in folded.iter_mut().zip(shortcuts).zip(cells.iter().zip(values)) {
+        *next = *cell;
+        if !fold_one(*shortcut, next, *value) {
+            return false;
+        }
+    }
+    cells.copy_from_slice(&folded[..len]);
+    true
 }
 
 fn read<'a>(cells: &[Cell], numbers: usize, rows: &'a Slots, out: &mut Vec<Val<'a>>) -> Result<()> {

@@ -75,6 +75,24 @@ impl Parts {
         usize::from(self.groups.is_some()) + self.tops.len() > 1
     }
 
+    /// What the partial rows of the table begin with.
+    fn tag(&self) -> &'static [Val<'static>] {
+        if self.are_tagged() { &[Val::Int(0)] } else { &[] }
+    }
+
+    /// Hands a row on as the partial row that it alone would make.
+    #[inline]
+    fn pass(&mut self, row: &[Val<'_>], out: &mut Partials<'_>) -> Result<()> {
+        for (_, top) in &mut self.tops {
+            top.push(row)?;
+        }
+        let tag = self.tag();
+        match &mut self.groups {
+            Some(groups) => groups.pass(tag, row, &self.allowance, out),
+            None => Ok(()),
+        }
+    }
+
     #[inline]
     fn push_raw(&mut self, row: &[Val<'_>]) -> Result<()> {
         for (_, top) in &mut self.tops {
@@ -100,37 +118,69 @@ impl Parts {
     }
 }
 
-/// The combine before the shuffle.
+/// The combine before the shuffle. Where keys seldom come again, a table only costs time: then rows go on as they are, each as
+/// a partial row of its own, and now and then it is tried again.
 #[derive(Debug)]
 pub struct MapCombine {
     parts: Parts,
+    /// Rows in the table.
+    folded: usize,
+    /// With so many groups it is asked whether the table is worth it.
+    ask_at: usize,
+    /// So many of the next rows go on as they are.
+    passing: usize,
 }
+
+/// A table of fewer groups stays in a cache, and is small to shuffle.
+const MANY_GROUPS: usize = 16 << 10;
+/// The table is worth it if its groups have so many rows on average.
+const WORTH: usize = 2;
+/// After a table that was not worth it, so many times its rows pass.
+const PATIENCE: usize = 16;
 
 impl MapCombine {
     /// An empty table over raw rows of a [`plan::Group::ByKey`] with this key and these values.
     #[must_use]
     pub fn new(key: Key, values: Values, folds: Vec<FoldSpec>, allowance: Allowance) -> MapCombine {
-        MapCombine { parts: Parts::new(key, values, folds, allowance) }
+        MapCombine { parts: Parts::new(key, values, folds, allowance), folded: 0, ask_at: MANY_GROUPS, passing: 0 }
     }
 
-    /// Folds a row in; when the table is full, hands out partial rows, each with the hash of its key.
+    /// Folds a row in; when the table is full or not worth it, hands out partial rows, each with the hash of its key.
     ///
     /// # Errors
     /// [`Error::Step`] for a row without a key field, what a function raised, and what `out` returns.
     #[inline]
     pub fn push(&mut self, row: &[Val<'_>], out: &mut Partials<'_>) -> Result<()> {
+        if self.passing > 0 {
+            self.passing -= 1;
+            return self.parts.pass(row, out);
+        }
         self.parts.push_raw(row)?;
-        let budget = self.parts.allowance.budget;
-        let full = self.parts.groups.as_mut().is_some_and(|groups| groups.is_over(budget));
-        if full { self.flush(out) } else { Ok(()) }
+        self.folded += 1;
+        let Parts { groups: Some(groups), allowance, .. } = &mut self.parts else { return Ok(()) };
+        if groups.is_over(allowance.budget) {
+            return self.flush(out);
+        }
+        if groups.len() >= self.ask_at { self.judge(out) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn judge(&mut self, out: &mut Partials<'_>) -> Result<()> {
+        if self.ask_at * WORTH <= self.folded {
+            self.ask_at *= 2;
+            return Ok(());
+        }
+        self.passing = self.folded.saturating_mul(PATIENCE);
+        self.flush(out)
     }
 
     fn flush(&mut self, out: &mut Partials<'_>) -> Result<()> {
-        let tag: &[Val<'static>] = if self.parts.are_tagged() { &[Val::Int(0)] } else { &[] };
+        let tag = self.parts.tag();
         if let Some(groups) = &mut self.parts.groups {
             groups.emit_partials(tag, out)?;
             groups.clear();
         }
+        (self.folded, self.ask_at) = (0, MANY_GROUPS);
         Ok(())
     }
 
@@ -203,6 +253,19 @@ impl ReduceCombine {
     pub fn push_raw(&mut self, row: &[Val<'_>]) -> Result<()> {
         self.parts.push_raw(row)?;
         self.spill_if_full()
+    }
+
+    /// Hands out the results of the keys pushed so far, of which no more rows come, where they need not wait for others.
+    ///
+    /// # Errors
+    /// As for `finish`.
+    pub fn settle(&mut self, out: &mut Results<'_>) -> Result<()> {
+        let Parts { groups: Some(groups), tops, grouped, .. } = &mut self.parts else { return Ok(()) };
+        if tops.is_empty() && self.runs.is_empty() {
+            groups.emit_results(&mut |at, row| out(grouped[at], row))?;
+            groups.clear();
+        }
+        Ok(())
     }
 
     fn spill_if_full(&mut self) -> Result<()> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plan::{Key, Order, Values};
 
 use super::gather::{Collector, Gather, KeyShape};
-use super::groups::{rest, write_columns, write_rest};
+use super::groups::{leads, rest, write_columns, write_rest};
 use super::{Allowance, Emitter};
 use crate::{Error, Result, RowSink, Val, codec, key};
 
@@ -149,6 +149,10 @@ impl Legs {
 /// [`key::ColumnError`] if the row lacks a key column.
 pub fn tag<'v>(leg: u32, columns: &[u32], row: &[Val<'v>], out: &mut Vec<Val<'v>>) -> Result<(), key::ColumnError> {
     out.push(Val::Int(i64::from(leg)));
+    if leads(columns) && columns.len() <= row.len() {
+        out.extend_from_slice(row);
+        return Ok(());
+    }
     for column in columns {
         out.push(key::column(row, *column)?);
     }

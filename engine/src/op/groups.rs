@@ -35,6 +35,7 @@ pub(super) struct Groups {
     arena: Arena,
     probe: Probe,
     scratch: RowScratch,
+    encoded: Vec<u8>,
     grown: bool,
 }
 
@@ -74,6 +75,7 @@ impl Groups {
             arena: Arena::default(),
             probe: Probe::default(),
             scratch: RowScratch::default(),
+            encoded: Vec::new(),
             grown: false,
         }
     }
@@ -100,6 +102,71 @@ impl Groups {
                 absorbed
             }
         }
+    }
+
+    /// Hands out, behind `tag`, the partial row that a table with this row alone would hand out.
+    pub(super) fn pass(
+        &mut self,
+        tag: &[Val<'static>],
+        row: &[Val<'_>],
+        allowance: &Allowance,
+        out: &mut Partials<'_>,
+    ) -> Result<()> {
+        self.probe.set_key(row, &self.key).map_err(|error| allowance.no_column(row, error))?;
+        let hash = self.probe.hash;
+        if tag.is_empty() && self.is_alike() {
+            return out(hash, row);
+        }
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let mut partial = self.scratch.take();
+        partial.extend_from_slice(tag);
+        if self.form == Form::Whole {
+            partial.extend_from_slice(row);
+        } else {
+            self.alone(row, &mut encoded, &mut partial);
+        }
+        let passed = out(hash, &partial);
+        self.scratch.give(partial);
+        self.encoded = encoded;
+        passed
+    }
+
+    /// Whether a row by itself is a partial row already.
+    #[inline]
+    fn is_alike(&self) -> bool {
+        match (self.form, &self.key, self.values) {
+            (Form::Whole, ..) => true,
+            (Form::Flat, Key::Columns(columns), Values::Rest) => leads(columns) && !matches!(self.folds[0].method, Method::Count),
+            (Form::Flat | Form::Packed, ..) => false,
+        }
+    }
+
+    /// Appends the key fields of a row that has them, and what its values alone fold into.
+    fn alone<'v>(&self, row: &[Val<'v>], encoded: &'v mut Vec<u8>, partial: &mut Vec<Val<'v>>) {
+        match &self.key {
+            Key::Row => partial.extend_from_slice(row),
+            Key::Columns(columns) => partial.extend(columns.iter().map(|column| row[*column as usize])),
+        }
+        let values: &mut dyn Iterator<Item = Val<'v>> = match (self.values, &self.key) {
+            (Values::Row, _) => &mut row.iter().copied(),
+            (Values::Rest, Key::Row) => &mut std::iter::empty(),
+            (Values::Rest, Key::Columns(columns)) => &mut rest(row, columns),
+        };
+        let counts = |fold: &Fold| matches!(fold.method, Method::Count);
+        if self.form == Form::Flat {
+            if counts(&self.folds[0]) {
+                partial.push(Val::Int(1))
+            } else {
+                partial.extend(values)
+            }
+            return;
+        }
+        encoded.clear();
+        if !self.folds.iter().all(counts) {
+            codec::write_row(encoded, &values.collect::<Vec<_>>());
+        }
+        let encoded: &'v [u8] = encoded;
+        partial.extend(self.folds.iter().map(|fold| if counts(fold) { Val::Int(1) } else { Val::List(encoded) }));
     }
 
     /// Folds in what a map-side table has flushed.
@@ -324,7 +391,7 @@ fn new_cell(cells: &mut Vec<Cell>, per_group: usize) -> Cell {
 }
 
 /// Whether a key is made of the leading columns in order.
-fn leads(columns: &[u32]) -> bool {
+pub(super) fn leads(columns: &[u32]) -> bool {
     columns.iter().enumerate().all(|(at, column)| at == *column as usize)
 }
 

@@ -3,6 +3,8 @@
 
 use plan::JoinKind;
 
+pub(crate) use streamed::StreamedJoin;
+
 use super::gather::{Gather, KeyShape};
 use super::group::Legs;
 use super::probe::{Found, Prober};
@@ -193,5 +195,6 @@ impl<'j, 's> Probing<'j, 's> {
     }
 }
 
+mod streamed;
 #[cfg(test)]
 pub(in crate::op) mod tests;

@@ -175,6 +175,9 @@ impl Prober {
         if !shape.keeps(|leg| if leg == probing { values.is_some() } else { in_table(leg) }) {
             return Ok(true);
         }
+        if let (2, Some(values)) = (self.blocks, values) {
+            return self.emit_pair(shape, found, (fields, values), emitter);
+        }
         let mut blocks = Vec::with_capacity(self.blocks);
         for (leg, scratch) in self.scratches.iter_mut().enumerate() {
             let mut block = Block::reuse(scratch);
@@ -195,6 +198,44 @@ impl Prober {
         for (block, scratch) in blocks.into_iter().zip(&mut self.scratches) {
             block.give_back(scratch);
         }
+        Ok(more)
+    }
+
+    /// One row of the probing leg with each of the one other leg.
+    fn emit_pair(
+        &mut self,
+        shape: &Shape,
+        found: &Found<'_>,
+        (fields, values): (&[Val<'_>], &[Val<'_>]),
+        emitter: &mut Emitter<'_>,
+    ) -> Result<bool> {
+        let (other, first) = (1 - found.leg, found.leg == 0);
+        let mut row = self.row.take();
+        row.extend_from_slice(fields);
+        if first {
+            row.extend_from_slice(values);
+        }
+        let (before, mut met, mut more) = (row.len(), false, true);
+        for mut encoded in found.group.into_iter().flat_map(|group| found.chains.rows_backwards(group, other)) {
+            row.truncate(before);
+            codec::read_row(&mut encoded, &mut row)?;
+            if !first {
+                row.extend_from_slice(values);
+            }
+            met = true;
+            more = emitter.push(&row)?;
+            if !more {
+                break;
+            }
+        }
+        if !met {
+            row.resize(before + shape.widths[other], Val::Nil);
+            if !first {
+                row.extend_from_slice(values);
+            }
+            more = emitter.push(&row)?;
+        }
+        self.row.give(row);
         Ok(more)
     }
 }

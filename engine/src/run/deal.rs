@@ -96,9 +96,8 @@ struct ByKey {
 
 impl RowSink for ByKey {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        self.encoded.clear();
-        key::encode_key(row, &self.key, &mut self.encoded).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
-        let hash = key::hash(&self.encoded);
+        let hash = key::hash_key(row, &self.key, &mut self.encoded);
+        let hash = hash.map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?;
         let bucket = self.writer.bucket(hash);
         self.writer.note(bucket, hash);
         self.writer.push(bucket, row)
@@ -167,6 +166,8 @@ impl RowSink for Tag {
 /// Tagged rows, by the hash of their key fields.
 struct ByLeg {
     keys: usize,
+    /// The leg of the rows so far.
+    only: Option<i64>,
     /// Since the shuffle was told last.
     seen: Vec<Leg>,
     untold: u32,
@@ -197,6 +198,7 @@ fn by_leg(chain: &Chain<'_>, node: &Node, legs: u32, writer: BucketWriter) -> Re
     let target = &chain.reach.groups[&node.id];
     Ok(Box::new(ByLeg {
         keys: key_fields(&chain.job.plan, node)?,
+        only: None,
         seen: vec![Leg::default(); legs as usize],
         untold: 0,
         encoded: Vec::new(),
@@ -218,14 +220,14 @@ impl RowSink for ByLeg {
         let Some((Val::Int(leg), keyed)) = row.split_first() else {
             return Err(Error::Corrupt("a row of a join has no tag"));
         };
+        if self.only != Some(*leg) && self.only.replace(*leg).is_some() {
+            self.shuffle.note_mixed();
+        }
         let seen = &mut self.seen[*leg as usize];
         seen.rows += 1;
         seen.width = seen.width.max((keyed.len() - self.keys) as u32);
-        self.encoded.clear();
-        for value in &keyed[..self.keys] {
-            seen.odd |= !key::encode(*value, &mut self.encoded);
-        }
-        let hash = key::hash(&self.encoded);
+        let (hash, plain) = key::hash_fields(&keyed[..self.keys], &mut self.encoded);
+        seen.odd |= !plain;
         let bucket = self.writer.bucket(hash);
         self.writer.note(bucket, hash);
         seen.bytes += self.writer.push_measured(bucket, row)?;

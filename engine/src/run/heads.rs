@@ -64,6 +64,12 @@ impl RowSink for Combined {
         }
     }
 
+    fn settle(&mut self) -> Result<()> {
+        let outs = &mut self.outs;
+        let table = self.table.as_mut().expect("not finished yet");
+        table.settle(&mut |fold, row| outs[fold].push(row))
+    }
+
     fn finish(&mut self) -> Result<()> {
         let outs = &mut self.outs;
         self.table.take().expect("finished once").finish(&mut |fold, row| outs[fold].push(row))?;
@@ -100,15 +106,23 @@ pub(crate) fn fused_combines(chain: &Chain<'_>, group: CollectionId) -> Vec<Node
     consumers.iter().filter(fused).copied().collect()
 }
 
-/// A join or coGroup: the untag node behind the shuffle says what comes out.
-fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<Box<dyn RowSink>> {
+/// The node behind the shuffle of a join or coGroup: it says what comes out.
+pub(super) fn untag<'c>(chain: &Chain<'c>, node: &Node) -> Result<&'c Node> {
     let consumers = chain.job.consumers.get(&node.outputs[0]).map(Vec::as_slice).unwrap_or_default();
     let untag = consumers.iter().find(|id| chain.reach.nodes.contains(id)).map(|id| chain.job.plan.graph.node(*id));
-    let Some(untag) = untag else {
-        return Err(Error::Plan(format!("step {:?} is separated from its shuffle", node.step)));
-    };
+    untag.ok_or_else(|| Error::Plan(format!("step {:?} is separated from its shuffle", node.step)))
+}
+
+/// The value fields of each leg of a join: as the plan knows, or those of its widest row.
+pub(super) fn widths(target: &Target, known: &[Option<u32>]) -> Vec<usize> {
+    let width = |(leg, width): (usize, &Option<u32>)| width.map_or_else(|| target.shuffle.width(leg), |width| width as usize);
+    known.iter().enumerate().map(width).collect()
+}
+
+/// A join or coGroup.
+fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<Box<dyn RowSink>> {
+    let untag = untag(chain, node)?;
     let keys = key_fields(&chain.job.plan, node)?;
-    let shuffle = &target.shuffle;
     let allowance = chain.job.run.allowance(&node.step);
     let out = chain.collection(untag.outputs[0])?;
     match &untag.op {
@@ -116,9 +130,8 @@ fn joined(chain: &Chain<'_>, node: &Node, target: &Target, legs: u32) -> Result<
             Ok(Box::new(Gathered { operator: Some(CoGrouper::new(legs as usize, keys, allowance)), out }))
         }
         Op::ParallelDo(Do::UntagJoin { kind, widths, .. }) => {
-            let width = |(leg, width): (usize, &Option<u32>)| width.map_or_else(|| shuffle.width(leg), |width| width as usize);
-            let widths = widths.iter().enumerate().map(width).collect();
-            Ok(Box::new(Gathered { operator: Some(Join::new(*kind, keys, widths, allowance)), out }))
+            let join = Join::new(*kind, keys, self::widths(target, widths), allowance);
+            Ok(Box::new(Gathered { operator: Some(join), out }))
         }
         _ => Err(Error::Plan(format!("the shuffle of step {:?} is read by something else", node.step))),
     }

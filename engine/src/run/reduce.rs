@@ -23,6 +23,7 @@ use super::input::push_frames;
 use super::job::Job;
 use super::shares::{Part, PartOf, Parted, Shared, shares, take};
 use super::stage::{exact_partitions, reduce_key};
+use super::streamed::streamed;
 use super::workers::{Crew, run_tasks};
 
 /// One reduce task.
@@ -117,6 +118,17 @@ fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
 fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Target, work: &Work) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), work.place.0));
     let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place };
+    if let From::Buckets(shuffle, buckets) = &work.from
+        && let Some(mut join) = streamed(&chain, target)?
+    {
+        for bucket in buckets.clone() {
+            let kept = shuffle.take(bucket);
+            if join.wants_more() {
+                join.push_bucket(&ctx, kept)?;
+            }
+        }
+        return join.finish();
+    }
     let mut out = head(&chain, target)?;
     if let Some(away) = &job.away {
         out = away.watched(out);
@@ -126,6 +138,7 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
             let mut scratch = RowScratch::default();
             for bucket in buckets.clone() {
                 push_bucket(&ctx, shuffle, bucket, &mut scratch, out.as_mut())?;
+                out.settle()?;
             }
         }
         From::Part(shared, part) => {

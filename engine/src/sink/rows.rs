@@ -1,7 +1,7 @@
 //! Rows as the lines of a sink's format.
 
 use super::error::RowError;
-use crate::{Result, Val, text};
+use crate::{Result, Val, key, text};
 
 /// Makes lines of rows. One per writer: a header without names depends on its first row.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ fn csv_line(out: &mut Vec<u8>, row: &[Val<'_>], quoting: Quoting) {
         }
         let field = out.len();
         text::write_field(out, *value);
-        if out[field..].iter().any(|byte| quoting.must_quote(*byte)) {
+        if quoting.must_quote_some(&out[field..]) {
             quoting.quote(out, field);
         }
     }
@@ -147,6 +147,19 @@ fn csv_line(out: &mut Vec<u8>, row: &[Val<'_>], quoting: Quoting) {
 }
 
 impl Quoting {
+    /// Whether any byte of a field makes quotes necessary.
+    #[inline]
+    fn must_quote_some(self, field: &[u8]) -> bool {
+        match key::words(field) {
+            // Zeros fill the words up.
+            Some((low, high)) if self.delimiter != 0 && self.quote != 0 => {
+                let bytes = [self.delimiter, self.quote, b'\n', b'\r'];
+                bytes.iter().any(|byte| has(low, *byte) || has(high, *byte))
+            }
+            _ => field.iter().any(|byte| self.must_quote(*byte)),
+        }
+    }
+
     fn must_quote(self, byte: u8) -> bool {
         byte == self.delimiter || byte == self.quote || byte == b'\n' || byte == b'\r'
     }
@@ -163,6 +176,14 @@ impl Quoting {
         }
         out.push(self.quote);
     }
+}
+
+/// Whether one of eight bytes is `byte`.
+#[inline]
+fn has(word: u64, byte: u8) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let different = word ^ (EACH * u64::from(byte));
+    different.wrapping_sub(EACH) & !different & (EACH << 7) != 0
 }
 
 fn tsv_line(out: &mut Vec<u8>, row: &[Val<'_>]) -> Result<(), RowError> {

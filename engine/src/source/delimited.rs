@@ -125,6 +125,8 @@ impl Records<'_> {
     fn sound_records(&mut self, mut start: usize, reading: &mut Reading<'_, '_>) -> Result<Progress> {
         let (bytes, offset) = (self.blocks.bytes(), self.blocks.offset);
         let (ends, quotes) = (self.index.ends(), self.index.quotes());
+        // One row for all records: taking it anew for each means waiting for all that was written meanwhile.
+        let mut plain = self.scratch.take();
         let mut first = 0;
         for &last in self.index.records() {
             let last = last as usize;
@@ -137,14 +139,14 @@ impl Records<'_> {
                 return Err(self.askew(reading));
             }
             reading.ctx.origin.set_offset(offset + start as u64);
-            let mut row = self.scratch.take();
-            match self.picker.pick(record, &mut row) {
-                Ok(()) => reading.target.out.push(&row)?,
+            plain.clear();
+            match self.picker.pick(record, &mut plain, |row| reading.target.out.push(row)) {
+                Ok(pushed) => pushed?,
                 Err(problem) => reading.set_aside(&bytes[start..end], || problem.to_string())?,
             }
-            self.scratch.give(row);
             (start, first) = (end + 1, last + 1);
         }
+        self.scratch.give(plain);
         Ok(Progress::Upto(start))
     }
 

@@ -6,7 +6,7 @@
 
 mod mask;
 
-use mask::{Block, matches, running_parity};
+use mask::{Block, running_parity};
 
 /// What separates fields and records.
 #[derive(Clone, Copy, Debug)]
@@ -139,11 +139,7 @@ impl Index {
     /// Indexes the buffer; `last` if nothing follows it: its end then ends a record that is still open.
     pub(super) fn extend(&mut self, buffer: &[u8], last: bool) {
         let ready = if last { buffer.len() } else { buffer.len() - (buffer.len() - self.upto) % 64 };
-        while self.fault.is_none() && self.upto + 64 <= ready {
-            let block: &Block = buffer[self.upto..self.upto + 64].try_into().expect("64 bytes were asked for");
-            self.block(block, u64::MAX);
-            self.upto += 64;
-        }
+        mask::index_blocks(self, buffer, ready);
         if self.fault.is_none() && last {
             self.finish(buffer);
         }
@@ -154,7 +150,7 @@ impl Index {
         if rest > 0 {
             let mut block = [0; 64];
             block[..rest].copy_from_slice(&buffer[self.upto..]);
-            self.block(&block, u64::MAX >> (64 - rest));
+            self.block(&block, u64::MAX >> (64 - rest), mask::matches);
             self.upto = buffer.len();
         }
         if self.fault.is_none() && self.state.inside {
@@ -169,8 +165,20 @@ impl Index {
         }
     }
 
-    #[inline]
-    fn block(&mut self, block: &Block, valid: u64) {
+    /// Indexes whole blocks up to a place. All of it becomes a part of the caller, with the instructions that it may use.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a function of its own would be compiled for any processor")]
+    fn blocks(&mut self, buffer: &[u8], ready: usize, matches: impl Fn(&Block, u8) -> u64 + Copy) {
+        while self.fault.is_none() && self.upto + 64 <= ready {
+            let block: &Block = buffer[self.upto..self.upto + 64].try_into().expect("64 bytes were asked for");
+            self.block(block, u64::MAX, matches);
+            self.upto += 64;
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `blocks`")]
+    fn block(&mut self, block: &Block, valid: u64, matches: impl Fn(&Block, u8) -> u64) {
         let lines = matches(block, b'\n') & valid;
         let delimiters = self.syntax.delimiter.map_or(0, |byte| matches(block, byte) & valid);
         let quotes = self.syntax.quote.map_or(0, |byte| matches(block, byte) & valid);
@@ -180,18 +188,20 @@ impl Index {
             self.state.may_open = ends >> 63 == 1;
             self.emit(ends, lines);
         } else {
-            self.quoted_block(block, Masks { lines, delimiters, quotes, valid });
+            let returns = matches(block, b'\r') & valid;
+            self.quoted_block(Masks { lines, delimiters, quotes, returns, valid });
         }
     }
 
-    #[inline(never)]
-    fn quoted_block(&mut self, block: &Block, masks: Masks) {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `blocks`")]
+    fn quoted_block(&mut self, masks: Masks) {
         let before = self.state;
         let inside = running_parity(masks.quotes) ^ if before.inside { u64::MAX } else { 0 };
         let (opening, closing) = (masks.quotes & inside, masks.quotes & !inside);
         let lines = masks.lines & !inside;
         let ends = (masks.lines | masks.delimiters) & !inside;
-        let returns = matches(block, b'\r') & masks.valid & !inside;
+        let returns = masks.returns & !inside;
         let next = |mask: u64, carried: bool| (mask << 1) | u64::from(carried);
 
         let misplaced = opening & !next(ends | closing, before.may_open);
@@ -221,7 +231,8 @@ impl Index {
         self.emit(ends & sound, lines & sound);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `blocks`")]
     fn emit(&mut self, ends: u64, lines: u64) {
         self.reserve();
         if self.syntax.delimiter.is_some() {
@@ -240,7 +251,8 @@ impl Index {
         self.len += count;
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `blocks`")]
     fn mark_records(&mut self, ends: u64, mut lines: u64) {
         while lines != 0 {
             let line = lines & lines.wrapping_neg();
@@ -262,6 +274,7 @@ struct Masks {
     lines: u64,
     delimiters: u64,
     quotes: u64,
+    returns: u64,
     valid: u64,
 }
 

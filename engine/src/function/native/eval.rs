@@ -83,6 +83,23 @@ impl<'a, 's> Frame<'a, 's> {
         as_field(self.value(code)?)
     }
 
+    /// Appends a value as a field; most are copied, and are not worth to be handed around.
+    #[inline]
+    fn push_field(&self, code: &'a Code, row: &mut Vec<Val<'a>>) -> Option<()> {
+        match code {
+            Code::Field(at) => match self.row.get(*at) {
+                Some(Val::Str(text)) => row.push(Val::Str(text)),
+                Some(Val::Int(integer)) => row.push(Val::Int(*integer)),
+                Some(other) => row.push(as_field(*other)?),
+                None => row.push(Val::Nil),
+            },
+            Code::Number(n) => row.push(cells::number(*n)),
+            Code::Str(text) => row.push(Val::Str(text)),
+            _ => row.push(self.field(code)?),
+        }
+        Some(())
+    }
+
     /// All values that are returned, as fields.
     pub(in crate::function) fn fields(&self, returned: &'a Returned, row: &mut Vec<Val<'a>>) -> Option<()> {
         let (codes, many) = match returned {
@@ -91,7 +108,7 @@ impl<'a, 's> Frame<'a, 's> {
             Returned::Matches(..) | Returned::Items(_) => return None,
         };
         for code in codes {
-            row.push(self.field(code)?);
+            self.push_field(code, row)?;
         }
         if let Some(many) = many {
             let from = row.len();

@@ -76,9 +76,14 @@ impl<'a> Picker<'a> {
         }
     }
 
-    /// Puts the wanted fields of a record into an empty row.
+    /// Hands the wanted fields of a record to `push`, in the empty `row` where they can stay as they are in the file.
     #[inline]
-    pub(super) fn pick<'b>(&'b mut self, record: Record<'b>, row: &mut Vec<Val<'b>>) -> Result<(), Problem> {
+    pub(super) fn pick<'b, R>(
+        &mut self,
+        record: Record<'b>,
+        row: &mut Vec<Val<'b>>,
+        push: impl FnOnce(&[Val<'_>]) -> R,
+    ) -> Result<R, Problem> {
         let found = record.ends.len();
         if let Some(expected) = self.width.filter(|expected| *expected != found) {
             return Err(Problem::Width { found, expected });
@@ -93,11 +98,13 @@ impl<'a> Picker<'a> {
             }
             (Some(quote), Quotes::Doubled) => {
                 find_spans(columns, record, quote, (text, spans))?;
-                let (text, spans) = (&*text, &*spans);
-                row.extend(spans.iter().map(|span| span.of(record.bytes, text)));
+                let mut row: Vec<Val<'_>> = spans.iter().map(|span| span.of(record.bytes, text)).collect();
+                convert(columns, types, &mut row)?;
+                return Ok(push(&row));
             }
         }
-        if types.is_empty() { Ok(()) } else { convert(columns, types, row) }
+        convert(columns, types, row)?;
+        Ok(push(row))
     }
 }
 
@@ -119,7 +126,11 @@ fn find_spans(
     }
 }
 
+#[inline]
 fn convert(columns: Option<&[u32]>, types: &[Option<ValueType>], row: &mut [Val<'_>]) -> Result<(), Problem> {
+    if types.is_empty() {
+        return Ok(());
+    }
     for (at, value) in row.iter_mut().enumerate() {
         let column = columns.map_or(at, |columns| columns[at] as usize);
         if let (Some(Some(kind)), Val::Str(text)) = (types.get(column), *value) {
@@ -215,6 +226,11 @@ fn typed(text: &[u8], kind: ValueType) -> Option<Val<'static>> {
     if text.is_empty() {
         return Some(Val::Nil);
     }
+    if kind == ValueType::Integer
+        && let Some(integer) = digits(text)
+    {
+        return Some(Val::Int(integer));
+    }
     let text = std::str::from_utf8(text).ok()?;
     match kind {
         ValueType::Integer => text.parse().ok().map(Val::Int),
@@ -223,6 +239,27 @@ fn typed(text: &[u8], kind: ValueType) -> Option<Val<'static>> {
         ValueType::Bool if text.eq_ignore_ascii_case("false") => Some(Val::Bool(false)),
         ValueType::Bool => None,
     }
+}
+
+/// An integer of so few digits, without or with a minus sign, that it needs no checks.
+#[inline]
+fn digits(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut number = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    Some(if negative { -number } else { number })
 }
 
 #[cold]

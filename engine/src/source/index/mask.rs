@@ -1,7 +1,40 @@
-//! Bit masks over 64 bytes: SSE2 where it is always there, plain arithmetic elsewhere.
-#![allow(unsafe_code, reason = "the compiler does not know yet that SSE2 is a part of every x86_64 that it builds for")]
+//! Bit masks over 64 bytes: AVX2 where the processor has it, SSE2 where it is always there, plain arithmetic elsewhere.
+#![allow(unsafe_code, reason = "which instructions a processor has is found out at run time, and not known to the compiler")]
+
+use super::Index;
 
 pub(super) type Block = [u8; 64];
+
+/// Indexes whole blocks of a buffer up to a place, with the best instructions that there are.
+pub(super) fn index_blocks(index: &mut Index, buffer: &[u8], ready: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt") {
+        // SAFETY: the processor has all that the function uses; it has no other precondition.
+        return unsafe { index_blocks_widely(index, buffer, ready) };
+    }
+    index.blocks(buffer, ready, matches);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
+fn index_blocks_widely(index: &mut Index, buffer: &[u8], ready: usize) {
+    index.blocks(buffer, ready, |block, byte| avx2_matches(block, byte));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+fn avx2_matches(block: &Block, byte: u8) -> u64 {
+    use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8};
+
+    let wanted = _mm256_set1_epi8(byte as i8);
+    let half = |at: usize| {
+        // SAFETY: 32 bytes of a block of 64 begin at 0 and at 32; they need not be aligned.
+        let lane = unsafe { _mm256_loadu_si256(block[at..at + 32].as_ptr().cast()) };
+        u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(lane, wanted)) as u32)
+    };
+    half(0) | half(32) << 32
+}
 
 /// One bit per byte of the block that equals `byte`.
 #[cfg(target_arch = "x86_64")]
@@ -62,12 +95,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_match_agree_with_the_definition() {
+    fn all_ways_to_match_agree_with_the_definition() {
         let block: Block = std::array::from_fn(|at| [0, 1, b',', 0x7f, 0x80, 0x81, 0xff, b'\n'][(at * 7 + at / 9) % 8]);
         for byte in 0..=255 {
             let expected = (0..64).filter(|&at| block[at] == byte).fold(0, |mask, at| mask | 1 << at);
             assert_eq!(matches(&block, byte), expected, "{byte}");
             assert_eq!(plain_matches(&block, byte), expected, "{byte}");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has AVX2.
+                assert_eq!(unsafe { avx2_matches(&block, byte) }, expected, "{byte}");
+            }
         }
     }
 
