@@ -1,5 +1,6 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
+mod gone;
 mod hostile;
 mod kept;
 mod loopback;

@@ -7,7 +7,7 @@ use plan::task::{
     Answer, Attempt, Done, Facts, Failed, Fault, Held, Manifest, MapInput, ReduceInput, Size, Split, StagedSink, Task, TaskId,
     Work,
 };
-use plan::{InputFile, Op, Plan, Recipe};
+use plan::{InputFile, Op, Recipe};
 
 use super::super::content::{self, Filled, Token, Worker};
 use super::slots::Work as Busy;
@@ -67,18 +67,14 @@ impl World {
                 lower.as_ref().is_none_or(|lower| place >= *lower) && upper.as_ref().is_none_or(|upper| place < *upper)
             });
         }
-        let plan = self.plan.clone();
+        let worker = self.worker.clone();
+        let plan = worker.as_deref().map(|worker| &worker.plan);
         for (collection, held) in &task.sides {
             let mut ids: Vec<u64> = self.rows(task, held).iter().map(|token| token.id).collect();
             ids.sort_unstable();
-            assert_eq!(
-                ids,
-                content::expected(plan.as_deref().unwrap(), *collection),
-                "side input {collection} of {}",
-                task.attempt
-            );
+            assert_eq!(ids, content::expected(plan.unwrap(), *collection), "side input {collection} of {}", task.attempt);
         }
-        let (done, pieces) = self.make(task, rows, plan.as_deref())?;
+        let (done, pieces) = self.make(task, rows, worker.as_deref())?;
         self.put(node, task, output, (&done, pieces))?;
         Ok(done)
     }
@@ -140,7 +136,8 @@ impl World {
         Ok(())
     }
 
-    fn make(&mut self, task: &Task, rows: Vec<Token>, plan: Option<&Plan>) -> Result<(Done, Vec<Filled>), Fault> {
+    fn make(&mut self, task: &Task, rows: Vec<Token>, worker: Option<&Worker>) -> Result<(Done, Vec<Filled>), Fault> {
+        let plan = worker.map(|worker| &worker.plan);
         let answer = |answer| Ok((Done { answer: Some(answer), ..Done::default() }, Vec::new()));
         match &task.work {
             Work::Inspect { sources, versions } => {
@@ -190,9 +187,9 @@ impl World {
             }
             Work::Map { input: MapInput::Split { node, split }, .. } => {
                 let at = u64::from_be_bytes(split.encoded.clone().try_into().unwrap());
-                Ok(made(task, content::source(*node, at), plan))
+                Ok(made(task, content::source(*node, at), worker))
             }
-            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, rows, plan)),
+            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, rows, worker)),
         }
     }
 
@@ -203,8 +200,8 @@ impl World {
     }
 }
 
-fn made(task: &Task, rows: Vec<Token>, plan: Option<&Plan>) -> (Done, Vec<Filled>) {
-    let pieces = Worker::new(plan.unwrap()).run(task, rows);
+fn made(task: &Task, rows: Vec<Token>, worker: Option<&Worker>) -> (Done, Vec<Filled>) {
+    let pieces = worker.unwrap().run(task, rows);
     (Done { pieces: pieces.iter().map(|filled| filled.piece.clone()).collect(), ..Done::default() }, pieces)
 }
 
