@@ -228,8 +228,7 @@ impl Controller {
     /// The flow is gone: so is its run.
     fn vanished(&self, tracked: &mut Tracked) {
         if let Some(run) = tracked.run.take() {
-            self.runs.stop(&run, "the flow was deleted");
-            self.runs.forget(&run, false);
+            self.runs.gone(&run);
         }
         tracked.live = false;
     }

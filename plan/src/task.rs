@@ -379,9 +379,11 @@ pub struct Failed {
 /// Whose fault a failure is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
-    /// A function, a pipe, a file, a sink: counts against `retry.limit`.
+    /// A function, a pipe, a row that a sink cannot hold: counts against `retry.limit`.
     #[default]
     Flow,
+    /// A source cannot be read, a sink cannot be written: counts against `retry.limit`.
+    Storage,
     /// Trying again cannot help: a plan that the engine refuses, output that is in the way.
     Hopeless,
     /// The slot was killed, an agent did not answer: does not count.

@@ -132,7 +132,7 @@ impl Keep<'_> {
 }
 
 fn refused(message: String) -> Failed {
-    Failed { step: None, message, fault: Fault::Flow }
+    Failed { step: None, message, fault: Fault::Storage }
 }
 
 fn unusable(error: &CacheError) -> Failed {

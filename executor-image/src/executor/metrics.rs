@@ -45,6 +45,7 @@ impl Metrics {
     pub(super) fn failed(&self, fault: &Fault) {
         self.count(match fault {
             Fault::Flow => "flow",
+            Fault::Storage => "storage",
             Fault::Hopeless => "hopeless",
             Fault::Infrastructure => "infrastructure",
             Fault::Lost(_) => "lost",

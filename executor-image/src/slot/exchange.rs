@@ -244,7 +244,7 @@ impl Exchange for Outlet {
 fn failure(attempt: String, trouble: Trouble) -> Error {
     let lost = match trouble.fault {
         Fault::Lost(attempts) => attempts,
-        Fault::Flow | Fault::Hopeless | Fault::Infrastructure | Fault::Stopped => Vec::new(),
+        Fault::Flow | Fault::Storage | Fault::Hopeless | Fault::Infrastructure | Fault::Stopped => Vec::new(),
     };
     Error::Exchange { attempt, lost, source: trouble.source }
 }

@@ -282,6 +282,12 @@ impl Cluster {
 }
 
 impl Executor {
+    /// As a kubelet does that is told to.
+    pub(crate) fn terminate(&self) {
+        let pid = self.process.id().expect("it runs").to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
     pub(crate) async fn exit(&mut self) -> i32 {
         let status = tokio::time::timeout(PATIENCE, self.process.wait()).await.expect("the executor ends");
         status.unwrap().code().expect("it exits")

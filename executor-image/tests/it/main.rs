@@ -1,6 +1,7 @@
 //! The executor program against an operator of the test's own: real processes, real TLS, the loopback only.
 
 mod adaptive;
+mod gone;
 mod hostile;
 mod kept;
 mod loopback;

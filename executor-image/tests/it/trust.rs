@@ -13,8 +13,10 @@ use proto::token::{authorization, now};
 use proto::transport::{To, channel};
 use proto::{RunId, Term};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::loopback::{Cluster, LIVES, run};
 
@@ -152,6 +154,41 @@ async fn a_slot_that_says_hello_to_an_operator_that_stands_by_is_sent_to_the_lea
     let token = authority.executor_token(&a, now() + 60, now());
     let answer = work(&cluster, papers(&authority, &a, now()), &token, &a).await.unwrap();
     assert_eq!(answer, ToSlot::NotLeader { leader: Some("10.0.0.1:7400".to_owned()) });
+}
+
+/// What a slot hears that says no more than hello and keeps its stream open.
+async fn open(cluster: &Cluster, id: &RunId, lives: u64) -> (mpsc::Sender<FromSlot>, Streaming<ToSlot>) {
+    let authority = cluster.trust.authority();
+    loop {
+        let (said, words) = mpsc::channel(1);
+        said.send(hello(id)).await.unwrap();
+        let token = authority.executor_token(id, now() + lives, now());
+        let opened = client(cluster, papers(&authority, id, now())).work(call(ReceiverStream::new(words), &token)).await;
+        match opened {
+            Ok(answers) => return (said, answers.into_inner()),
+            // The machine was slow: the token had run out when it was shown.
+            Err(status) => assert_eq!(status.code(), Code::Unauthenticated),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_heard_as_long_as_its_token_is_good_and_its_run_goes_on() {
+    let cluster = Cluster::start(0).await;
+    let id = run("abc-1");
+    cluster.apply(&id, GATED);
+    let counters = cluster.master.counters();
+    let heard = || counters.slots_connected.load(Ordering::Relaxed);
+    let (_said, mut answers) = open(&cluster, &id, 3).await;
+    assert!(matches!(answers.message().await, Ok(Some(ToSlot::Welcome { .. }))));
+    while let Ok(Some(_)) = answers.message().await {}
+    cluster.until("nobody is heard whose token has run out", || heard() == 0 && cluster.progress(&id).slots == 0).await;
+    let (_said, mut answers) = open(&cluster, &id, 600).await;
+    assert!(matches!(answers.message().await, Ok(Some(ToSlot::Welcome { .. }))));
+    assert_eq!(heard(), 1);
+    cluster.master.forget(&id, false);
+    while let Ok(Some(_)) = answers.message().await {}
+    cluster.until("nobody is heard whose run is over", || heard() == 0).await;
 }
 
 /// An API server that takes whatever the authority keeps there.

@@ -200,7 +200,8 @@ pub enum RunPhase {
     /// Only rolls forward.
     Committing,
     Succeeded,
-    /// Reason (as of the condition `Failed`: UdfError, BackoffLimitExceeded, DataLost, Invalid, Stalled, ...) and message.
+    /// Reason (as of the condition `Failed`: UdfError, BackoffLimitExceeded (what a flow reads or writes cannot be had, or executors
+    /// were lost again and again), DataLost, Invalid, Stalled, ...) and message.
     Failed {
         reason: String,
         message: String,
@@ -222,6 +223,9 @@ pub trait Runs: Send + Sync + std::fmt::Debug {
     /// Stops a run (cancelled, deleted, suspended, past a deadline): its slots leave, its pieces and staged files go.
     /// A run that is `Committing` goes on to its end instead.
     fn stop(&self, run: &RunId, why: &str);
+    /// The flow of a run is deleted: the run is stopped, and forgotten once it is over (or a minute later): what it has begun to
+    /// commit is committed, what it has staged goes.
+    fn gone(&self, run: &RunId);
     /// Forgets a run whose end is recorded; its pieces go, unless `keep_output` says that agents still hold its stdout.
     fn forget(&self, run: &RunId, keep_output: bool);
     /// A run that is over, and not started here, has standard output on the agents, which is to stay there; `None`: it is not known

@@ -34,6 +34,8 @@ use super::machine::event::{AgentBeat, Event, OutputRequest};
 const EVENTS: usize = 1024;
 /// Runs whose progress changed; a listener that is behind further looks at all runs.
 const CHANGES: usize = 1024;
+/// So long a run may take to end whose flow is deleted: its pods have no longer either.
+const GONE: Duration = Duration::from_secs(60);
 /// An agent that was not heard of for so long is not told of.
 const AGENT_KNOWN: Duration = Duration::from_secs(10);
 
@@ -247,6 +249,25 @@ impl Runs for Master {
 
     fn stop(&self, run: &RunId, why: &str) {
         self.inner.tell(run, Event::Stop { why: why.to_owned() });
+    }
+
+    fn gone(&self, run: &RunId) {
+        let (master, run, mut changes) = (self.clone(), run.clone(), self.changes());
+        self.stop(&run, "the flow was deleted");
+        self.inner.runtime.spawn(async move {
+            let over = async {
+                while master.progress(&run).is_some_and(|progress| !progress.phase.is_over()) {
+                    // Who is behind just looks again.
+                    if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(GONE, over).await.is_err() {
+                tracing::warn!(%run, "the flow was deleted, and its run had nobody to end it: staged files may be left");
+            }
+            master.forget(&run, false);
+        });
     }
 
     fn forget(&self, run: &RunId, keep_output: bool) {

@@ -36,8 +36,10 @@ impl Prefix {
     /// Names of objects have their attempt's id in them: what has such a name is of this very attempt.
     pub(super) fn commit(&self, stores: &Stores) -> Result<(), SinkError> {
         let marker = stores.locate(&self.marker)?;
+        // Looked at first: once an object is there, the marker of old is gone, and one that is there is this commit's own.
+        let begun = self.has_begun(stores)?;
         if marker.head()?.is_some() {
-            if self.is_complete(stores)? {
+            if begun || self.uploads.is_empty() && self.is_complete(stores)? {
                 // Nobody must be without the marker for a commit that was done already.
                 return Ok(());
             }
@@ -51,10 +53,16 @@ impl Prefix {
         Ok(change(|| marker.put(Bytes::new()))?)
     }
 
-    /// Whether all is as a commit leaves it.
+    /// Whether some commit of this description has made an object: the first one comes first.
+    fn has_begun(&self, stores: &Stores) -> Result<bool, SinkError> {
+        let Some(first) = self.uploads.first() else { return Ok(false) };
+        Ok(stores.locate(&first.url)?.head()?.is_some())
+    }
+
+    /// Whether nothing of old is there. Where there is nothing new, all is as a commit leaves it then.
     fn is_complete(&self, stores: &Stores) -> Result<bool, SinkError> {
-        for (url, there) in self.uploads.iter().map(|upload| (&upload.url, true)).chain(self.old.iter().map(|url| (url, false))) {
-            if stores.locate(url)?.head()?.is_some() != there {
+        for old in &self.old {
+            if stores.locate(old)?.head()?.is_some() {
                 return Ok(false);
             }
         }

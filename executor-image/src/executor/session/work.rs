@@ -26,7 +26,9 @@ impl Session {
             Work::Running { attempt: other, .. } => return refuse_beside(attempt, *other, out),
             Work::Idle | Work::Finished { .. } => {}
         }
-        if self.drain.is_some() {
+        // What ends a run is done even now: of a flow that is deleted there may be nobody else.
+        let last = matches!(task.attempt.task, TaskId::Commit | TaskId::Discard);
+        if self.drain.is_some() && !last {
             // The last result has arrived: this order says so.
             self.work = Work::Idle;
             let stopped = death::stopped(Why::Draining, None);

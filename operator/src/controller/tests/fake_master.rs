@@ -78,6 +78,10 @@ impl Runs for FakeMaster {
         }
     }
 
+    fn gone(&self, run: &RunId) {
+        self.forget(run, false);
+    }
+
     fn forget(&self, run: &RunId, _: bool) {
         self.here.lock().unwrap().remove(run.as_str());
     }

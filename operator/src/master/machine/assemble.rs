@@ -93,9 +93,7 @@ impl Machine {
                 made.sides = self.sides(self.flow().sides_of(&[node]), &mut pieces);
                 made.work = Work::Operate { node };
             }
-            TaskId::Stage => {
-                made.work = Work::Stage { sinks: self.written(is_files, &mut pieces) }
-            }
+            TaskId::Stage => made.work = Work::Stage { sinks: self.written(is_files, &mut pieces) },
             TaskId::Commit => made.work = Work::Commit { manifest: self.recorded.manifest.clone()? },
             TaskId::Discard => made.work = Work::Discard { manifest: self.staging.manifest() },
         }

@@ -211,8 +211,6 @@ impl Machine {
             state.doubtful.take_if(|number| is_void(Attempt { task: *task, number: *number }));
         }
         self.cancel(&running);
-        for (agent, fenced) in fenced {
-            self.out.push(Command::Name { agent, winners: Vec::new(), fenced });
-        }
+        fenced.into_iter().for_each(|(agent, fenced)| self.fence(agent, fenced));
     }
 }

@@ -25,7 +25,9 @@ impl Machine {
             }
             return;
         }
-        if let Stage::Resuming(resume) = &mut self.stage {
+        if let Stage::Resuming(resume) = &mut self.stage
+            && !planted::has(Bug::ProposesEarly)
+        {
             // Another one may have been named by the leader before: the agents are heard first.
             return resume.find(agent, Found { attempt, named: false, done: Some(done) });
         }
@@ -39,7 +41,7 @@ impl Machine {
 
     /// Has an attempt named.
     pub(super) fn propose(&mut self, attempt: Attempt, agent: String, done: Done) {
-        if self.is_given_up(&agent) && !planted::has(Bug::AsksTheDead) {
+        if self.is_given_up(&agent) {
             // Nobody would answer. Should it come back, the attempt is refused there.
             self.fence(agent, vec![attempt]);
             return self.count_loss(attempt.task);

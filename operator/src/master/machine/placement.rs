@@ -37,7 +37,11 @@ impl Machine {
     /// Gives one task out, if it is nowhere yet and a slot is idle.
     pub(super) fn offer(&mut self, task: TaskId) {
         let waits = self.ledger.get(task).is_some_and(|state| state.is_busy() || state.not_before > self.now);
-        if !waits && !self.is_answered(task) && self.slots.values().any(Slot::is_idle) && self.ready_agents().next().is_some() {
+        if !waits
+            && !self.is_answered(task)
+            && self.slots.values().any(|slot| slot.takes(task))
+            && self.ready_agents().next().is_some()
+        {
             self.start(task);
         }
     }
@@ -45,7 +49,7 @@ impl Machine {
     fn start(&mut self, task: TaskId) {
         let Some(assembled) = self.assemble(task) else { return };
         let last_pod = self.ledger.get(task).and_then(|state| state.last_pod.clone());
-        let Some(slot) = self.choose_slot(&assembled.weights, last_pod.as_deref()) else { return };
+        let Some(slot) = self.choose_slot(task, &assembled.weights, last_pod.as_deref()) else { return };
         let Some(output) = self.choose_agent(&self.slots[&slot].hello.node) else { return };
         let attempt = self.ledger.next(task);
         let mut made = assembled.task;
@@ -66,7 +70,7 @@ impl Machine {
     }
 
     /// The idle slot on the node that holds most of what a task reads, if possible not where it failed last.
-    fn choose_slot(&self, weights: &BTreeMap<String, u64>, not_on: Option<&str>) -> Option<SlotId> {
+    fn choose_slot(&self, task: TaskId, weights: &BTreeMap<String, u64>, not_on: Option<&str>) -> Option<SlotId> {
         let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
         for (address, bytes) in weights {
             if let Some(agent) = self.agents.get(address) {
@@ -75,9 +79,9 @@ impl Machine {
         }
         let worth = |slot: &Slot| {
             let elsewhere = not_on != Some(slot.hello.pod.as_str());
-            (elsewhere, by_node.get(slot.hello.node.as_str()).copied().unwrap_or(0))
+            (!slot.draining, elsewhere, by_node.get(slot.hello.node.as_str()).copied().unwrap_or(0))
         };
-        let idle = self.slots.iter().filter(|(_, slot)| slot.is_idle());
+        let idle = self.slots.iter().filter(|(_, slot)| slot.takes(task));
         // Of equals the one that is there the longest: later executors can be let go of.
         idle.max_by(|(a, one), (b, other)| worth(one).cmp(&worth(other)).then(b.cmp(a))).map(|(id, _)| *id)
     }

@@ -5,8 +5,8 @@
 pub(super) enum Bug {
     /// An attempt counts when it is done, named or not.
     CountsUnnamed,
-    /// An agent that was given up is asked to name all the same.
-    AsksTheDead,
+    /// A new leader takes what a slot tells before it has heard the agents.
+    ProposesEarly,
     /// Attempts that lost are not refused at their agents.
     FencesNothing,
     /// A lost output is waited for, not made anew.
@@ -54,7 +54,7 @@ pub(super) enum Bug {
 #[cfg(test)]
 pub(super) const ALL: [Bug; 23] = [
     Bug::CountsUnnamed,
-    Bug::AsksTheDead,
+    Bug::ProposesEarly,
     Bug::FencesNothing,
     Bug::WaitsForLost,
     Bug::ForgetsReaders,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::status::{Decided, Output, StageStatus};
-use plan::task::TaskId;
 use plan::Mscr;
+use plan::task::TaskId;
 
 use super::ledger::Standing;
 use super::output::is_stdout;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plan::task::{Attempt, TaskId};
 
-use super::event::{Command, Found};
+use super::event::Found;
 use super::ledger::{Standing, Winner};
 use super::naming::is_answer;
 use super::planted::{self, Bug};
@@ -116,9 +116,7 @@ impl Machine {
                 (Some(_), _) | (None, _) => fenced.entry(agent).or_default().push(attempt),
             }
         }
-        for (agent, fenced) in fenced {
-            self.out.push(Command::Name { agent, winners: Vec::new(), fenced });
-        }
+        fenced.into_iter().for_each(|(agent, fenced)| self.fence(agent, fenced));
     }
 
     /// An output that counted as lost is there after all.

@@ -14,7 +14,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often a task failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// By the flow's fault.
+    /// By the fault of the flow, or of what it reads and writes.
     pub(super) flow: u32,
     /// By loss of slots, agents and outputs, since the run last made progress.
     pub(super) lost: u32,
@@ -38,10 +38,10 @@ impl Tally {
         let fault = if planted::has(Bug::BlamesFlow) && infrastructure { &Fault::Flow } else { fault };
         match fault {
             Fault::Hopeless => Verdict::Fail("Invalid"),
-            Fault::Flow => {
+            Fault::Flow | Fault::Storage => {
                 self.flow += 1;
                 if self.flow > retry.limit && !planted::has(Bug::ForgivesFlow) {
-                    Verdict::Fail("UdfError")
+                    Verdict::Fail(if matches!(fault, Fault::Flow) { "UdfError" } else { "BackoffLimitExceeded" })
                 } else {
                     Verdict::Retry(backoff(retry, self.flow))
                 }
@@ -95,10 +95,11 @@ mod tests {
             };
             assert_eq!(faults.iter().map(verdict).collect::<Vec<_>>(), expected, "{faults:?}, limit {limit}");
         }
-        use Fault::{Flow, Hopeless, Infrastructure, Stopped};
+        use Fault::{Flow, Hopeless, Infrastructure, Stopped, Storage};
         check(&[Flow], 0, &[Some("UdfError")]);
         check(&[Flow, Flow, Flow, Flow], 3, &[None, None, None, Some("UdfError")]);
         check(&[Hopeless], 3, &[Some("Invalid")]);
+        check(&[Flow, Storage, Flow, Storage], 3, &[None, None, None, Some("BackoffLimitExceeded")]);
         check(&[Infrastructure, Flow, Stopped, Infrastructure], 1, &[None; 4]);
         check(&[Infrastructure, Flow, Stopped, Flow], 1, &[None, None, None, Some("UdfError")]);
     }

@@ -38,6 +38,12 @@ impl Slot {
     pub(super) fn is_idle(&self) -> bool {
         self.work.is_none() && !self.draining
     }
+
+    /// Whether it can be given a task. What ends a run is done even by who is about to go: of a flow that is deleted there may soon
+    /// be nobody else.
+    pub(super) fn takes(&self, task: TaskId) -> bool {
+        self.is_idle() || self.work.is_none() && matches!(task, TaskId::Commit | TaskId::Discard)
+    }
 }
 
 impl Machine {
@@ -181,7 +187,7 @@ impl Machine {
         let state = self.ledger.entry(attempt.task);
         state.last_pod.clone_from(&pod);
         let mut verdict = state.tally.count(&failed.fault, &retry, progress);
-        if matches!(failed.fault, Fault::Flow | Fault::Hopeless) {
+        if matches!(failed.fault, Fault::Flow | Fault::Storage | Fault::Hopeless) {
             state.failed += 1;
         }
         if matches!(self.stage, Stage::Committing) {
@@ -209,6 +215,7 @@ impl Machine {
         };
         let reason = match &failed.fault {
             Fault::Flow => "UdfError",
+            Fault::Storage => "StorageError",
             Fault::Hopeless => "Hopeless",
             Fault::Infrastructure => "ExecutorLost",
             Fault::Lost(_) => "InputLost",

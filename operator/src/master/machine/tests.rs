@@ -10,7 +10,7 @@ use proto::Term;
 use proto::master::ToSlot;
 
 use super::Machine;
-use super::event::{AgentBeat, Command, Event, SlotHello, SlotId};
+use super::event::{AgentBeat, Command, Event, Found, SlotHello, SlotId};
 use crate::master::api::{Entry, RunPhase, RunSpec};
 
 const FLOW: &str = r#"
@@ -299,4 +299,54 @@ fn a_stage_attempt_that_is_heard_of_late_has_its_files_removed_by_another_commit
     assert_eq!(course.phase(), RunPhase::Committing, "one more");
     assert_eq!(course.done(Done::default()).attempt.task, TaskId::Commit);
     assert_eq!(course.phase(), RunPhase::Succeeded);
+}
+
+#[test]
+fn an_agent_that_was_given_up_is_not_waited_for() {
+    let mut course = Course::new(Vec::new());
+    course.slot(1, "b");
+    course.done(splits());
+    let (slot, task, agent) = course.given.pop().unwrap();
+    // The agent of that node falls silent for good; long after, its slot is done.
+    for _ in 0..25 {
+        course.now += Duration::from_secs(1);
+        course.beat("a", false);
+        course.tell(Event::Tick);
+    }
+    course.tell(Event::Done { slot, attempt: task.attempt, agent, done: Box::new(written()) });
+    course.wait(1);
+    let (_, again, agent) = course.given.last().expect("it is made again");
+    assert_eq!((again.attempt.task, agent.as_str()), (task.attempt.task, "a:7401"));
+}
+
+#[test]
+fn a_commit_is_done_even_by_a_slot_that_is_about_to_go() {
+    let mut course = Course::new(Vec::new());
+    course.to_stage();
+    let staging = course.given.pop().unwrap();
+    course.tell(Event::Draining { slot: SlotId(1) });
+    course.given.push(staging);
+    course.done(staged());
+    course.wait(2);
+    assert_eq!(course.given.last().map(|(_, task, _)| task.attempt.task), Some(TaskId::Commit));
+}
+
+#[test]
+fn what_a_slot_tells_a_new_leader_does_not_count_beside_what_was_named() {
+    let mut before = Course::new(Vec::new());
+    before.slot(1, "b");
+    before.done(splits());
+    let task = before.given[0].1.attempt.task;
+    let (late, named) = (Attempt { task, number: 1 }, Attempt { task, number: 2 });
+
+    let mut course = Course::new(before.entries.clone());
+    let hello = SlotHello { pod: "pod-1".to_owned(), node: "b".to_owned(), number: 0, incarnation: 1, busy: Some(late) };
+    course.tell(Event::SlotJoined { slot: SlotId(1), hello });
+    let (agent, done) = ("b:7401".to_owned(), Box::new(written()));
+    course.tell(Event::Done { slot: SlotId(1), attempt: late, agent, done });
+    let (agent, found) = ("a:7401".to_owned(), Found { attempt: named, named: true, done: Some(written()) });
+    course.tell(Event::Inventory { agent, incarnation: 1, outputs: vec![found] });
+    course.wait(11);
+    let (_, stage, _) = course.given.last().expect("it goes on");
+    assert!(matches!(&stage.work, Work::Stage { sinks } if sinks["shown"][0].attempt == named), "{stage:?}");
 }

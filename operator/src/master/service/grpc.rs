@@ -110,9 +110,11 @@ impl master_server::Master for Master {
     type OutputStream = Output;
 
     async fn work(&self, request: Request<Streaming<FromSlot>>) -> Result<Response<Answers>, Status> {
-        let Role::Executor { run: allowed } = claims(&request)?.role.clone() else {
+        let claims = claims(&request)?.clone();
+        let Role::Executor { run: allowed } = claims.role else {
             return Err(self.inner.refuse("only executors work"));
         };
+        let good_for = Duration::from_secs(claims.expires.saturating_sub(proto::token::now()));
         let mut said = request.into_inner();
         let hello =
             tokio::time::timeout(HELLO, said.message()).await.map_err(|_| Status::deadline_exceeded("no hello came"))??;
@@ -131,7 +133,7 @@ impl master_server::Master for Master {
                 let reason = "there is no such run (any more)".to_owned();
                 Ok(Response::new(one(ToSlot::Leave { reason })))
             }
-            Found::Run(events) => Ok(Response::new(self.join(events, hello, said).await?)),
+            Found::Run(events) => Ok(Response::new(self.join(events, hello, (said, good_for)).await?)),
         }
     }
 
@@ -224,21 +226,37 @@ impl Inner {
 }
 
 impl Master {
-    /// Joins a slot to its run, for as long as its stream lasts.
-    async fn join(&self, events: mpsc::Sender<Told>, hello: SlotHello, said: Streaming<FromSlot>) -> Result<Answers, Status> {
+    /// Joins a slot to its run, for as long as its stream lasts and it may speak.
+    async fn join(
+        &self,
+        events: mpsc::Sender<Told>,
+        hello: SlotHello,
+        (said, good_for): (Streaming<FromSlot>, Duration),
+    ) -> Result<Answers, Status> {
         let slot = SlotId(self.inner.next_slot.fetch_add(1, Ordering::Relaxed));
         let (answers, stream) = mpsc::channel(ANSWERS);
         let joined = Event::SlotJoined { slot, hello };
         let over = |_| Status::unavailable("the run ended just now");
         events.send(Told::Slot { slot, answers, joined }).await.map_err(over)?;
-        tokio::spawn(listen(Arc::clone(&self.inner), slot, said, events));
+        tokio::spawn(listen(Arc::clone(&self.inner), slot, (said, good_for), events));
         Ok(Box::pin(ReceiverStream::new(stream).map(Ok)))
     }
 }
 
-/// Hears a slot to the end of its stream.
-async fn listen(inner: Arc<Inner>, slot: SlotId, mut said: Streaming<FromSlot>, events: mpsc::Sender<Told>) {
+/// Hears a slot to the end of its stream, of its token, or of its run. A slot whose token has run out comes back with a newer one.
+async fn listen(inner: Arc<Inner>, slot: SlotId, (said, good_for): (Streaming<FromSlot>, Duration), events: mpsc::Sender<Told>) {
     inner.counters.slots_connected.fetch_add(1, Ordering::Relaxed);
+    tokio::select! {
+        () = hear(slot, said, &events) => {}
+        () = events.closed() => {}
+        () = tokio::time::sleep(good_for) => Counters::count(&inner.counters.calls_refused),
+    }
+    inner.counters.slots_connected.fetch_sub(1, Ordering::Relaxed);
+    // A run that has ended does not mind.
+    let _ = events.send(Told::Event(Event::SlotLeft { slot })).await;
+}
+
+async fn hear(slot: SlotId, mut said: Streaming<FromSlot>, events: &mpsc::Sender<Told>) {
     while let Ok(Some(word)) = said.message().await {
         let Some(word) = words::checked(word) else { break };
         let event = match word {
@@ -253,9 +271,6 @@ async fn listen(inner: Arc<Inner>, slot: SlotId, mut said: Streaming<FromSlot>, 
             break;
         }
     }
-    inner.counters.slots_connected.fetch_sub(1, Ordering::Relaxed);
-    // A run that has ended does not mind.
-    let _ = events.send(Told::Event(Event::SlotLeft { slot })).await;
 }
 
 async fn stream_output(caller: Caller, pieces: Pieces, step: String, messages: mpsc::Sender<Result<Message, Status>>) {

@@ -4,6 +4,7 @@
 //! `GLEAMFLOW_SIMULATION_SEEDS=100000 cargo test --release -p operator simulation` tries so many more of each kind,
 //! `GLEAMFLOW_SIMULATION_FROM=7000` begins with another one.
 
+mod bugs;
 mod content;
 mod world;
 
@@ -16,7 +17,6 @@ use oracle::{GeneratedFlow, generate};
 
 use self::world::{Faults, World};
 use crate::master::api::{Progress, RunPhase, RunSpec};
-use crate::master::machine::planted::{self, Bug};
 
 /// Flows that were generated in this thread.
 fn generated(seed: u64) -> GeneratedFlow {
@@ -101,12 +101,9 @@ fn range(from: u64, count: u64) -> std::ops::Range<u64> {
 
 fn seeds(from: u64, count: u64, faults: Faults, check: impl Fn(&Course)) {
     let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| check(&simulate(*seed, faults)))).is_err();
-    let failing: Vec<u64> = range(from, count).filter(|seed| !UNEXPLAINED.contains(seed)).filter(fails).collect();
+    let failing: Vec<u64> = range(from, count).filter(fails).collect();
     assert!(failing.is_empty(), "seeds {failing:?} fail with {faults:?}");
 }
-
-/// Seeds of two attempts of one task in the output, for a reason that is not found yet: the machine's, or this world's.
-const UNEXPLAINED: [u64; 2] = [2029, 5301];
 
 const NONE: Faults = Faults {
     kills: 0,
@@ -119,6 +116,9 @@ const NONE: Faults = Faults {
     calls: 0,
     doubles: 0,
     late: 0,
+    aimed: 0,
+    relays: 0,
+    delete: false,
     stop: false,
     poison: false,
 };
@@ -142,6 +142,12 @@ const ALL: Faults = Faults {
 };
 const STOPPED: Faults = Faults { stop: true, kills: 2, leaders: 2, calls: 10, late: 10, ..NONE };
 const STOPPED_CALMLY: Faults = Faults { stop: true, kills: 2, ..NONE };
+/// Whatever happens, happens at the last steps of a run.
+const ENDS: Faults = Faults { aimed: 40, kills: 1, leaders: 1, cuts: 1, calls: 5, late: 10, ..NONE };
+const STOPPED_LATE: Faults = Faults { aimed: 60, stop: true, kills: 1, cuts: 1, ..NONE };
+const DELETED: Faults = Faults { aimed: 60, delete: true, ..NONE };
+const RELAYS: Faults = Faults { relays: 2, restarts: 1, ..NONE };
+const LOSSES: Faults = Faults { restarts: 3, leaders: 3, cuts: 2, doubles: 5, ..NONE };
 const POISONED: Faults = Faults { poison: true, kills: 4, restarts: 1, ..NONE };
 const FULL: Faults = Faults { full: (1, 300), ..NONE };
 const FULL_FOR_LONG: Faults = Faults { full: (1, 700), ..NONE };
@@ -205,6 +211,21 @@ fn results_are_exact_when_everything_happens_at_once() {
     seeds(5000, 500, ALL, succeeds);
 }
 
+#[test]
+fn results_are_exact_when_it_happens_at_the_end() {
+    seeds(10_000, 300, ENDS, succeeds);
+}
+
+#[test]
+fn results_are_exact_when_what_was_given_up_comes_back_to_another_leader() {
+    seeds(11_000, 200, RELAYS, succeeds);
+}
+
+#[test]
+fn results_are_exact_when_leaders_and_agents_are_lost() {
+    seeds(12_000, 300, LOSSES, succeeds);
+}
+
 /// Whichever came first, the stop or the commit, has happened alone.
 fn is_stopped_or_done(course: &Course) {
     match &course.outcome {
@@ -217,7 +238,13 @@ fn is_stopped_or_done(course: &Course) {
 #[test]
 fn a_run_that_is_stopped_has_all_of_its_output_or_nothing() {
     seeds(6000, 150, STOPPED_CALMLY, is_stopped_or_done);
-    seeds(6500, 350, STOPPED, is_stopped_or_done);
+    seeds(6500, 250, STOPPED, is_stopped_or_done);
+    seeds(6800, 150, STOPPED_LATE, is_stopped_or_done);
+}
+
+#[test]
+fn a_flow_that_is_deleted_has_all_of_its_output_or_nothing_and_leaves_nothing() {
+    seeds(13_000, 150, DELETED, is_stopped_or_done);
 }
 
 /// A task that always fails does so after its retries, however often it was lost beside.
@@ -250,51 +277,10 @@ fn shuffles_without_room_wait_with_a_reason_and_not_for_ever() {
     assert!(failed.get() > 10, "{} failed", failed.get());
 }
 
-/// How many seeds it may take to find a planted bug.
-const PATIENCE: u64 = 300;
-
-/// Every wrong variant of a rule shows within some seeds, where the right one passes all of them.
+/// Seeds that once failed, each with what was wrong.
 #[test]
-#[ignore = "takes minutes, and it is not known yet that every planted bug is found"]
-fn planted_bugs_are_found() {
-    let kinds: [(Faults, fn(&Course)); 11] = [
-        (NONE, |course| {
-            succeeds(course);
-            assert_eq!(course.work.0, course.work.1);
-        }),
-        (Faults { leaders: 1, ..NONE }, |course| {
-            succeeds(course);
-            assert_eq!(course.work.0, course.work.1);
-        }),
-        (KILLS, succeeds),
-        (AGENTS, succeeds),
-        (CUTS, succeeds),
-        (LEADERS, succeeds),
-        (ALL, succeeds),
-        (STOPPED_CALMLY, is_stopped_or_done),
-        (STOPPED, is_stopped_or_done),
-        (POISONED, fails_after_its_retries),
-        (FULL_FOR_LONG, |_| {}),
-    ];
-    let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let find = |bug: Bug| {
-        (0..PATIENCE).find_map(|at| {
-            let (faults, check) = kinds[at as usize % kinds.len()];
-            let seed = 9000 + at;
-            let caught = planted::with(bug, || catch_unwind(AssertUnwindSafe(|| check(&simulate(seed, faults)))));
-            caught.is_err().then_some(seed)
-        })
-    };
-    let found: Vec<(Bug, Option<u64>)> = planted::ALL.into_iter().map(|bug| (bug, find(bug))).collect();
-    std::panic::set_hook(quiet);
-    let missed: Vec<&Bug> = found.iter().filter(|(_, seed)| seed.is_none()).map(|(bug, _)| bug).collect();
-    assert!(missed.is_empty(), "nobody finds {missed:?}; found: {found:?}");
-}
-
-#[test]
-#[ignore = "not explained yet: after agents were lost, two attempts of an indeterminate task are in the output"]
-fn seeds_that_are_not_explained_yet() {
+fn seeds_that_once_failed_pass() {
+    // What sinks had of rows that were done over counted: standard output that was kept, or files that were staged.
     succeeds(&simulate(2029, AGENTS));
     succeeds(&simulate(5301, ALL));
 }

@@ -84,8 +84,8 @@ pub(super) fn expected(plan: &Plan, collection: CollectionId) -> Vec<u64> {
 
 /// The engine of the simulation.
 #[derive(Debug)]
-pub(super) struct Worker<'p> {
-    plan: &'p Plan,
+pub(super) struct Worker {
+    pub(super) plan: Plan,
     kept: BTreeSet<CollectionId>,
     consumers: BTreeMap<CollectionId, Vec<NodeId>>,
     /// Per forwarded collection: the stage, channel and read that it flows into.
@@ -110,17 +110,18 @@ struct Made<'t> {
     legs: BTreeMap<NodeId, Vec<Leg>>,
 }
 
-impl<'p> Worker<'p> {
-    pub(super) fn new(plan: &'p Plan) -> Worker<'p> {
-        let units = schedule::units(plan).unwrap();
-        let forwards = schedule::forwards(plan, &units).into_iter().map(|(collection, forward)| {
+impl Worker {
+    pub(super) fn new(plan: Plan) -> Worker {
+        let units = schedule::units(&plan).unwrap();
+        let forwards = schedule::forwards(&plan, &units).into_iter().map(|(collection, forward)| {
             let Unit::Stage(to) = units[forward.to] else { panic!("forwards lead to stages") };
             (collection, (to.id, forward.channel, forward.read))
         });
-        Worker { kept: schedule::kept(plan), consumers: plan.graph.consumers(), forwards: forwards.collect(), plan }
+        let forwards = forwards.collect();
+        Worker { kept: schedule::kept(&plan), consumers: plan.graph.consumers(), forwards, plan }
     }
 
-    fn stage(&self, id: MscrId) -> &'p Mscr {
+    fn stage(&self, id: MscrId) -> &Mscr {
         self.plan.mscrs.iter().find(|stage| stage.id == id).unwrap()
     }
 

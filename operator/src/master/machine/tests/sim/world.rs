@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use oracle::Random;
-use plan::Plan;
 use plan::task::{Attempt, Done, Task, TaskId};
 use proto::Term;
 use proto::master::ToSlot;
@@ -20,7 +19,7 @@ use proto::master::ToSlot;
 use self::slots::Slot;
 use self::trouble::Trouble;
 use self::volume::Volume;
-use super::content::Filled;
+use super::content::{Filled, Worker};
 use crate::master::api::{Entry, RunPhase, RunSpec};
 use crate::master::machine::Machine;
 use crate::master::machine::event::{AgentBeat, Command, Event, SlotId};
@@ -48,6 +47,12 @@ pub(super) struct Faults {
     pub(super) doubles: usize,
     /// Writes to the record that come late, of a hundred.
     pub(super) late: usize,
+    /// Of a hundred moments at a run's end (it stages, decides, commits), those at which something of the above happens.
+    pub(super) aimed: usize,
+    /// Links that are cut until what is behind them is given up, and heal when another leader begins.
+    pub(super) relays: u32,
+    /// Whether the flow is deleted at some time, and its pods with it.
+    pub(super) delete: bool,
     /// Whether the run is stopped at some time.
     pub(super) stop: bool,
     /// Whether some task always fails by its own fault.
@@ -157,7 +162,7 @@ pub(super) struct World {
     /// With the term of the writer.
     record: Vec<(u64, Entry)>,
     pub(super) taken_up_again: u32,
-    plan: Option<Rc<Plan>>,
+    worker: Option<Rc<Worker>>,
     /// Standard output that is kept, with the term of who did.
     kept: (u64, BTreeMap<String, Vec<u8>>),
     /// What standard output that was kept was read from.
@@ -166,6 +171,8 @@ pub(super) struct World {
     late: BTreeSet<u32>,
     volume: Volume,
     begun: BTreeMap<TaskId, usize>,
+    /// Attempts that some slot began.
+    attempts: BTreeSet<Attempt>,
     /// What an attempt has read.
     read: BTreeMap<Attempt, BTreeSet<Attempt>>,
     flow_faults: BTreeMap<TaskId, u32>,
@@ -173,7 +180,9 @@ pub(super) struct World {
     quiet_since: Duration,
     blocked_since: Option<Duration>,
     outcome: Option<RunPhase>,
+    ended: Duration,
     stopped: bool,
+    deleted: bool,
 }
 
 impl World {
@@ -193,19 +202,22 @@ impl World {
             broken: BTreeSet::new(),
             record: Vec::new(),
             taken_up_again: 0,
-            plan: None,
+            worker: None,
             kept: (0, BTreeMap::new()),
             shown: Vec::new(),
             late: BTreeSet::new(),
             volume: Volume::default(),
             begun: BTreeMap::new(),
+            attempts: BTreeSet::new(),
             read: BTreeMap::new(),
             flow_faults: BTreeMap::new(),
             next_id: 1,
             quiet_since: Duration::ZERO,
             blocked_since: None,
             outcome: None,
+            ended: Duration::ZERO,
             stopped: false,
+            deleted: false,
         };
         world.lead(1);
         for pod in 0..PODS {
@@ -291,6 +303,9 @@ impl World {
                     self.call_soon(leader, epoch, command);
                 }
                 Command::Record { .. } | Command::FetchOutput(_) | Command::KeepOutput { .. } => {
+                    if matches!(command, Command::Record { entry: Entry::Committing { .. } | Entry::Ended { .. }, .. }) {
+                        self.aim(None);
+                    }
                     self.call_soon(leader, 0, command);
                 }
             }
@@ -310,6 +325,7 @@ impl World {
             let phase = self.leaders[leader].machine.progress().phase;
             assert!(phase.is_over(), "{phase:?}");
             self.outcome = Some(phase);
+            self.ended = self.now;
             self.late = self.volume.staged.keys().copied().collect();
         }
     }
@@ -367,7 +383,7 @@ impl World {
             Item::Call { leader, epoch, asked, command } => self.call(leader, (epoch, asked), command),
             Item::Echo { term, agent, command } => self.echo(term, &agent, &command),
             Item::Lead => {
-                if !self.leaders[self.current()].alive && self.outcome.is_none() {
+                if !self.leaders[self.current()].alive && self.outcome.is_none() && !self.deleted {
                     // Terms only grow.
                     self.terms += 1;
                     self.lead(self.terms);

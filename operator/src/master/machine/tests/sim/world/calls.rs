@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use plan::task::Attempt;
 
-use super::{Item, World, ms};
+use super::{Item, Worker, World, ms};
 use crate::master::api::{Entry, KeepError, RecordError};
 use crate::master::machine::event::{Command, Event, Found, OutputRequest, Unfetched};
 use crate::master::machine::planning;
@@ -124,7 +124,7 @@ impl World {
         }
         assert_eq!(at, self.record.len(), "entries have no gaps");
         if let Entry::Planned { plan, .. } = &entry {
-            self.plan = Some(Rc::new(planning::decode(plan).unwrap()));
+            self.worker = Some(Rc::new(Worker::new(planning::decode(plan).unwrap())));
         }
         self.record.push((term, entry));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plan::task::{Attempt, Failed, Fault, Task};
+use plan::task::{Attempt, Failed, Fault, MapInput, Task, TaskId, Work as Input};
 use proto::master::ToSlot;
 
 use super::{Item, SLOTS, World, ms};
@@ -50,6 +50,9 @@ impl Slot {
 
 impl World {
     pub(super) fn add_pod(&mut self, pod: usize, node: usize) {
+        if self.deleted {
+            return;
+        }
         let pod_name = format!("sim-1-{pod}-{}", self.id());
         for number in 0..SLOTS {
             let slot = Slot {
@@ -73,11 +76,24 @@ impl World {
     }
 
     pub(super) fn send(&mut self, leader: usize, to: SlotId, message: ToSlot) {
+        if let ToSlot::Run { task, .. } = &message {
+            self.check_whole(leader, task);
+        }
         let found = self.slots.iter().position(|slot| slot.connection == Some((leader, to)));
         let Some(slot) = found else { return };
         let when = (self.now + self.latency()).max(self.slots[slot].down);
         self.slots[slot].down = when;
         self.at(when, Item::Receive { slot, connection: to, message });
+    }
+
+    /// Of rows that may come out otherwise none is read before all of them are there.
+    fn check_whole(&self, leader: usize, task: &Task) {
+        let Input::Map { input: MapInput::Stored { pieces }, .. } = &task.work else { return };
+        let machine = &self.leaders[leader].machine;
+        for set in pieces.iter().map(|held| machine.flow().set_of(held.attempt.task)) {
+            let whole = || machine.tasks_of(set).unwrap().into_iter().all(|task| machine.ledger.is_done(task));
+            assert!(!machine.flow().indeterminate.contains(&set) || whole(), "{} reads of {set:?} too soon", task.attempt);
+        }
     }
 
     /// A slot says something, if it is connected.
@@ -117,6 +133,12 @@ impl World {
     }
 
     pub(super) fn disconnect(&mut self, slot: usize) {
+        let pause = ms(300 + self.random.next() % 3000);
+        self.disconnect_for(slot, pause);
+    }
+
+    /// Its connection breaks, and it tries again after a while; meanwhile it works on.
+    pub(super) fn disconnect_for(&mut self, slot: usize, pause: Duration) {
         let Some((leader, id)) = self.slots[slot].connection.take() else { return };
         if self.random.chance(50) {
             self.broken.insert(id);
@@ -124,7 +146,7 @@ impl World {
         // Whatever was said over it has come before, or is lost.
         let when = (self.now + ms(self.random.next() % 4000)).max(self.slots[slot].up);
         self.at(when, Item::Tell { leader, via: None, event: Event::SlotLeft { slot: id } });
-        let when = self.now + ms(300 + self.random.next() % 3000);
+        let when = self.now + pause;
         self.at(when, Item::Connect { slot });
     }
 
@@ -160,13 +182,17 @@ impl World {
         let attempt = task.attempt;
         let state = &mut self.slots[slot];
         assert!(!state.is_working(), "{slot} is busy with {:?} and gets {attempt}", state.work);
-        if state.draining {
+        if state.draining && !matches!(attempt.task, TaskId::Commit | TaskId::Discard) {
             state.work = Work::Idle;
             return self.say(slot, |id| stopped(id, attempt));
         }
         state.work = Work::Busy(attempt);
         let incarnation = state.incarnation;
+        assert!(self.attempts.insert(attempt), "{attempt} is given out twice");
         *self.begun.entry(attempt.task).or_default() += 1;
+        if matches!(attempt.task, TaskId::Stage | TaskId::Commit) {
+            self.aim(Some(slot));
+        }
         self.volume.begins(attempt);
         let when = self.now + ms(100 + self.random.next() % 3000);
         self.at(when, Item::Finish { slot, incarnation, task, output });

@@ -16,9 +16,19 @@ pub(super) enum Trouble {
     Cut,
     Full(u64),
     Stop,
+    Delete,
+    /// The pod of a slot is killed.
+    KillSlot(usize),
+    /// A slot's connection breaks for so long that its work is given to another.
+    Mute(usize),
+    /// See [`super::Faults::relays`].
+    Relay,
     /// An old leader ends at last.
     Depose(usize),
 }
+
+/// Less than pods have.
+const GRACE: Duration = Duration::from_secs(15);
 
 impl World {
     pub(super) fn plan_trouble(&mut self) {
@@ -37,11 +47,32 @@ impl World {
         plan(faults.leaders, Trouble::Leader);
         plan(faults.cuts, Trouble::Cut);
         plan(faults.full.0, Trouble::Full(faults.full.1));
+        plan(faults.relays, Trouble::Relay);
+        plan(u32::from(faults.delete), Trouble::Delete);
         plan(u32::from(faults.stop), Trouble::Stop);
     }
 
+    /// One of a run's last steps is about to be done, by a slot if any: something may go wrong right now.
+    pub(super) fn aim(&mut self, slot: Option<usize>) {
+        let faults = self.faults;
+        if faults.aimed == 0 || !self.troubled() || !self.random.chance(faults.aimed) {
+            return;
+        }
+        let mut all = Vec::new();
+        all.extend((faults.stop && !self.stopped).then_some(Trouble::Stop));
+        all.extend((faults.delete && !self.deleted).then_some(Trouble::Delete));
+        all.extend((faults.leaders > 0).then_some(Trouble::Leader));
+        all.extend(slot.filter(|_| faults.kills > 0).map(Trouble::KillSlot));
+        all.extend(slot.filter(|_| faults.cuts > 0).map(Trouble::Mute));
+        if !all.is_empty() {
+            let (what, soon) = (all[self.random.below(all.len())], ms(self.random.next() % 1500));
+            let when = self.now + if self.random.chance(50) { Duration::ZERO } else { soon };
+            self.at(when, Item::Trouble(what));
+        }
+    }
+
     pub(super) fn trouble(&mut self, trouble: Trouble) {
-        if self.outcome.is_some() && matches!(trouble, Trouble::Leader) {
+        if (self.outcome.is_some() || self.deleted) && matches!(trouble, Trouble::Leader) {
             // Nobody takes up what is over.
             return;
         }
@@ -57,11 +88,24 @@ impl World {
             Trouble::Restart => self.restart_agent(),
             Trouble::Leader => self.change_leader(),
             Trouble::Cut => {
-                let at = self.random.below(NODES);
-                self.agents[at].cut_until = self.now + ms(self.random.next() % 40_000);
-                let there: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].node == at).collect();
-                there.into_iter().for_each(|slot| self.disconnect(slot));
+                let lasts = ms(self.random.next() % 40_000);
+                self.cut(lasts);
             }
+            Trouble::Relay => {
+                let lasts = ms(11_000 + self.random.next() % 8000);
+                self.cut(lasts);
+                let when = self.now + lasts - ms(self.random.next() % 8000);
+                self.at(when, Item::Trouble(Trouble::Leader));
+            }
+            Trouble::KillSlot(slot) => {
+                let pod = self.slots[slot].pod;
+                self.kill(pod);
+            }
+            Trouble::Mute(slot) => {
+                let pause = ms(11_000 + self.random.next() % 5000);
+                self.disconnect_for(slot, pause);
+            }
+            Trouble::Delete => self.delete(trouble),
             Trouble::Full(seconds) => {
                 let until = self.now + Duration::from_secs(seconds);
                 self.agents.iter_mut().for_each(|agent| agent.full_until = until);
@@ -79,6 +123,30 @@ impl World {
                 self.leaders[leader].alive = false;
                 self.leave(leader);
             }
+        }
+    }
+
+    fn cut(&mut self, lasts: Duration) {
+        let at = self.random.below(NODES);
+        self.agents[at].cut_until = self.now + lasts;
+        let there: Vec<usize> = (0..self.slots.len()).filter(|slot| self.slots[*slot].node == at).collect();
+        there.into_iter().for_each(|slot| self.disconnect(slot));
+    }
+
+    /// The flow is deleted: its run is stopped, and all of its pods go within their grace period.
+    fn delete(&mut self, trouble: Trouble) {
+        let leader = self.current();
+        if !self.leaders[leader].alive {
+            let when = self.now + ms(1000);
+            return self.at(when, Item::Trouble(trouble));
+        }
+        (self.stopped, self.deleted) = (true, true);
+        self.tell(leader, Event::Stop { why: "cancelled".to_owned() });
+        for slot in (0..self.slots.len()).filter(|slot| self.slots[*slot].alive).collect::<Vec<_>>() {
+            self.slots[slot].draining = true;
+            self.say(slot, |id| Event::Draining { slot: id });
+            let when = self.now + GRACE;
+            self.at(when, Item::Gone { slot });
         }
     }
 

@@ -1,6 +1,7 @@
 //! What must hold in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crds::status::{PersistState, Persisted};
 use plan::task::{Attempt, TaskId};
@@ -11,6 +12,9 @@ use super::World;
 use crate::master::api::{Entry, Progress, RunPhase};
 use crate::master::machine::event::Event;
 use crate::master::machine::flow::Flow;
+
+/// So long it takes to hear what an agent holds whose link is whole again, and to refuse what does not count.
+const SETTLED: Duration = Duration::from_secs(20);
 
 impl World {
     /// How the run stands.
@@ -37,12 +41,13 @@ impl World {
             other => panic!("{other:?}"),
         }
         self.check_left();
+        self.check_named();
         self.check_over();
     }
 
     /// Every sink holds exactly the rows that the graph says.
     fn check_result(&self) {
-        let plan = self.plan.as_ref().unwrap();
+        let plan = &self.worker.as_ref().unwrap().plan;
         let mut expected: BTreeMap<&str, (Vec<u64>, bool)> = BTreeMap::new();
         for node in plan.graph.nodes.values() {
             if let Op::ParallelDo(Do::Write(sink)) = &node.op {
@@ -62,7 +67,7 @@ impl World {
 
     /// Of rows that may come out otherwise, all that went into the output are of one attempt of each task.
     fn check_lineage(&self) {
-        let flow = Flow::new((**self.plan.as_ref().unwrap()).clone()).unwrap();
+        let flow = Flow::new(self.worker.as_ref().unwrap().plan.clone()).unwrap();
         let last = self.volume.visible.iter().flat_map(|manifest| manifest.sinks.values().map(|sink| sink.location.as_str()));
         let staged = last.map(|number| Attempt { task: TaskId::Stage, number: number.parse().unwrap() });
         let mut open: Vec<Attempt> = staged.chain(self.shown.iter().copied()).collect();
@@ -85,6 +90,20 @@ impl World {
         let hidden = |number: &u32| unreachable && self.late.contains(number);
         let left: Vec<&u32> = self.volume.staged.keys().filter(|number| !hidden(number)).collect();
         assert!(left.is_empty(), "staged files of attempts {left:?} are left");
+    }
+
+    /// Of each task one attempt at most is named somewhere, where one leader had time enough to refuse the others.
+    fn check_named(&self) {
+        if self.leaders.len() > 1 {
+            return;
+        }
+        let mut of: BTreeMap<TaskId, Attempt> = BTreeMap::new();
+        for agent in self.agents.iter().filter(|agent| agent.cut_until + SETTLED < self.ended) {
+            for attempt in agent.held.iter().filter(|(_, (named, ..))| *named).map(|(attempt, _)| *attempt) {
+                let other = *of.entry(attempt.task).or_insert(attempt);
+                assert_eq!(other, attempt, "two attempts are named");
+            }
+        }
     }
 
     /// What is over stays over.

@@ -7,7 +7,7 @@ use plan::task::{
     Answer, Attempt, Done, Facts, Failed, Fault, Held, Manifest, MapInput, ReduceInput, Size, Split, StagedSink, Task, TaskId,
     Work,
 };
-use plan::{InputFile, NodeId, Op, Plan, Recipe, schedule};
+use plan::{InputFile, NodeId, Op, Recipe, schedule};
 
 use super::super::content::{self, Filled, Token, Worker};
 use super::slots::Work as Busy;
@@ -69,16 +69,12 @@ impl World {
                 lower.as_ref().is_none_or(|lower| place >= *lower) && upper.as_ref().is_none_or(|upper| place < *upper)
             });
         }
-        let plan = self.plan.clone();
+        let worker = self.worker.clone();
+        let plan = worker.as_deref().map(|worker| &worker.plan);
         for (collection, held) in &task.sides {
             let mut ids: Vec<u64> = self.rows(task, held).iter().map(|token| token.id).collect();
             ids.sort_unstable();
-            assert_eq!(
-                ids,
-                content::expected(plan.as_deref().unwrap(), *collection),
-                "side input {collection} of {}",
-                task.attempt
-            );
+            assert_eq!(ids, content::expected(plan.unwrap(), *collection), "side input {collection} of {}", task.attempt);
         }
         if let Work::Reduce { input: ReduceInput::Part { part, of, .. }, .. } = &task.work {
             let ours = |token: &Token| schedule::part_of(content::mark(*token), *of as usize) == *part as usize;
@@ -89,10 +85,10 @@ impl World {
             let rows = self.rows(task, held);
             let mut ids: Vec<u64> = rows.iter().map(|token| token.id).collect();
             ids.sort_unstable();
-            assert_eq!(ids, content::small(plan.as_deref().unwrap(), *group), "the small sides of {group} for {}", task.attempt);
+            assert_eq!(ids, content::small(plan.unwrap(), *group), "the small sides of {group} for {}", task.attempt);
             tables.insert(*group, rows);
         }
-        let (done, pieces) = self.make(task, (rows, &tables), plan.as_deref())?;
+        let (done, pieces) = self.make(task, (rows, &tables), worker.as_deref())?;
         self.put(node, task, output, (&done, pieces))?;
         Ok(done)
     }
@@ -158,8 +154,9 @@ impl World {
         &mut self,
         task: &Task,
         (rows, tables): (Vec<Token>, &BTreeMap<NodeId, Vec<Token>>),
-        plan: Option<&Plan>,
+        worker: Option<&Worker>,
     ) -> Result<(Done, Vec<Filled>), Fault> {
+        let plan = worker.map(|worker| &worker.plan);
         let answer = |answer| Ok((Done { answer: Some(answer), ..Done::default() }, Vec::new()));
         match &task.work {
             Work::Inspect { sources, versions } => {
@@ -209,9 +206,9 @@ impl World {
             }
             Work::Map { input: MapInput::Split { node, split }, .. } => {
                 let at = u64::from_be_bytes(split.encoded.clone().try_into().unwrap());
-                Ok(made(task, (content::source(*node, at), tables), plan))
+                Ok(made(task, (content::source(*node, at), tables), worker))
             }
-            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, (rows, tables), plan)),
+            Work::Map { .. } | Work::Reduce { .. } | Work::Operate { .. } => Ok(made(task, (rows, tables), worker)),
         }
     }
 
@@ -222,8 +219,12 @@ impl World {
     }
 }
 
-fn made(task: &Task, (rows, tables): (Vec<Token>, &BTreeMap<NodeId, Vec<Token>>), plan: Option<&Plan>) -> (Done, Vec<Filled>) {
-    let (pieces, legs) = Worker::new(plan.unwrap()).run(task, rows, tables);
+fn made(
+    task: &Task,
+    (rows, tables): (Vec<Token>, &BTreeMap<NodeId, Vec<Token>>),
+    worker: Option<&Worker>,
+) -> (Done, Vec<Filled>) {
+    let (pieces, legs) = worker.unwrap().run(task, rows, tables);
     let marked = |filled: &Filled| filled.frames.iter().filter_map(|frame| frame.first().copied()).map(content::mark).collect();
     let marks = pieces.iter().enumerate().map(|(at, filled)| (at as u32, marked(filled))).collect();
     (Done { pieces: pieces.iter().map(|filled| filled.piece.clone()).collect(), legs, marks, ..Done::default() }, pieces)
