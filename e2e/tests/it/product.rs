@@ -240,6 +240,12 @@ pub(crate) fn leader(cluster: &Cluster) -> Result<String> {
     Ok(text(&lease["spec"]["holderIdentity"]))
 }
 
+/// How often the lead of the operators has changed.
+pub(crate) fn changes_of_leader(cluster: &Cluster) -> Result<u64> {
+    let lease = cluster.get(HOME, &["lease", "gleamflow-operator"])?;
+    Ok(lease["spec"]["leaseTransitions"].as_u64().unwrap_or_default())
+}
+
 /// Sorted lines.
 pub(crate) fn sorted(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -21,6 +21,7 @@ fn a_burst_of_60_runs_each_flow_once_in_one_pod(cluster: &Cluster) -> Result<()>
     let namespace = cluster.namespace("flows-burst")?;
     let user = User::new(cluster, namespace.name())?;
     let watch = PodWatch::start(cluster, namespace.name())?;
+    let led = product::changes_of_leader(cluster)?;
     let start = Instant::now();
     let flows: Vec<Value> = (0..FLOWS).map(word_count).collect();
     cluster.apply(namespace.name(), &json!({"apiVersion": "v1", "kind": "List", "items": flows}))?;
@@ -37,7 +38,14 @@ fn a_burst_of_60_runs_each_flow_once_in_one_pod(cluster: &Cluster) -> Result<()>
     let pods = uids(&seen);
     let doubled: Vec<_> = pods.iter().filter(|(_, uids)| uids.len() != 1).collect();
     ensure!(doubled.is_empty(), "made twice: {doubled:?}");
-    ensure!(pods.len() == FLOWS, "{FLOWS} small flows ran in {} pods: {:?}", pods.len(), pods.keys());
+    let changes = product::changes_of_leader(cluster)? - led;
+    if changes == 0 {
+        ensure!(pods.len() == FLOWS, "{FLOWS} small flows ran in {} pods: {:?}", pods.len(), pods.keys());
+    } else {
+        // The executor of a run may have left when its end was not written down yet: the next leader needs another one.
+        eprintln!("figure: the leader changed {changes} times meanwhile, and {FLOWS} small flows ran in {} pods", pods.len());
+        ensure!(pods.len() >= FLOWS, "some of {FLOWS} flows ran in no pod: {:?}", pods.keys());
+    }
     Ok(())
 }
 
