@@ -183,7 +183,8 @@ impl Machine {
     /// Sets of which nothing is read any more, unless something is lost: all that read them is done, or is behind us itself.
     fn behind_us(&self) -> BTreeSet<TaskSet> {
         let flow = self.flow();
-        let whole = |set: TaskSet| self.tasks_of(set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
+        let whole =
+            |set: TaskSet| self.tasks_of(set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
         let mut behind = BTreeSet::new();
         // Readers come before what they read.
         for set in flow.sets.iter().rev().filter(|set| !flow.lasting.contains(set)) {
