@@ -287,7 +287,7 @@ impl Machine {
     /// Whether an attempt must not count.
     fn is_void(&self, attempt: Attempt) -> bool {
         let Some(flow) = &self.flow else { return false };
-        self.recorded.is_void(flow.set_of(attempt.task), attempt)
+        self.recorded.is_void(flow.set_of(attempt.task), attempt) || self.ledger.is_forgotten(attempt.task)
     }
 
     /// Ends attempts that nobody waits for.

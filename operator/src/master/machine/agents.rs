@@ -39,9 +39,9 @@ impl Machine {
         let moved =
             |(address, agent): (&String, &Agent)| (agent.node == beat.node && *address != beat.address).then(|| address.clone());
         let moved: Vec<String> = self.agents.iter().filter_map(moved).collect();
-        for address in moved {
-            self.lose_agent(&address);
-            self.agents.remove(&address);
+        for address in &moved {
+            self.lose_agent(address);
+            self.agents.remove(address);
         }
         let restarted =
             self.agents.get(&beat.address).is_some_and(|agent| agent.incarnation.is_some_and(|it| it != beat.incarnation));
@@ -51,7 +51,8 @@ impl Machine {
         }
         let before = self.agents.get(&beat.address);
         let news = restarted || before.is_none_or(|agent| agent.gone || agent.incarnation.is_none());
-        let returned = restarted || before.is_some_and(|agent| agent.gone || agent.returned);
+        // A beat from before it moved may come late: then it is the other address that was given up, and is heard of again.
+        let returned = restarted || !moved.is_empty() || before.is_some_and(|agent| agent.gone || agent.returned);
         let asked = before.filter(|_| !news).and_then(|agent| agent.asked);
         let answered = asked.is_some() && before.is_some_and(|agent| agent.answered);
         let agent = Agent {

@@ -116,7 +116,7 @@ impl Machine {
         let set = self.flow().set_of(task);
         let state = self.ledger.get(task);
         if self.flow().indeterminate.contains(&set) {
-            if state.is_some_and(|state| state.is_done()) {
+            if state.is_some_and(|state| state.is_done()) || self.ledger.is_forgotten(task) {
                 walk.redo.insert(set);
             } else if state.is_some_and(|state| state.doubtful.is_some()) {
                 walk.doubt.insert(task);

@@ -192,6 +192,9 @@ impl Machine {
         self.unstage(&sets);
         self.unkeep_output(&sets);
         self.ledger.skip_to(above);
+        if let Some(flow) = &self.flow {
+            self.ledger.do_over(|task| sets.contains(&flow.set_of(task)));
+        }
         self.recorded.voids.push(Void { sets, above, except });
         self.number_anew();
         self.drop_void();

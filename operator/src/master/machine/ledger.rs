@@ -23,6 +23,9 @@ pub(super) struct Ledger {
     tasks: BTreeMap<TaskId, TaskState>,
     /// Tasks that were done at some time: doing them again is no progress.
     ever_done: BTreeSet<TaskId>,
+    /// Tasks that were done under an earlier leader, and read by all that read them; whose attempt it was nobody knows. Where one is
+    /// to be made again, so is all that read it.
+    forgotten: BTreeSet<TaskId>,
 }
 
 /// One task.
@@ -104,7 +107,7 @@ impl Ledger {
     pub(super) fn new(term: Term) -> Ledger {
         let base = u32::try_from(term.0 % u64::from(PER_TERM)).unwrap_or_default() * PER_TERM;
         let base = if planted::has(Bug::RepeatsNumbers) { 0 } else { base };
-        Ledger { base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new() }
+        Ledger { base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new(), forgotten: BTreeSet::new() }
     }
 
     /// Every number that was given out before this run was taken up is at most this.
@@ -164,6 +167,20 @@ impl Ledger {
     /// How many tasks were ever done.
     pub(super) fn progress(&self) -> u64 {
         self.ever_done.len() as u64
+    }
+
+    /// Notes tasks of which nothing is known but that they were done, and read.
+    pub(super) fn forget(&mut self, tasks: BTreeSet<TaskId>) {
+        self.forgotten.extend(tasks);
+    }
+
+    pub(super) fn is_forgotten(&self, task: TaskId) -> bool {
+        self.forgotten.contains(&task)
+    }
+
+    /// Such tasks are done over, with all that read them.
+    pub(super) fn do_over(&mut self, such: impl Fn(TaskId) -> bool) {
+        self.forgotten.retain(|task| !such(*task));
     }
 
     /// Notes that a task is done.

@@ -143,18 +143,25 @@ impl Machine {
     }
 
     /// Of rows that may come out otherwise, an attempt that we know nothing of may have been named by the leader before, and been
-    /// read. Where a winner is not known, all such attempts are void from now on, and so is what was made of them.
+    /// read. Where a winner is not known, all such attempts are void from now on, and so is what was made of them. Where all that
+    /// read them is done, nothing is made anew as long as none of it is lost: they are forgotten, and never taken up again.
     fn settle_doubts(&mut self) {
         let above = self.ledger.before();
-        let (mut open, mut tasks) = (BTreeSet::new(), Vec::new());
+        let (mut open, mut tasks, mut forgotten) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+        let behind = self.behind_us();
         for set in &self.flow().indeterminate {
             let all = self.tasks_of(*set).unwrap_or_default();
-            let unknown = all.into_iter().filter(|task| !self.ledger.is_done(*task)).map(|task| (*set, task));
-            let before = tasks.len();
-            tasks.extend(unknown);
-            if tasks.len() > before {
+            let unknown: Vec<TaskId> = all.into_iter().filter(|task| !self.ledger.is_done(*task)).collect();
+            let idle = |task: &TaskId| !self.ledger.get(*task).is_some_and(|state| state.is_busy());
+            if behind.contains(set) && unknown.iter().all(idle) {
+                forgotten.extend(unknown);
+            } else if !unknown.is_empty() {
                 open.insert(*set);
+                tasks.extend(unknown.into_iter().map(|task| (*set, task)));
             }
+        }
+        if !planted::has(Bug::TrustsUnknown) {
+            self.ledger.forget(forgotten);
         }
         if open.is_empty() || planted::has(Bug::TrustsUnknown) {
             return;
@@ -171,5 +178,21 @@ impl Machine {
             }
         }
         self.record(Entry::Redo { sets, above, except });
+    }
+
+    /// Sets of which nothing is read any more, unless something is lost: all that read them is done, or is behind us itself.
+    fn behind_us(&self) -> BTreeSet<TaskSet> {
+        let flow = self.flow();
+        let whole =
+            |set: TaskSet| self.tasks_of(set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
+        let mut behind = BTreeSet::new();
+        // Readers come before what they read.
+        for set in flow.sets.iter().rev().filter(|set| !flow.lasting.contains(set)) {
+            let mut readers = flow.read_by(*set).peekable();
+            if readers.peek().is_some() && readers.all(|reader| behind.contains(&reader) || whole(reader)) {
+                behind.insert(*set);
+            }
+        }
+        behind
     }
 }
