@@ -61,7 +61,9 @@ def memory():
             status = (process / "status").read_text()
         except OSError:
             continue  # It has ended.
-        size = {field: int(re.search(rf"{field}:\s*(\d+)", status).group(1)) * 1024 / 1e6 for field in ("VmRSS", "RssAnon")}
+        size = {field: int(kib) * 1024 / 1e6 for field, kib in re.findall(r"(VmRSS|RssAnon):\s*(\d+)", status)}
+        if len(size) < 2:
+            continue  # It is ending: it has no memory any more.
         found[program].append((size["VmRSS"], size["RssAnon"]))
     return found
 
@@ -94,7 +96,7 @@ def requests():
     for pod in pods:
         page = kubectl("get", "--raw", f"/api/v1/namespaces/{HOME}/pods/{pod.split('/')[1]}:8080/proxy/metrics")
         for labels, count in re.findall(r"gleamflow_operator_api_requests_total\{(.*?)\} (\d+)", page):
-            if "leases" not in labels:
+            if "leases" not in labels and "events" not in labels:
                 total[labels] = total.get(labels, 0) + int(count)
     return total
 
