@@ -125,7 +125,9 @@ pub struct MapCombine {
     parts: Parts,
     /// Rows in the table.
     folded: usize,
-    /// With so many groups it is asked whether the table is worth it.
+    /// With so many groups in a table it is asked for the first time whether the table is worth it.
+    first: usize,
+    /// With so many groups it is asked next.
     ask_at: usize,
     /// So many of the next rows go on as they are.
     passing: usize,
@@ -133,6 +135,8 @@ pub struct MapCombine {
 
 /// A table of fewer groups stays in a cache, and is small to shuffle.
 const MANY_GROUPS: usize = 16 << 10;
+/// The same where rows are shuffled over a network, which is slower than any table.
+const FAR_GROUPS: usize = 512 << 10;
 /// The table is worth it if its groups have so many rows on average.
 const WORTH: usize = 2;
 /// After a table that was not worth it, so many times its rows pass.
@@ -142,7 +146,14 @@ impl MapCombine {
     /// An empty table over raw rows of a [`plan::Group::ByKey`] with this key and these values.
     #[must_use]
     pub fn new(key: Key, values: Values, folds: Vec<FoldSpec>, allowance: Allowance) -> MapCombine {
-        MapCombine { parts: Parts::new(key, values, folds, allowance), folded: 0, ask_at: MANY_GROUPS, passing: 0 }
+        let parts = Parts::new(key, values, folds, allowance);
+        MapCombine { parts, folded: 0, first: MANY_GROUPS, ask_at: MANY_GROUPS, passing: 0 }
+    }
+
+    /// For rows that go over a network: only a large table is asked whether it is worth it.
+    #[must_use]
+    pub fn far(self) -> MapCombine {
+        MapCombine { first: FAR_GROUPS, ask_at: FAR_GROUPS, ..self }
     }
 
     /// Folds a row in; when the table is full or not worth it, hands out partial rows, each with the hash of its key.
@@ -180,7 +191,7 @@ impl MapCombine {
             groups.emit_partials(tag, out)?;
             groups.clear();
         }
-        (self.folded, self.ask_at) = (0, MANY_GROUPS);
+        (self.folded, self.ask_at) = (0, self.first);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
             let nodes: Vec<&Node> = target.combine.iter().map(|id| chain.job.plan.graph.node(*id)).collect();
             let folds = fold::folds(chain, &nodes)?;
             let table = MapCombine::new(key.clone(), *values, folds, chain.job.run.allowance(&node.step));
+            let table = if chain.job.away.is_some() { table.far() } else { table };
             Box::new(Combine { table: Some(table), writer })
         }
         Group::Hash { key } => by_key(chain, node, key, writer),

@@ -253,3 +253,19 @@ fn values_of_one_group_that_do_not_fit_fail_with_step_key_and_size() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.starts_with("the folded values of key (\"k\") do not fit into memory: they take 1"), "{source}");
 }
+
+#[test]
+fn rows_for_a_network_are_folded_in_far_larger_tables() {
+    let trial = Trial::with(64 << 20);
+    let handed_out = |table: MapCombine| {
+        let (mut table, mut rows) = (table, 0);
+        for i in 0..120_000_i64 {
+            table.push(&[Val::Int(i * 7919 % 30_000)], &mut |_, _| Ok(rows += 1)).unwrap();
+        }
+        table.finish(&mut |_, _| Ok(rows += 1)).unwrap();
+        rows
+    };
+    let table = || MapCombine::new(Key::Columns(vec![0]), Values::Rest, vec![FoldSpec::Count], trial.allowance());
+    assert_eq!(handed_out(table().far()), 30_000);
+    assert!(handed_out(table()) > 60_000, "what is shuffled in memory is not worth a table that leaves the cache");
+}
