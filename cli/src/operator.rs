@@ -10,6 +10,7 @@ use proto::MasterClient;
 use proto::chunk::MESSAGE_LIMIT;
 use proto::credentials::{Credentials, Door, Papers};
 use proto::master::OutputRequest;
+use proto::transport::leader_of;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 
@@ -31,6 +32,8 @@ const HOME: &str = "gleamflow";
 
 /// A failure to be given rows by an operator.
 enum Trouble {
+    /// It stands by.
+    Standby,
     /// It may pass, or another operator may do better.
     Passing(String),
     Final(Failure),
@@ -48,11 +51,17 @@ pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, st
     // Of a run that is over the rows are always the same: after a trouble in the middle, those that were printed are skipped.
     let mut printed = 0;
     loop {
-        let mut trouble = format!("no pod has the label {OPERATORS}");
-        for pod in operators(cluster, home).await? {
+        let pods = operators(cluster, home).await?;
+        let mut trouble = match pods.len() {
+            0 => format!("no pod has the label {OPERATORS}"),
+            count => format!("none of {count} operators leads"),
+        };
+        for pod in pods {
             match ask(cluster, &pod, &token, &request, &mut printed).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Final(failure)) => return Err(failure),
+                // What the leader said says more.
+                Err(Trouble::Standby) => {}
                 Err(Trouble::Passing(text)) => trouble = text,
             }
         }
@@ -89,6 +98,9 @@ async fn ask(
 
 /// A standby, a new leader or a connection that broke may do better later; what is refused is refused.
 fn refused(status: Status) -> Trouble {
+    if leader_of(&status).is_some() {
+        return Trouble::Standby;
+    }
     if operator_passes(status.code()) {
         return Trouble::Passing(status.message().to_owned());
     }

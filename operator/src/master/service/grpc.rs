@@ -11,6 +11,7 @@ use proto::gate::{Call, Gate, Keeper, Pass, claims};
 use proto::master::{Beat, Enroll, Enrolled, FromSlot, Orders, OutputRequest, ToSlot};
 use proto::peer::Peer;
 use proto::token::{Refused, Role, bearer};
+use proto::transport::not_leader;
 use proto::{MasterServer, RunId, Term, master_server};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -203,9 +204,7 @@ impl Inner {
         };
         let term = match &self.state().lead {
             Lead::Leader(term) => *term,
-            Lead::Standby { leader } => {
-                return Err(Status::unavailable(format!("not the leader; that is {}", leader.as_deref().unwrap_or("not known"))));
-            }
+            Lead::Standby { leader } => return Err(not_leader(leader.as_deref())),
         };
         let held = self.state().held.get(run).cloned();
         if let Some(held) = held {
