@@ -1,5 +1,5 @@
-//! Signals: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) ask the run to stop. Tasks that do not within a while (a compiled Lua loop cannot be
-//! stopped from within), or a second signal, end the process at once, with nothing left behind.
+//! Signals: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) ask the run to stop. Tasks that do not within a while (a
+//! compiled Lua loop cannot be stopped from within), or a second signal, end the process at once, with nothing left behind.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
