@@ -74,28 +74,13 @@ fn listed(problems: &[Problem]) -> String {
 
 /// The error, then its causes on lines of their own.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut lines = causes(error).into_iter();
+    let mut lines = plan::causes(error).into_iter();
     let mut text = format!("error: {}\n", lines.next().unwrap_or_default());
     for cause in lines {
         // A Lua message or a command's own words may have several lines.
         text.push_str(&format!("  {}\n", cause.trim_end().replace('\n', "\n  ")));
     }
     text
-}
-
-/// The messages of an error and its sources, without those that the message before has said already (not all crates keep to one
-/// message per error).
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut messages: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let message = error.to_string();
-        if !messages.last().is_some_and(|before| before.contains(&message)) {
-            messages.push(message);
-        }
-        next = error.source();
-    }
-    messages
 }
 
 #[cfg(test)]
@@ -114,12 +99,6 @@ mod tests {
         let expected =
             "error: step \"words\" failed at books/a.txt:3 on row (nil)\n  attempt to index a nil value\n  at line 2\n";
         assert_eq!(Failure::from(error).explanation(), expected);
-    }
-
-    #[test]
-    fn a_cause_that_was_said_is_not_said_again() {
-        let error = anyhow::Error::new(io::Error::other("no such bucket")).context("failed to list: no such bucket");
-        assert_eq!(causes(error.as_ref()), ["failed to list: no such bucket"]);
     }
 
     #[test]

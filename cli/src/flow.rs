@@ -78,7 +78,7 @@ pub(crate) struct Unseen {
 impl Unseen {
     /// What that means for a flow that is only shown or checked.
     pub(crate) fn note(&self) -> String {
-        let why = self.why.as_ref().map(|error| format!(": {}", failure::causes(error).join(": "))).unwrap_or_default();
+        let why = self.why.as_ref().map(|error| format!(": {}", plan::in_full(error))).unwrap_or_default();
         format!("note: step {:?} was not looked at, so the names of its fields are not checked{why}\n", self.step)
     }
 }

@@ -26,8 +26,8 @@ pub(crate) fn failed(failure: &Failure) -> String {
 /// `message` is the whole story in one string; a step's failure has its parts beside it.
 fn error(failure: &Failure) -> Value {
     match failure {
-        Failure::Request(error) | Failure::System(error) => json!({"message": failure::causes(error.as_ref()).join(": ")}),
-        Failure::Flow(error) => merged(json!({"message": failure::causes(error).join(": ")}), parts(error)),
+        Failure::Request(error) | Failure::System(error) => json!({"message": plan::in_full(error.as_ref())}),
+        Failure::Flow(error) => merged(json!({"message": plan::in_full(error)}), parts(error)),
         Failure::Problems(problems) => {
             let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
             json!({"message": "the flow file has problems", "problems": told})
@@ -39,7 +39,7 @@ fn error(failure: &Failure) -> Value {
 fn parts(error: &engine::Error) -> Value {
     match error {
         engine::Error::Step { step, origin, row, source } => {
-            json!({"step": step, "input": origin, "row": row, "cause": failure::causes(source.as_ref()).join(": ")})
+            json!({"step": step, "input": origin, "row": row, "cause": plan::in_full(source.as_ref())})
         }
         _ => json!({}),
     }

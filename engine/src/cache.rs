@@ -92,7 +92,7 @@ impl Cache {
         let entry = match Entry::open(&path, fingerprint, self.threads) {
             Ok(entry) => Arc::new(entry?),
             Err(error) => {
-                tracing::warn!("{path:?} in the cache is not used: {}", chain(&error));
+                tracing::warn!("{path:?} in the cache is not used: {}", plan::in_full(&error));
                 return None;
             }
         };
@@ -178,11 +178,6 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
     let file = File::open(path)?;
     let age = SystemTime::now().duration_since(file.metadata()?.modified()?).unwrap_or_default();
     Ok(age > ABANDONED && file.try_lock().is_ok())
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", chain(source)))
 }
 
 #[cfg(test)]

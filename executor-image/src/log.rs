@@ -165,14 +165,8 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.set(field, chain(value));
+        self.set(field, plan::in_full(value));
     }
-}
-
-/// An error with its causes, once, for a log or a message.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! combine node, both named by the step); a *collection* is the output of one node.
 
 pub mod cache;
+pub mod causes;
 pub mod check;
 pub mod decision;
 pub mod dot;
@@ -29,6 +30,7 @@ pub mod text;
 mod walk;
 
 pub use cache::{Fingerprint, Ingredient, InputFile, Recipe};
+pub use causes::{causes, in_full};
 pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};

@@ -1,6 +1,5 @@
 //! What passes by itself is waited out: an API server that is overloaded or restarts, a connection that broke.
 
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use tonic::Code;
@@ -96,15 +95,7 @@ pub(crate) fn words(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
+    plan::in_full(error)
 }
 
 #[cfg(test)]

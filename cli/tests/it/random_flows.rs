@@ -110,15 +110,10 @@ fn run(
         stop,
         cleanup: Arc::default(),
     };
-    let report = engine::run::run(&plan, &options, &Quiet).map_err(|error| causes(&error))?;
+    let report = engine::run::run(&plan, &options, &Quiet).map_err(|error| plan::in_full(&error))?;
     for told in report.decisions.iter().filter(|told| told.did) {
         SWITCHED.fetch_add(usize::from(told.pass == "switch-joins"), Ordering::Relaxed);
         SPLIT.fetch_add(usize::from(told.reason.contains("is split between")), Ordering::Relaxed);
     }
     Ok(())
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let source = error.source().map(causes);
-    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

@@ -101,7 +101,7 @@ impl Inputs {
     }
 
     fn look(&self, source: &Source) -> Result<Vec<InputFile>, String> {
-        let found = source::locate(source, &self.base, &self.stores).map_err(|error| super::chain(&error))?;
+        let found = source::locate(source, &self.base, &self.stores).map_err(|error| plan::in_full(&error))?;
         found.into_iter().map(|file| self.version(&file)).collect()
     }
 

@@ -75,17 +75,6 @@ impl RowSink for Rows {
     }
 }
 
-/// Every reason of an error, in one line.
-pub(super) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 /// Runs a step over rows.
 pub(super) fn run(op: Do, prelude: &str, force: Force, rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, String> {
     run_with(OnError::Fail, op, prelude, force, rows)
@@ -112,7 +101,7 @@ fn run_with(policy: OnError, op: Do, prelude: &str, force: Force, rows: &[Vec<Va
         }
         sink.finish()
     };
-    work().map_err(|error| chain(&error))?;
+    work().map_err(|error| plan::in_full(&error))?;
     Ok(out.0.take())
 }
 
@@ -342,7 +331,7 @@ fn for_each_and_split_emit() {
         };
         match work() {
             Ok(()) => format!("a: {} b: {}", text(Ok(a.0.take())), text(Ok(b.0.take()))),
-            Err(error) => chain(&error),
+            Err(error) => plan::in_full(&error),
         }
     };
     assert_eq!(split("function(x) if x == 1 then emit.a(x) end emit.b(x, x) end"), "a: (1) b: (1,1) (2,2)");
@@ -486,7 +475,7 @@ fn side_inputs_are_plain_tables() {
             sink.push(&[Val::Int(1)])?;
             sink.finish()
         };
-        work().map_err(|error| chain(&error)).map_or_else(|error| error, |()| text(Ok(out.0.take())))
+        work().map_err(|error| plan::in_full(&error)).map_or_else(|error| error, |()| text(Ok(out.0.take())))
     };
     use SideShape::{List, Map, Value};
     let (one, two) = (Val::Int(1), Val::Str(b"two"));
@@ -539,7 +528,7 @@ fn folds_give_as_many_values_as_they_take() {
         let mut folder = folder(&step, &context(""), &[]).unwrap();
         match folder.fold(acc, row, &mut out) {
             Ok(()) => shown(&out.iter().map(|value| codec::to_value(value).unwrap()).collect::<Vec<_>>()),
-            Err(error) => chain(&error),
+            Err(error) => plan::in_full(&error),
         }
     };
     let (one, half, text) = (Val::Int(1), Val::Float(0.5), Val::Str(b"t"));

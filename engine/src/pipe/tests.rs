@@ -96,17 +96,6 @@ fn check(command: &str, lines: &[&[Val<'_>]], expected: &[&str]) {
     assert_eq!(bench.rows(), expected, "{command}");
 }
 
-/// The whole chain of an error's messages.
-fn explain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[test]
 fn fields_go_in_as_text_and_lines_come_out_as_strings() {
     let row = [Val::Str(b"a\tb"), Val::Int(1), Val::Nil, Val::Float(4.0), Val::List(&[0x91, 0x01])];
@@ -138,7 +127,7 @@ fn failure(command: &str) -> String {
     let bench = Bench::new();
     let mut sink = bench.pipe(command);
     sink.push(&[Val::Int(1)]).unwrap();
-    let error = explain(&sink.finish().unwrap_err());
+    let error = plan::in_full(&sink.finish().unwrap_err());
     assert!(!bench.rows().contains(&"end".to_owned()));
     error
 }
@@ -160,7 +149,10 @@ fn the_exit_status_decides() {
 fn a_line_end_inside_a_field_is_refused() {
     let bench = Bench::new();
     let error = bench.pipe("cat").push(&[Val::Int(1), Val::Str(b"a\nb")]).unwrap_err();
-    assert_eq!(explain(&error), r#"step "step" failed on row (1, "a\nb"): field 2 has a line end, which a pipe cannot carry"#);
+    assert_eq!(
+        plan::in_full(&error),
+        r#"step "step" failed on row (1, "a\nb"): field 2 has a line end, which a pipe cannot carry"#
+    );
 }
 
 #[test]
@@ -325,21 +317,21 @@ fn a_failing_command_shows_its_row() {
     let bench = Bench::new();
     let mut sink = bench.as_args("exit $1");
     sink.push(&[Val::Int(0)]).unwrap();
-    let error = explain(&sink.push(&[Val::Int(7)]).unwrap_err());
+    let error = plan::in_full(&sink.push(&[Val::Int(7)]).unwrap_err());
     assert_eq!(error, r#"step "step" failed on row (7): command "exit $1" exited with status 7"#);
 }
 
 #[test]
 fn a_zero_byte_is_no_argument() {
     let bench = Bench::new();
-    let error = explain(&bench.as_args("true").push(&[Val::Str(b"a"), Val::Str(b"b\0c")]).unwrap_err());
+    let error = plan::in_full(&bench.as_args("true").push(&[Val::Str(b"a"), Val::Str(b"b\0c")]).unwrap_err());
     assert!(error.ends_with("field 2 has a zero byte, which a command's argument cannot carry"), "{error}");
 }
 
 #[test]
 fn an_argument_that_the_system_refuses_is_an_error() {
     let bench = Bench::new();
-    let error = explain(&bench.as_args("true").push(&[Val::Str(&vec![b'x'; 4 << 20])]).unwrap_err());
+    let error = plan::in_full(&bench.as_args("true").push(&[Val::Str(&vec![b'x'; 4 << 20])]).unwrap_err());
     assert!(error.contains("failed to start a shell for command \"true\""), "{error}");
     assert!(error.len() < 2000);
 }
@@ -350,7 +342,7 @@ fn a_shell_that_is_killed_fails_though_its_child_holds_the_output_open() {
     let mut sink = bench.pipe("sleep 1000 & echo $! > child; cat > /dev/null; kill -9 $$");
     sink.push(&[Val::Int(1)]).unwrap();
     let start = Instant::now();
-    let error = explain(&sink.finish().unwrap_err());
+    let error = plan::in_full(&sink.finish().unwrap_err());
     assert!(error.contains("was killed by signal 9"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(20), "nobody waits for the child");
     let child = bench.id_in("child");
@@ -360,7 +352,7 @@ fn a_shell_that_is_killed_fails_though_its_child_holds_the_output_open() {
 #[test]
 fn a_shell_that_fails_while_its_child_writes_on_fails_the_step() {
     let bench = Bench::new();
-    let error = explain(&bench.pipe("yes & exit 3").finish().unwrap_err());
+    let error = plan::in_full(&bench.pipe("yes & exit 3").finish().unwrap_err());
     assert!(error.contains("exited with status 3"), "{error}");
 }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use plan::{CollectionId, OutputChannel, Pass, Plan, Recipe};
 
 use crate::BatchLog;
-use crate::cache::{Cache, Inputs, chain};
+use crate::cache::{Cache, Inputs};
 
 use super::job::Job;
 use plan::schedule::{Unit, stage_nodes};
@@ -73,7 +73,7 @@ fn keep(persistence: &Persistence, recipe: &Recipe, parts: &[Arc<BatchLog>]) -> 
         return None;
     }
     if let Err(error) = persistence.cache.store(recipe, parts) {
-        tracing::warn!("{name:?} is not kept in the cache: {}", chain(&error));
+        tracing::warn!("{name:?} is not kept in the cache: {}", plan::in_full(&error));
         return None;
     }
     Some(name.clone())

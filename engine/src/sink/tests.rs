@@ -93,16 +93,6 @@ fn shown(files: &BTreeMap<String, String>) -> Vec<String> {
     files.iter().map(|(name, text)| format!("{name} {text:?}")).collect()
 }
 
-fn explain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 const ONE: &[&[Val<'_>]] = &[&[Val::Int(1), Val::Str(b"a")]];
 const TWO: &[&[Val<'_>]] = &[&[Val::Int(2), Val::Str(b"b")], &[Val::Int(3), Val::Nil]];
 
@@ -191,12 +181,12 @@ fn a_sink_fails_where_data_is_already() {
     let out = sink(SinkFormat::Text, "out", Mode::Fail);
     bench.open(&out, false).unwrap();
     std::fs::write(bench.path("out/data"), "").unwrap();
-    let error = explain(&bench.open(&out, false).unwrap_err());
+    let error = plan::in_full(&bench.open(&out, false).unwrap_err());
     assert!(error.starts_with(r#"step "step" failed: ""#), "{error}");
     assert!(error.ends_with(r#"already holds data ("data"); choose another path, or mode: replace or append"#), "{error}");
-    let error = explain(&bench.open(&sink(SinkFormat::Text, "out/data", Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, "out/data", Mode::Fail), false).unwrap_err());
     assert!(error.ends_with("out/data\" is not a directory, which a sink writes into"), "{error}");
-    let error = explain(&bench.open(&sink(SinkFormat::Text, "out/data/below", Mode::Append), false).unwrap_err());
+    let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, "out/data/below", Mode::Append), false).unwrap_err());
     assert!(error.contains("out/data/below"), "{error}");
 }
 
@@ -248,7 +238,7 @@ fn replacing_the_directory_of_the_flow_is_refused() {
     std::fs::write(bench.path("flow.yaml"), "precious").unwrap();
     for path in [".", "..", "sub/.."] {
         std::fs::create_dir_all(bench.path("sub")).unwrap();
-        let error = explain(&bench.open(&sink(SinkFormat::Text, path, Mode::Replace), false).unwrap_err());
+        let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, path, Mode::Replace), false).unwrap_err());
         assert!(error.contains("would remove the directory of the flow"), "{error}");
     }
 }
@@ -306,11 +296,11 @@ fn tasks_of_several_threads_write_at_once() {
 #[test]
 fn a_place_that_cannot_be_written_is_an_error_at_the_start() {
     let bench = Bench::new();
-    let error = explain(&bench.open(&sink(SinkFormat::Text, "/proc/none/out", Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, "/proc/none/out", Mode::Fail), false).unwrap_err());
     assert!(error.contains("failed to make the directory \"/proc/none/out\""), "{error}");
-    let error = explain(&bench.open(&sink(SinkFormat::Text, "ftp://host/out", Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, "ftp://host/out", Mode::Fail), false).unwrap_err());
     assert!(error.contains("ftp://host/out"), "{error}");
-    let error = explain(&bench.open(&sink(SinkFormat::Text, "http://localhost:1/out", Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&bench.open(&sink(SinkFormat::Text, "http://localhost:1/out", Mode::Fail), false).unwrap_err());
     assert!(error.contains("a store behind http cannot do that"), "{error}");
     let path = format!("file://{}", bench.path("out dir").display()).replace(' ', "%20");
     bench.run(&sink(SinkFormat::Text, &path, Mode::Fail), false, &[(0, ONE)]).unwrap();
@@ -320,7 +310,7 @@ fn a_place_that_cannot_be_written_is_an_error_at_the_start() {
 #[test]
 fn a_row_that_does_not_fit_shows_itself() {
     let bench = Bench::new();
-    let fails = |sink: plan::Sink, rows: &[&[Val<'_>]]| explain(&bench.run(&sink, false, &[(0, rows)]).unwrap_err());
+    let fails = |sink: plan::Sink, rows: &[&[Val<'_>]]| plan::in_full(&bench.run(&sink, false, &[(0, rows)]).unwrap_err());
     let tsv = SinkFormat::Tsv { header: false };
     assert_eq!(
         fails(sink(tsv, "out", Mode::Fail), &[&[Val::Int(1), Val::Str(b"a\tb")]]),
@@ -342,7 +332,7 @@ fn a_header_made_from_rows_needs_rows_of_one_width() {
     assert_eq!(bench.files()["out/part-00000.csv"], "_1,_2\n2,b\n3,\n");
     let uneven: &[&[Val<'_>]] = &[ONE[0], &[Val::Nil]];
     for tasks in [&[(0, uneven)][..], &[(0, ONE), (1, &uneven[1..])]] {
-        let error = explain(&bench.run(&sink(CSV, "other", Mode::Fail), false, tasks).unwrap_err());
+        let error = plan::in_full(&bench.run(&sink(CSV, "other", Mode::Fail), false, tasks).unwrap_err());
         assert!(error.contains("name them with fields"), "{error}");
     }
 }
@@ -424,9 +414,9 @@ fn a_stdout_that_takes_nothing_is_an_error() {
 fn a_format_that_is_none_or_does_not_fit_is_an_error() {
     let bench = Bench::new();
     let bad = plan::Sink::Stdout { format: Some("%y".to_owned()) };
-    let error = explain(&bench.open(&bad, false).unwrap_err());
+    let error = plan::in_full(&bench.open(&bad, false).unwrap_err());
     assert!(error.starts_with(r#"step "step" failed: unknown verb "%y""#), "{error}");
     let (staging, _) = captured(&bench, Some("%d %d"), false);
-    let error = explain(&bench.write(&staging, 0, ONE).unwrap_err());
+    let error = plan::in_full(&bench.write(&staging, 0, ONE).unwrap_err());
     assert_eq!(error, r#"step "step" failed on row (1, "a"): verb %d does not fit field 2, which is a string"#);
 }

@@ -56,12 +56,12 @@ impl Fixture {
 
     /// The rows of each split.
     pub(super) fn splits(&self, source: &Source, partitions: Option<u32>) -> Result<Vec<Vec<Vec<Value>>>, String> {
-        let splits = list(source, None, &self.run, Wanted { partitions, threads: 2 }).map_err(|error| chain(&error))?;
+        let splits = list(source, None, &self.run, Wanted { partitions, threads: 2 }).map_err(|error| plan::in_full(&error))?;
         assert!(partitions.is_none_or(|partitions| splits.len() == partitions as usize) && !splits.is_empty());
         let ctx = TaskContext::new(Arc::clone(&self.run), 0);
         let read = |split: &Split| {
             let mut rows = Rows::default();
-            read(split, source, &ctx, "step", &mut rows).map_err(|error| chain(&error))?;
+            read(split, source, &ctx, "step", &mut rows).map_err(|error| plan::in_full(&error))?;
             assert!(!split.is_empty() || rows.0.is_empty());
             Ok(rows.0)
         };
@@ -89,11 +89,6 @@ impl Fixture {
     pub(super) fn error(&self, source: &Source) -> String {
         self.rows(source).unwrap_err()
     }
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Rows as text: fields with `|` between, a row a line.

@@ -46,14 +46,7 @@ pub fn failed(error: &Error) -> Failed {
         Error::Exchange { .. } | Error::Corrupt(_) => (None, Fault::Infrastructure),
         Error::Stdout(_) | Error::Spill { .. } | Error::System { .. } => (None, Fault::Infrastructure),
     };
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        message.push_str(": ");
-        message.push_str(&source.to_string());
-        cause = source.source();
-    }
-    Failed { step, message, fault }
+    Failed { step, message: plan::in_full(error), fault }
 }
 
 #[cfg(test)]

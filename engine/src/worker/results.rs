@@ -12,7 +12,7 @@ use plan::{InputFile, Op, Paths, Plan, Recipe, Source};
 
 use super::{Exchange, Watch, WorkerOptions, failed};
 use crate::Error;
-use crate::cache::{Cache, CacheError, Flows, Inputs, Rows, chain};
+use crate::cache::{Cache, CacheError, Flows, Inputs, Rows};
 
 /// Of files that are digested: others need the cores, too.
 const THREADS: usize = 1;
@@ -136,7 +136,7 @@ fn refused(message: String) -> Failed {
 }
 
 fn unusable(error: &CacheError) -> Failed {
-    refused(format!("persisted results cannot be kept on the flow's volume: {}", chain(error)))
+    refused(format!("persisted results cannot be kept on the flow's volume: {}", plan::in_full(error)))
 }
 
 fn not_told() -> Failed {

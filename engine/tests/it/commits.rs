@@ -10,7 +10,7 @@ use plan::task::StagedSink;
 use plan::{Mode, Sink, SinkFormat};
 
 use super::moto::{make_bucket, stores, uploads};
-use super::{chain, run};
+use super::run;
 
 const RUN: &str = "0-run-1";
 const MODES: [Mode; 3] = [Mode::Fail, Mode::Replace, Mode::Append];
@@ -146,7 +146,7 @@ fn two_commits_at_once_come_to_one_result() {
                 let _was_killed = killed_after(of_other, || there.commit(&what).unwrap());
             };
             let (result, met) = interrupted_after(changes, meanwhile, || place.commit(&staged));
-            result.unwrap_or_else(|error| panic!("{at}: {}", chain(&error)));
+            result.unwrap_or_else(|error| panic!("{at}: {}", plan::in_full(&error)));
             place.check_done(at);
             came |= met;
         }

@@ -44,11 +44,11 @@ fn files(format: Format, path: &str) -> Source {
 /// The rows of each split, or the error with its causes.
 fn splits(stores: &Arc<Stores>, source: &Source, partitions: Option<u32>) -> Result<Vec<Vec<String>>, String> {
     let run = run(stores);
-    let splits = list(source, None, &run, Wanted { partitions, threads: 2 }).map_err(|error| chain(&error))?;
+    let splits = list(source, None, &run, Wanted { partitions, threads: 2 }).map_err(|error| plan::in_full(&error))?;
     let ctx = TaskContext::new(run, 0);
     let read = |split| {
         let mut rows = Rows::default();
-        read(split, source, &ctx, "step", &mut rows).map_err(|error| chain(&error))?;
+        read(split, source, &ctx, "step", &mut rows).map_err(|error| plan::in_full(&error))?;
         Ok(rows.0)
     };
     splits.iter().map(read).collect()
@@ -56,10 +56,6 @@ fn splits(stores: &Arc<Stores>, source: &Source, partitions: Option<u32>) -> Res
 
 fn rows(stores: &Arc<Stores>, source: &Source) -> Result<Vec<String>, String> {
     splits(stores, source, None).map(|splits| splits.concat())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A directory of this build for what tests install.

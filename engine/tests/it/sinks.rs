@@ -8,7 +8,7 @@ use engine::{Result, RunContext, Stores, TaskContext, Val};
 use plan::{Mode, Sink, SinkFormat};
 
 use super::moto::{make_bucket, stores, uploads};
-use super::{chain, run};
+use super::run;
 
 const CSV: SinkFormat = SinkFormat::Csv { header: true, delimiter: b',', quote: b'"' };
 
@@ -120,7 +120,7 @@ fn modes_mean_the_same_as_on_a_disk() {
     };
     stores.locate("s3://modes/a/output-of-another").unwrap().put("x".into()).unwrap();
     assert_eq!(commit(Mode::Fail, 3, "one").len(), 2);
-    let error = chain(&open(&run, &sink(SinkFormat::Text, path, Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&open(&run, &sink(SinkFormat::Text, path, Mode::Fail), false).unwrap_err());
     assert!(error.contains(r#""s3://modes/a/out" already holds data ("a/out/part-00003-"#), "{error}");
     let appended = commit(Mode::Append, 0, "two");
     assert_eq!(appended.len(), 3);
@@ -145,7 +145,7 @@ fn a_sink_without_rows_is_an_empty_object() {
 #[test]
 fn a_bucket_that_is_not_there_is_told_before_the_first_row() {
     let run = run(&stores());
-    let error = chain(&open(&run, &sink(CSV, "s3://no-such-bucket/out", Mode::Fail), false).unwrap_err());
+    let error = plan::in_full(&open(&run, &sink(CSV, "s3://no-such-bucket/out", Mode::Fail), false).unwrap_err());
     assert!(error.starts_with("step \"step\" failed: failed to list s3://no-such-bucket/out"), "{error}");
     assert!(error.contains("bucket does not exist"), "{error}");
 }

@@ -232,7 +232,7 @@ async fn after(way: &Leader, error: &LinkError, what: &str) {
         tracing::debug!(?leader, "not the leader");
         return way.follow(leader.as_deref()).await;
     }
-    tracing::warn!(error = crate::log::chain(error), "{what}");
+    tracing::warn!(error = plan::in_full(error), "{what}");
     way.failed().await;
 }
 

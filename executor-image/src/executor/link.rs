@@ -80,7 +80,7 @@ impl Link {
             let why = tokio::select! {
                 talked = talk(number, &dialer, leader, messages, &to) => match talked {
                     Ok(()) => "it ended".to_owned(),
-                    Err(error) => log::chain(&error),
+                    Err(error) => plan::in_full(&error),
                 },
                 () = long_closed(&open) => return,
             };
@@ -140,6 +140,6 @@ async fn talk(
 }
 
 fn explain(status: &tonic::Status) -> String {
-    let source = std::error::Error::source(status).map(|source| format!(": {}", log::chain(source)));
+    let source = std::error::Error::source(status).map(|source| format!(": {}", plan::in_full(source)));
     format!("{:?}, {}{}", status.code(), status.message(), source.unwrap_or_default())
 }

@@ -144,7 +144,7 @@ impl Outlet {
         let stored = self.sent(&mut state, |output| output.take().expect("`sent` opens one").finish(done.clone()));
         let stored = stored.map_err(|trouble| Failed {
             step: None,
-            message: format!("failed to leave the task's output at agent {}: {}", self.agent, log::chain(&trouble)),
+            message: format!("failed to leave the task's output at agent {}: {}", self.agent, plan::in_full(&trouble)),
             fault: trouble.fault,
         })?;
         // An agent need not tell of pieces at the end that have no frames.
@@ -171,7 +171,7 @@ impl Outlet {
             let result = self.opened(state).and_then(|()| step(&mut state.output));
             match result {
                 Err(trouble) if trouble.passing && matches!(state.kept, Kept::All { .. }) && tries + 1 < TRIES => {
-                    let trouble = log::chain(&trouble);
+                    let trouble = plan::in_full(&trouble);
                     tracing::info!(agent = self.agent, trouble, "an output is sent again");
                     state.output = None;
                     sleep(PAUSE * (1 << tries));

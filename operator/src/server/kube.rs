@@ -163,7 +163,7 @@ impl Server for KubeServer {
 
 /// Posts a review with the bearer's own token.
 async fn ask_as(token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
-    let unavailable = |error: &dyn std::error::Error| ApiError::Unavailable(chain(error));
+    let unavailable = |error: &dyn std::error::Error| ApiError::Unavailable(plan::in_full(error));
     let mut config = kube::Config::infer().await.map_err(|error| unavailable(&error))?;
     config.auth_info =
         kube::config::AuthInfo { token: Some(token.trim().to_owned().into()), ..kube::config::AuthInfo::default() };
@@ -195,7 +195,7 @@ fn plain(object: DynamicObject) -> Value {
 pub fn read(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) => refused(status),
-        other => ApiError::Unavailable(chain(other)),
+        other => ApiError::Unavailable(plan::in_full(other)),
     }
 }
 
@@ -217,18 +217,4 @@ fn refused(status: &Status) -> ApiError {
         (400 | 405 | 413 | 415 | 422, _) => ApiError::Invalid(message),
         _ => ApiError::Unavailable(format!("{} {}: {message}", status.code, status.reason)),
     }
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -241,7 +241,7 @@ fn folds(source: &str, acc: &[Value], row: &[Value]) -> Result<(), TestCaseError
         if let Some(short) = short {
             out.extend(&short);
         } else if let Err(error) = folder.fold(&acc, &row, &mut out) {
-            return chain(&error);
+            return plan::in_full(&error);
         }
         shown(&out.iter().map(|value| codec::to_value(value).unwrap()).collect::<Vec<_>>())
     };

@@ -106,7 +106,7 @@ fn a_file_that_shrinks_while_it_is_read_fails() {
     fs::write(fixture.dir.path().join("in"), "1\n").unwrap();
     let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
     let error = read(&splits[0], &source, &ctx, "step", &mut Rows::default()).unwrap_err();
-    assert!(chain(&error).contains("failed to read in: it was cut off"), "{}", chain(&error));
+    assert!(plan::in_full(&error).contains("failed to read in: it was cut off"), "{}", plan::in_full(&error));
 }
 
 #[test]
