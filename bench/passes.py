@@ -106,7 +106,7 @@ def run(case: str, way: str, off: list[str], options: argparse.Namespace, measur
         sys.exit(f"{case} failed (exit {done.returncode}):\n{done.stderr}")
     report = json.loads(done.stderr.splitlines()[-1])
     measured.stages = len(report["stages"])
-    measured.shuffled = sum(stage["shuffled_bytes"] for stage in report["stages"])
+    measured.shuffled = sum(stage["shuffledBytes"] for stage in report["stages"])
     return {sink.name: check.result(sink, ordered=False) for sink in sorted(out.iterdir())}
 
 

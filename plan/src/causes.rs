@@ -7,11 +7,13 @@ use std::error::Error;
 #[must_use]
 pub fn causes(error: &dyn Error) -> Vec<String> {
     let mut messages: Vec<String> = Vec::new();
-    for cause in std::iter::successors(Some(error), |error| error.source()) {
-        let message = cause.to_string();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let message = error.to_string();
         if !messages.last().is_some_and(|before| before.contains(&message)) {
             messages.push(message);
         }
+        next = error.source();
     }
     messages
 }
