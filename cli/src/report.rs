@@ -4,7 +4,7 @@ use crds::Problem;
 use engine::report::Report;
 use serde_json::{Value, json};
 
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 
 /// Of a run that is done: the engine's report, the flow's name and the warnings.
 pub(crate) fn done(flow: &str, warnings: &[Problem], report: &Report) -> String {

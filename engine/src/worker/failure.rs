@@ -1,7 +1,5 @@
 //! What a failed task tells the master: the whole message, and whose fault it is.
 
-use std::error::Error as _;
-
 use plan::task::{Failed, Fault};
 
 use crate::Error;
