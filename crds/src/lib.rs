@@ -12,6 +12,7 @@ pub mod field;
 pub mod flow;
 pub mod nearest;
 pub mod operator;
+pub mod pods;
 pub mod quantity;
 pub mod read;
 pub mod schema;

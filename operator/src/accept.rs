@@ -118,6 +118,7 @@ fn reason(problems: &[FlowProblem]) -> &'static str {
     let class = |problem: &FlowProblem| match problem.path.as_str() {
         "managedBy" | "scheduling" => "Unsupported",
         path if path.starts_with("executors.template") => "TemplateRejected",
+        path if path.starts_with("storage.volume") => "VolumeRejected",
         path if path.ends_with("lua") || path == "luaFrom" => "UdfCompileError",
         path if path.contains(".from") || path.ends_with("pathsFrom") => "UnknownInput",
         _ => "InvalidGraph",

@@ -23,6 +23,36 @@ pub struct Cache {
     nodes_known: bool,
 }
 
+/// An object as the cache keeps it: trimmed as soon as it is told, so that a list of ten thousand is never in memory whole.
+#[derive(Debug)]
+pub enum Kept {
+    Flow(FlowKey, FlowText),
+    Pod {
+        /// By the label that names its flow.
+        flow: FlowKey,
+        name: String,
+        version: u64,
+        view: Option<Arc<PodView>>,
+    },
+    Node(NodeView),
+}
+
+impl Kept {
+    /// Trims an object; `None` where it lacks its identity, or is of a kind that is not kept.
+    #[must_use]
+    pub fn of(kind: Kind, object: Value) -> Option<Kept> {
+        match kind {
+            Kind::GleamFlow => Some(Kept::Flow(flow::key(&object)?, FlowText::pack(object))),
+            Kind::Pod => {
+                let (flow, name) = pod_key(&object)?;
+                Some(Kept::Pod { flow, name, version: version(&object), view: PodView::read(&object).map(Arc::new) })
+            }
+            Kind::Node => NodeView::read(&object).map(Kept::Node),
+            _ => None,
+        }
+    }
+}
+
 /// What a write of ours must show as before the cache can be believed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -42,16 +72,26 @@ pub enum Expected {
 impl Cache {
     /// An object was made or changed; whose flow that concerns.
     pub fn apply(&mut self, kind: Kind, object: Value) -> Option<FlowKey> {
-        match kind {
-            Kind::GleamFlow => self.apply_flow(object),
-            Kind::Pod => self.apply_pod(&object),
-            Kind::Node => {
+        Kept::of(kind, object).and_then(|kept| self.keep(kept))
+    }
+
+    fn keep(&mut self, kept: Kept) -> Option<FlowKey> {
+        match kept {
+            Kept::Flow(key, text) => {
+                self.keep_flow(&key, text);
+                Some(key)
+            }
+            Kept::Pod { flow, name, version, view } => {
+                self.told(&flow.namespace, version);
+                let view = view?;
+                self.pods.entry(flow.clone()).or_default().insert(name, view);
+                Some(flow)
+            }
+            Kept::Node(node) => {
                 self.nodes_known = true;
-                let node = NodeView::read(&object)?;
                 self.nodes.insert(node.name.clone(), node);
                 None
             }
-            _ => None,
         }
     }
 
@@ -82,7 +122,7 @@ impl Cache {
     }
 
     /// Everything of a kind (in a namespace; empty: in all) anew; whose flows that concerns.
-    pub fn replace(&mut self, kind: Kind, namespace: &str, objects: Vec<Value>) -> Vec<FlowKey> {
+    pub fn replace(&mut self, kind: Kind, namespace: &str, objects: Vec<Kept>) -> Vec<FlowKey> {
         let here = |key: &FlowKey| namespace.is_empty() || key.namespace == namespace;
         let mut concerned: Vec<FlowKey> = match kind {
             Kind::GleamFlow => self.flows.keys().filter(|key| here(key)).cloned().collect(),
@@ -101,48 +141,37 @@ impl Cache {
             }
             _ => {}
         }
-        concerned.extend(objects.into_iter().filter_map(|object| self.apply(kind, object)));
+        concerned.extend(objects.into_iter().filter_map(|object| self.keep(object)));
         concerned
     }
 
     /// What an uncached read found out about one flow.
-    pub fn refresh(&mut self, key: &FlowKey, flow: Option<Value>, pods: &[Value]) {
+    pub fn refresh(&mut self, key: &FlowKey, flow: Option<Value>, pods: Vec<Value>) {
         match flow {
-            Some(flow) => drop(self.apply_flow(flow)),
+            Some(flow) => drop(self.apply(Kind::GleamFlow, flow)),
             None => self.drop_flow(key),
         }
         self.pods.remove(&pods_of(key));
         for pod in pods {
-            self.apply_pod(pod);
+            self.apply(Kind::Pod, pod);
         }
     }
 
-    fn apply_flow(&mut self, object: Value) -> Option<FlowKey> {
-        let key = flow::key(&object)?;
-        let packed = FlowText::pack(object);
-        match self.flows.get(&key) {
-            Some(known) if known.uid == packed.uid && known.version > packed.version => {}
+    fn keep_flow(&mut self, key: &FlowKey, text: FlowText) {
+        match self.flows.get(key) {
+            Some(known) if known.uid == text.uid && known.version > text.version => {}
             _ => {
-                self.drop_flow(&key);
-                self.uids.insert(packed.uid.clone(), key.clone());
-                self.flows.insert(key.clone(), packed);
+                self.drop_flow(key);
+                self.uids.insert(text.uid.clone(), key.clone());
+                self.flows.insert(key.clone(), text);
             }
         }
-        Some(key)
     }
 
     fn drop_flow(&mut self, key: &FlowKey) {
         if let Some(flow) = self.flows.remove(key) {
             self.uids.remove(&flow.uid);
         }
-    }
-
-    fn apply_pod(&mut self, object: &Value) -> Option<FlowKey> {
-        let (key, name) = pod_key(object)?;
-        self.told(&key.namespace, version(object));
-        let pod = PodView::read(object)?;
-        self.pods.entry(key.clone()).or_default().insert(name, Arc::new(pod));
-        Some(key)
     }
 
     fn told(&mut self, namespace: &str, version: u64) {

@@ -210,7 +210,7 @@ impl Controller {
         };
         let labels = format!("{}={}", crate::naming::FLOW, crate::naming::flow_part(&key.name));
         let pods = self.server.list(Kind::Pod, &key.namespace, &labels).await?;
-        self.cached(|cache| cache.refresh(key, flow, &pods));
+        self.cached(|cache| cache.refresh(key, flow, pods));
         Ok(())
     }
 

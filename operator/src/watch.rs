@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Config, Event};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Kept};
 use crate::naming;
 use crate::queue::Queue;
 use crate::server::Kind;
@@ -66,7 +66,7 @@ pub async fn follow(server: KubeServer, of: Watch, cache: Arc<Mutex<Cache>>, que
                 Vec::new()
             }
             Ok(Event::InitApply(object)) => {
-                listed.push(plain(object));
+                listed.extend(Kept::of(of.kind, plain(object)));
                 Vec::new()
             }
             Ok(Event::InitDone) => {

@@ -34,6 +34,12 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     check(with(good.clone(), "managedBy", json!("kueue.x-k8s.io/multikueue")), "Unsupported");
     check(with(good.clone(), "scheduling", json!({"queueName": "q"})), "Unsupported");
     check(with(good.clone(), "executors", json!({"template": {"spec": {"hostNetwork": true}}})), "TemplateRejected");
+    check(with(good.clone(), "executors", json!({"template": {"spec": {"nodeSelectr": {}}}})), "TemplateRejected");
+    let token = json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
+    let volumes = json!([{"name": "t", "projected": token["projected"]}]);
+    check(with(good.clone(), "executors", json!({"template": {"spec": {"volumes": volumes}}})), "TemplateRejected");
+    check(with(good.clone(), "storage", json!({"volume": token})), "VolumeRejected");
+    check(with(good.clone(), "storage", json!({"volume": {"hostPath": {"path": "/"}}})), "VolumeRejected");
     check(json!({"steps": 3}), "Invalid");
     let missing = Prelude::Missing("ConfigMap \"c\" is not there".into());
     assert_eq!(accept(&spec(good), &missing, &Claim::NotAsked).refusal.map(|refusal| refusal.reason), Some("ConfigMapNotFound"));

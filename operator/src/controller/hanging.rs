@@ -18,6 +18,9 @@ const EVERY: i64 = 15;
 /// Events of so many pods are read: the others of the run hang for the same reason.
 const ASKED: usize = 2;
 
+/// Warnings that do not say why a pod with a node does not start: that it had none before, and how names are looked up in it.
+const BESIDE_THE_POINT: [&str; 3] = ["FailedScheduling", "MissingClusterDNS", "DNSConfigForming"];
+
 /// Pods that hang, by uid.
 #[derive(Debug, Default)]
 pub(super) struct Hanging {
@@ -82,12 +85,11 @@ fn newest_warning(events: &[Value], uid: &str) -> Option<Trouble> {
         let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"];
         times.iter().find_map(|at| text(event, at)).map(str::to_owned)
     };
-    let event = events.iter().filter(about).max_by_key(time)?;
+    let keeps = |event: &&Value| !BESIDE_THE_POINT.contains(&text(event, "/reason").unwrap_or_default());
+    let event = events.iter().filter(about).filter(keeps).max_by_key(time)?;
     let reason = text(event, "/reason").unwrap_or("Warning");
     let class = match reason {
         "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => "VolumeNotReady",
-        // Passed by now: it has a node.
-        "FailedScheduling" => return None,
         _ => "PodNotStarted",
     };
     Some(Trouble { reason: class, message: format!("{reason}: {}", text(event, "/message").unwrap_or_default()) })

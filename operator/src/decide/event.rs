@@ -80,7 +80,10 @@ fn shared(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Ev
 
 fn stages(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
     let same_run = before.current_run.as_ref().map(|run| &run.id) == after.current_run.as_ref().map(|run| &run.id);
-    let whole = |stage: &crds::status::StageStatus| stage.desired > 0 && stage.succeeded >= stage.desired;
+    // As long as not all of a stage's tasks are known, none of its partitions is told as complete.
+    let whole = |stage: &crds::status::StageStatus| {
+        stage.desired > 0 && stage.succeeded >= stage.desired && !stage.completed_partitions.is_empty()
+    };
     for stage in after.stages.iter().filter(|stage| whole(stage)) {
         let already = same_run && before.stages.iter().any(|old| old.name == stage.name && whole(old));
         if !already {

@@ -17,6 +17,13 @@ const KEPT_FAILED: usize = 5;
 const SURPLUS: i64 = 30;
 /// The longest wait after failing pods.
 const LONGEST_WAIT: i64 = 60;
+/// An executor that ends so soon, and without an error, was none: those that are not needed any more are told to go after
+/// [`SURPLUS`] at the earliest.
+const TOO_SOON: i64 = 20;
+/// A scheduler that has said nothing about a pod for so long is not there.
+const SCHEDULER_SILENT: i64 = 30;
+/// At least so many pods on nodes that are gone are made up for; see [`Draft::for_the_lost`].
+const MADE_UP_FOR: usize = 3;
 
 /// Troubles from the one that people must act on to the one that passes.
 const WORST_FIRST: [&str; 11] = [
@@ -38,12 +45,15 @@ impl Draft<'_> {
     pub(super) fn executors(&mut self, run: &Run) -> bool {
         let bounds = self.world.flow.spec.as_ref().map(|spec| spec.executors.clone()).unwrap_or_default();
         let pods = self.pods(&run.id);
-        let live: Vec<&PodView> =
-            pods.iter().copied().filter(|pod| !pod.finished() && !pod.deleting && !self.is_lost(pod)).collect();
+        let (lost, live): (Vec<&PodView>, Vec<&PodView>) =
+            pods.iter().copied().filter(|pod| !pod.finished() && !pod.deleting).partition(|pod| self.is_lost(pod));
         let desired = self.desired(&bounds, &live);
         self.clean(&pods);
+        for pod in live.iter().filter(|pod| is_without_node(pod) && self.world.now < pod.created_at + SCHEDULER_SILENT) {
+            self.again_at(pod.created_at + SCHEDULER_SILENT);
+        }
         self.shrink(desired, &live, run);
-        self.grow(desired, &live, &pods, run);
+        self.grow(&bounds, desired, &live, &lost, &pods, run);
         let ready = self.connected(&live);
         let counts = (desired, count(ready), count(live.len().saturating_sub(ready)));
         self.counts(counts.0, counts.1, counts.2);
@@ -68,7 +78,7 @@ impl Draft<'_> {
     /// Deletes pods that ended, but for the newest that failed.
     fn clean(&mut self, pods: &[&PodView]) {
         let ended = pods.iter().filter(|pod| pod.finished() && !pod.deleting);
-        let (mut failed, done): (Vec<&PodView>, Vec<&PodView>) = ended.copied().partition(|pod| pod.phase == PodPhase::Failed);
+        let (mut failed, done): (Vec<&PodView>, Vec<&PodView>) = ended.copied().partition(|pod| was_bad(pod));
         failed.sort_by_key(|pod| std::cmp::Reverse((pod.finished_at, pod.name.clone())));
         for pod in done.into_iter().chain(failed.into_iter().skip(KEPT_FAILED)) {
             self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() });
@@ -100,15 +110,25 @@ impl Draft<'_> {
         }
     }
 
-    fn grow(&mut self, desired: u32, live: &[&PodView], pods: &[&PodView], run: &Run) {
+    fn grow(
+        &mut self,
+        bounds: &Executors,
+        desired: u32,
+        live: &[&PodView],
+        lost: &[&PodView],
+        pods: &[&PodView],
+        run: &Run,
+    ) {
         let missing = (desired as usize).saturating_sub(live.len()).min(AT_ONCE);
+        let missing = missing.min(for_the_lost(bounds, lost.len()));
         if missing == 0 || self.world.memory.terminating {
             return;
         }
         if let Some(refused) = self.world.memory.refused.as_ref().filter(|refused| refused.until > self.world.now) {
             return self.again_at(refused.until);
         }
-        if let Some(until) = wait_after_failures(pods).filter(|until| *until > self.world.now) {
+        let waits = [wait_after_failures(pods), wait_after_losses(lost)];
+        if let Some(until) = waits.into_iter().flatten().max().filter(|until| *until > self.world.now) {
             return self.again_at(until);
         }
         // More would not find room either, beside the one that must be there at least.
@@ -164,13 +184,23 @@ impl Draft<'_> {
         false
     }
 
+    /// A pod that no scheduler has said a word about.
+    fn unnoticed(&self, pod: &PodView) -> Option<Trouble> {
+        let silent = is_without_node(pod) && self.world.now - pod.created_at >= SCHEDULER_SILENT;
+        silent.then(|| Trouble {
+            reason: "Unschedulable",
+            message: format!("no scheduler has looked at pod {}: is the one that executors.template names there?", pod.name),
+        })
+    }
+
     /// What keeps the executors from working, the worst of it.
     fn blocked(&self, pods: &[&PodView]) -> Trouble {
         if let Some(refused) = &self.world.memory.refused {
             return Trouble { reason: refused.reason, message: refused.message.clone() };
         }
         let rank = |trouble: &Trouble| WORST_FIRST.iter().position(|reason| *reason == trouble.reason);
-        let troubles = pods.iter().filter(|pod| !pod.deleting).filter_map(|pod| pod.trouble.clone());
+        let there = pods.iter().filter(|pod| !pod.deleting);
+        let troubles = there.filter_map(|pod| pod.trouble.clone().or_else(|| ended_too_soon(pod)).or_else(|| self.unnoticed(pod)));
         if let Some(worst) = troubles.min_by_key(rank) {
             return worst;
         }
@@ -190,8 +220,46 @@ impl Draft<'_> {
 fn wait_after_failures(pods: &[&PodView]) -> Option<i64> {
     let ended: Vec<_> = pods.iter().filter(|pod| pod.finished() && !pod.disrupted).collect();
     let newest = ended.iter().filter_map(|pod| pod.finished_at).max()?;
-    let failed = ended.iter().filter(|pod| pod.phase == PodPhase::Failed).count().min(6);
-    Some(newest + (1_i64 << failed).min(LONGEST_WAIT))
+    let failed = ended.iter().filter(|pod| was_bad(pod)).count();
+    Some(newest + longer_each_time(failed))
+}
+
+/// Nor sooner than then where pods came to nodes that are gone: those that were there before such a node went away are old, and
+/// are made up for at once.
+fn wait_after_losses(lost: &[&PodView]) -> Option<i64> {
+    let newest = lost.iter().map(|pod| pod.created_at).max()?;
+    Some(newest + longer_each_time(lost.len()))
+}
+
+fn longer_each_time(times: usize) -> i64 {
+    (1_i64 << times.min(6)).min(LONGEST_WAIT)
+}
+
+/// How many more pods may be made, with so many on nodes that are gone: all of a run's executors are made up for once. What is on
+/// such nodes beyond that is waited for until the cluster takes it away, or pods without end would be made for a flow that
+/// can go nowhere else.
+fn for_the_lost(bounds: &Executors, lost: usize) -> usize {
+    let most = (bounds.max_replicas as usize).max(MADE_UP_FOR);
+    if lost == 0 { usize::MAX } else { most.saturating_sub(lost) }
+}
+
+/// Whether a pod that ended did so in an unexpected way.
+fn was_bad(pod: &PodView) -> bool {
+    pod.phase == PodPhase::Failed || ended_too_soon(pod).is_some()
+}
+
+fn ended_too_soon(pod: &PodView) -> Option<Trouble> {
+    let by_itself = pod.phase == PodPhase::Succeeded && !pod.deleting && !pod.disrupted;
+    let lasted = pod.lasted.filter(|lasted| by_itself && *lasted < TOO_SOON)?;
+    let message = format!(
+        "pod {} ended after {lasted} s with exit code 0, though there is work: is its image (executors.image) one of Gleamflow's executor?",
+        pod.name
+    );
+    Some(Trouble { reason: "ExecutorFailed", message })
+}
+
+fn is_without_node(pod: &PodView) -> bool {
+    pod.phase == PodPhase::Pending && pod.node.is_none()
 }
 
 fn count(of: usize) -> u32 {

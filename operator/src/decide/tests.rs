@@ -39,6 +39,8 @@ fn pod(index: u32, phase: PodPhase) -> Arc<PodView> {
         requests: Room::default(),
         trouble: None,
         disrupted: false,
+        created_at: NOW - 10,
+        lasted: None,
         finished_at: None,
     })
 }
@@ -124,6 +126,76 @@ fn a_lost_executor_is_replaced_under_a_name_that_is_free() {
     failed.disrupted = false;
     let decision = look(&flow, &[Arc::new(failed)], Some(progress(1, &[])), &started(), &one_agent());
     assert_eq!(created(&decision), [] as [u32; 0], "one that failed by itself is waited after");
+}
+
+#[test]
+fn pods_that_come_to_a_node_that_is_gone_are_made_ever_later_and_not_without_end() {
+    let flow = flow(json!({"executors": {"maxReplicas": 5}}));
+    let cluster = Surroundings { lost: ["n1".to_owned()].into(), ..one_agent() };
+    let lost = |count: u32, age: i64| -> Vec<Arc<PodView>> {
+        let one = |index| Arc::new(PodView { created_at: NOW - age, ..Arc::unwrap_or_clone(pod(index, PodPhase::Running)) });
+        (0..count).map(one).collect()
+    };
+    let made = |pods: &[Arc<PodView>]| created(&look(&flow, pods, Some(progress(1, &[])), &started(), &cluster)).len();
+    assert_eq!(made(&lost(1, 3600)), 1, "what was there before the node went away is made up for at once");
+    assert_eq!(made(&lost(3, 3600)), 1);
+    assert_eq!(made(&lost(1, 1)), 0, "one that came there a second ago is not");
+    assert_eq!(made(&lost(4, 15)), 0);
+    assert_eq!(made(&lost(4, 16)), 1);
+    assert_eq!(made(&lost(5, 3600)), 0, "all that the run may have are there");
+    let decision = look(&flow, &lost(5, 3600), Some(progress(1, &[])), &started(), &cluster);
+    assert_eq!(executors_ready(&decision).0, "NodeLost");
+}
+
+#[test]
+fn executors_that_end_at_once_without_an_error_are_told_and_waited_after() {
+    let flow = flow(json!({}));
+    let ended = |lasted: i64| {
+        let one = Arc::unwrap_or_clone(pod(0, PodPhase::Succeeded));
+        Arc::new(PodView { lasted: Some(lasted), finished_at: Some(NOW - 1), ..one })
+    };
+    let decision = look(&flow, &[ended(0)], Some(progress(1, &[])), &started(), &one_agent());
+    assert_eq!(created(&decision), [] as [u32; 0]);
+    assert_eq!(deleted(&decision), [] as [&str; 0], "its log is kept for a while");
+    let (reason, message) = executors_ready(&decision);
+    assert!(reason == "ExecutorFailed" && message.contains("executors.image"), "{reason}: {message}");
+    let decision = look(&flow, &[ended(60)], Some(progress(1, &[])), &started(), &one_agent());
+    assert_eq!((created(&decision), deleted(&decision)), (vec![1], vec!["a-1-0"]), "it had been told to go");
+}
+
+#[test]
+fn a_pod_that_no_scheduler_looks_at_is_told() {
+    let flow = flow(json!({}));
+    let waiting = |age: i64| {
+        let one = Arc::unwrap_or_clone(pod(0, PodPhase::Pending));
+        let pods = [Arc::new(PodView { created_at: NOW - age, ..one })];
+        look(&flow, &pods, Some(progress(1, &[])), &started(), &one_agent())
+    };
+    let decision = waiting(20);
+    assert_eq!(executors_ready(&decision).0, "Starting");
+    assert!(decision.again.is_some_and(|again| again <= 10), "{:?}", decision.again);
+    let (reason, message) = executors_ready(&waiting(30));
+    assert!(reason == "Unschedulable" && message.contains("no scheduler"), "{reason}: {message}");
+}
+
+#[test]
+fn a_stage_has_succeeded_once_all_of_its_tasks_are_known_and_done() {
+    let told = |succeeded: u32, desired: u32, partitions: &str| {
+        let stage = crds::status::StageStatus {
+            name: "m1".into(),
+            desired,
+            succeeded,
+            completed_partitions: partitions.into(),
+            ..crds::status::StageStatus::default()
+        };
+        GleamFlowStatus { stages: vec![stage], ..GleamFlowStatus::default() }
+    };
+    let reasons = |before: &GleamFlowStatus, after: &GleamFlowStatus| event::events(before, after).len();
+    let maps = told(1, 1, "");
+    assert_eq!(reasons(&told(0, 1, ""), &maps), 0, "how many reduce tasks there are is not known yet");
+    assert_eq!(reasons(&maps, &told(4, 5, "0-2")), 0);
+    assert_eq!(reasons(&told(4, 5, "0-2"), &told(5, 5, "0-3")), 1);
+    assert_eq!(reasons(&told(5, 5, "0-3"), &told(5, 5, "0-3")), 0);
 }
 
 #[test]

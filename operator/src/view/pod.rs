@@ -22,6 +22,9 @@ pub struct PodView {
     pub trouble: Option<Trouble>,
     /// Taken away by the cluster (eviction, preemption, drain): nobody's fault.
     pub disrupted: bool,
+    pub created_at: i64,
+    /// For how long its containers ran, where they have ended, in seconds.
+    pub lasted: Option<i64>,
     pub finished_at: Option<i64>,
 }
 
@@ -69,6 +72,8 @@ impl PodView {
             requests: requests(value),
             trouble: trouble(value, phase),
             disrupted,
+            created_at: text(value, "/metadata/creationTimestamp").and_then(seconds).unwrap_or_default(),
+            lasted: lasted(value),
             finished_at: finished_at(value, phase),
         })
     }
@@ -108,6 +113,12 @@ fn finished_at(pod: &Value, phase: PodPhase) -> Option<i64> {
     }
     let ends = statuses(pod).filter_map(|status| text(status, "/state/terminated/finishedAt")).filter_map(seconds);
     ends.max().or_else(|| text(pod, "/metadata/creationTimestamp").and_then(seconds))
+}
+
+fn lasted(pod: &Value) -> Option<i64> {
+    let ended = statuses(pod).filter_map(|status| status.pointer("/state/terminated"));
+    let lasted = ended.filter_map(|ended| Some(text(ended, "/finishedAt").and_then(seconds)? - text(ended, "/startedAt").and_then(seconds)?));
+    lasted.max()
 }
 
 fn trouble(pod: &Value, phase: PodPhase) -> Option<Trouble> {

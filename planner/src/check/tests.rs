@@ -941,6 +941,38 @@ fn not_built_yet() {
 "#,
     );
     check_problems(
+        r#"SPEC executors:
+    template:
+      spec:
+        nodeSelectr: {a: b}
+        nodeName: node1
+        restartPolicy: Always
+        containers:
+        - name: executor
+          command: [sh]
+          image: mine
+          env: [{name: MORE, value: a}, {name: GLEAMFLOW_RUN, value: b}]
+        - {name: beside, image: other, ports: [{containerPort: 80, hostPort: 80}]}
+        volumes:
+        - {name: gleamflow-run, emptyDir: {}}
+        - {name: token, projected: {sources: [{serviceAccountToken: {path: token}}]}}
+  storage: {volume: {hostPath: {path: /}, emptyDir: {sizeLimits: 1Gi}}}
+"#,
+        r#"
+8:22: a PodTemplateSpec has no field "nodeSelectr" there
+9:19: an executor's template cannot set "nodeName"; leave it out
+10:24: an executor's template cannot set "restartPolicy"; leave it out
+13:20: an executor's template cannot set "command"; leave it out
+14:18: an executor's template cannot set "image"; set executors.image
+15:41: an executor's template cannot set "GLEAMFLOW_RUN"; leave it out
+16:78: an executor's template cannot set "hostPort"; leave it out
+18:18: names that begin with "gleamflow-" are those of the operator's own volumes; take another
+19:69: an executor's template cannot set "serviceAccountToken"; leave it out
+20:32: a flow's volume cannot be of "hostPath": user code would see more than its own; use a persistentVolumeClaim or nfs
+20:66: a volume has no field "sizeLimits" there
+"#,
+    );
+    check_problems(
         r#"SPEC luaFrom: {configMapKeyRef: {name: functions, key: f.lua}}
 "#,
         r#"

@@ -86,6 +86,7 @@ impl Machine {
         let reduces = flow.sets.iter().filter(|set| matches!(set, TaskSet::Reduces(group) if flow.stage_of(*group) == stage.id));
         let sets: Vec<TaskSet> = [TaskSet::Maps(stage.id)].into_iter().chain(reduces.copied()).collect();
         let last = sets.last().copied();
+        let known = sets.iter().all(|set| self.tasks_of(*set).is_some());
         for set in sets {
             let tasks = self.tasks_of(set).unwrap_or_default();
             let done: Vec<bool> = tasks.iter().map(|task| passed.contains(&set) || self.ledger.is_done(*task)).collect();
@@ -96,7 +97,8 @@ impl Machine {
                 status.failed += state.failed;
                 status.retried += state.retried;
             }
-            if Some(set) == last {
+            // Until all tasks of a stage are known, nobody is to take those there are for all of it.
+            if Some(set) == last && known {
                 status.completed_partitions = intervals(&done);
             }
         }
