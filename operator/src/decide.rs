@@ -78,9 +78,13 @@ pub struct Memory {
     pub taken_up: i64,
     /// The run's own Secret is gone, so that nobody can know what it was to do.
     pub lost: bool,
+    /// An object of the run's name that is somebody else's, so that the run cannot be: what to do about it.
+    pub taken: Option<String>,
+    /// What the run needs could not be made, so nothing of it was ever begun.
+    pub unmade: bool,
     /// Since when there are more executors than the run has work for.
     pub surplus_since: Option<i64>,
-    /// The API server refused a pod.
+    /// The API server refused a pod, or what a run needs.
     pub refused: Option<Refused>,
     /// The flow's namespace is being deleted: nothing can be made in it.
     pub terminating: bool,
@@ -99,7 +103,7 @@ pub enum Here {
     Stopped(String),
 }
 
-/// A pod that the API server would not take.
+/// Something that the API server would not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub reason: &'static str,

@@ -26,6 +26,9 @@ impl Controller {
         }
         let base = naming::run_base(&view.key.name, naming::run_number(run.as_str()).unwrap_or(0));
         let found = if new { None } else { self.find(view, tracked, run, &base).await? };
+        if tracked.memory.taken.is_some() || tracked.memory.lost {
+            return Ok(After::LookAgain);
+        }
         let (file, record) = match found {
             Some(file) => (file, self.entries(view, tracked, run).await?),
             None => match self.make(view, tracked, run, &base, new).await? {
@@ -47,6 +50,7 @@ impl Controller {
         self.runs.start(spec, Arc::new(recorder));
         tracked.file = Some(file);
         tracked.run = Some(run.clone());
+        tracked.memory.unmade = false;
         tracked.memory.here = Here::Started(run.to_string());
         tracked.memory.taken_up = (self.clock)() / 1000;
         Ok(After::Go)
@@ -65,14 +69,22 @@ impl Controller {
         Ok(wanted)
     }
 
-    /// What the run is, from its Secret.
+    /// What the run is, from its Secret; `None`: it has none that can be used.
     async fn find(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, base: &str) -> Result<Option<RunFile>, ApiError> {
         tracked.requests += 1;
         match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, base)).await {
-            Ok(secret) if !is_ours(&secret, view, run) => Err(foreign(base)),
+            Ok(secret) if !is_ours(&secret, view, run) => {
+                tracked.memory.taken = Some(taken("Secret", base));
+                Ok(None)
+            }
             Ok(secret) => {
                 tracked.due = Some(Due::of(&secret));
-                read_secret(&secret).map(Some).map_err(|error| ApiError::Invalid(error.to_string()))
+                let file = read_secret(&secret);
+                if let Err(error) = &file {
+                    tracing::warn!(%run, error = plan::in_full(error), "what the run was to do cannot be read any more");
+                    tracked.memory.lost = true;
+                }
+                Ok(file.ok())
             }
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -106,30 +118,39 @@ impl Controller {
         let file = RunFile { seed: naming::seed(run.as_str()), slot_memory: slot_memory(&spec.executors), spec };
         let object = secret(view, run.as_str(), base, &file, &papers);
         tracked.requests += 2;
-        let file = match self.server.create(Kind::Secret, &view.key.namespace, &object).await {
-            Ok(made) => {
-                tracked.due = Some(Due::of(&made));
-                file
-            }
-            // Made by us, and the answer was lost; or by a leader before us.
-            Err(ApiError::AlreadyExists(_)) => match self.find(view, tracked, run, base).await? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-            Err(error) => return self.refused(tracked, error, now).map(|_| None),
-        };
+        // The policy comes first: where the Secret is there, so is what bounds the run's pods.
         let policy = policy(view, run.as_str(), base, &file.spec, &self.namespace);
         match self.server.create(Kind::NetworkPolicy, &view.key.namespace, &policy).await {
-            Ok(_) => Ok(Some(file)),
+            Ok(_) => {}
             Err(ApiError::AlreadyExists(_)) => {
                 let there = self.server.get(&Ref::new(Kind::NetworkPolicy, &view.key.namespace, base)).await?;
-                if is_ours(&there, view, run) { Ok(Some(file)) } else { Err(foreign(base)) }
+                if !is_ours(&there, view, run) {
+                    tracked.memory.taken = Some(taken("NetworkPolicy", base));
+                    return Ok(None);
+                }
             }
-            Err(error) => self.refused(tracked, error, now).map(|_| None),
+            Err(error) => return self.unmade(tracked, error, now),
         }
+        match self.server.create(Kind::Secret, &view.key.namespace, &object).await {
+            Ok(made) => {
+                tracked.due = Some(Due::of(&made));
+                Ok(Some(file))
+            }
+            // Made by us, and the answer was lost; or by a leader before us.
+            Err(ApiError::AlreadyExists(_)) => self.find(view, tracked, run, base).await,
+            Err(error) => self.unmade(tracked, error, now),
+        }
+    }
+
+    /// What the run needs is refused: nothing of it was ever begun.
+    fn unmade(&self, tracked: &mut Tracked, error: ApiError, now: i64) -> Result<Option<RunFile>, ApiError> {
+        tracked.memory.unmade = true;
+        self.refused(tracked, error, now).map(|_| None)
     }
 }
 
-fn foreign(name: &str) -> ApiError {
-    ApiError::Invalid(format!("{name:?} is there already and belongs to something else; delete or rename that"))
+fn taken(kind: &str, name: &str) -> String {
+    format!(
+        "{kind} {name:?} is there already and belongs to something else; delete or rename that, then run the flow again (gleamflow rerun)"
+    )
 }

@@ -61,7 +61,19 @@ impl Draft<'_> {
         let run = self.complete(run, "Succeeded");
         self.status.last_successful_run = Some(run.clone());
         self.terminal("Complete", &run, "Succeeded", "the run succeeded");
-        self.stand(&Stand::Succeeded);
+        self.stand_after(&run, &Stand::Succeeded);
+    }
+
+    /// Where the flow stands when a run is over: as that run ended, unless the newest generation wants another.
+    fn stand_after(&mut self, run: &Run, ended: &Stand<'_>) {
+        if self.world.acceptance.refusal.is_some() {
+            self.stand(&Stand::Refused);
+        } else if self.wanted(Some(run)) {
+            let message = "the flow has changed or is to run again: its next run begins";
+            self.stand(&Stand::Busy { phase: Phase::Pending, reason: "Queued", message });
+        } else {
+            self.stand(ended);
+        }
     }
 
     /// The run ends otherwise.
@@ -69,7 +81,7 @@ impl Draft<'_> {
         let run = self.complete(run, reason);
         if fails {
             self.terminal("Failed", &run, reason, message);
-            self.stand(&Stand::Failed { reason, message });
+            self.stand_after(&run, &Stand::Failed { reason, message });
         } else {
             let (phase, reason) = if reason == "Suspended" { (Phase::Suspending, reason) } else { (Phase::Pending, reason) };
             self.stand(&Stand::Busy { phase, reason, message });
@@ -90,7 +102,7 @@ impl Draft<'_> {
     /// `Complete` or `Failed`, with the newest generation whose hash is the run's: `kubectl wait` never sees an old success.
     pub(super) fn terminal(&mut self, kind: &'static str, run: &Run, reason: &str, message: &str) {
         let before = condition::find(&self.status, kind).and_then(|condition| condition.observed_generation);
-        let same = run.spec_hash == self.world.acceptance.hash;
+        let same = run.spec_hash == self.world.acceptance.hash && !self.asked_again();
         let generation = if same { self.world.flow.generation } else { before.unwrap_or(run.generation).max(run.generation) };
         condition::set(&mut self.status, self.world.now, &Say { kind, status: true, reason, message, generation });
     }

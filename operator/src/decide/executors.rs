@@ -110,15 +110,7 @@ impl Draft<'_> {
         }
     }
 
-    fn grow(
-        &mut self,
-        bounds: &Executors,
-        desired: u32,
-        live: &[&PodView],
-        lost: &[&PodView],
-        pods: &[&PodView],
-        run: &Run,
-    ) {
+    fn grow(&mut self, bounds: &Executors, desired: u32, live: &[&PodView], lost: &[&PodView], pods: &[&PodView], run: &Run) {
         let missing = (desired as usize).saturating_sub(live.len()).min(AT_ONCE);
         let missing = missing.min(for_the_lost(bounds, lost.len()));
         if missing == 0 || self.world.memory.terminating {
@@ -200,7 +192,8 @@ impl Draft<'_> {
         }
         let rank = |trouble: &Trouble| WORST_FIRST.iter().position(|reason| *reason == trouble.reason);
         let there = pods.iter().filter(|pod| !pod.deleting);
-        let troubles = there.filter_map(|pod| pod.trouble.clone().or_else(|| ended_too_soon(pod)).or_else(|| self.unnoticed(pod)));
+        let troubles =
+            there.filter_map(|pod| pod.trouble.clone().or_else(|| ended_too_soon(pod)).or_else(|| self.unnoticed(pod)));
         if let Some(worst) = troubles.min_by_key(rank) {
             return worst;
         }

@@ -38,16 +38,20 @@ impl Draft<'_> {
     }
 
     /// Whether another run is wanted, suspended or not.
-    fn wanted(&self, last: Option<&Run>) -> bool {
+    pub(super) fn wanted(&self, last: Option<&Run>) -> bool {
         let Ok(spec) = &self.world.flow.spec else { return false };
         let Some(last) = last else { return true };
         let unfinished = matches!(last.result.as_deref(), Some("Suspended" | "Superseded"));
         let changed = last.spec_hash != self.world.acceptance.hash && spec.on_spec_change != OnSpecChange::Ignore;
-        let nonce = spec.rerun_nonce.as_deref().filter(|nonce| !nonce.is_empty());
-        let again = nonce.is_some() && nonce != self.world.flow.status.last_rerun_nonce.as_deref();
         // A copy of another object came with that one's status.
         let foreign = naming::run_uid(&last.id) != self.world.flow.uid;
-        unfinished || changed || again || foreign
+        unfinished || changed || self.asked_again() || foreign
+    }
+
+    /// Whether `rerunNonce` asks for a run that has not begun.
+    pub(super) fn asked_again(&self) -> bool {
+        let nonce = self.world.flow.spec.as_ref().ok().and_then(|spec| spec.rerun_nonce.as_deref());
+        nonce.is_some_and(|nonce| !nonce.is_empty() && self.world.flow.status.last_rerun_nonce.as_deref() != Some(nonce))
     }
 
     /// Nothing to do: the status says how the last run ended.

@@ -38,6 +38,13 @@ impl Draft<'_> {
         if self.world.memory.lost {
             return self.end(run, "RecordLost", "what the run was to do is not recorded any more: its Secret is gone", true);
         }
+        if let Some(taken) = &self.world.memory.taken {
+            return self.end(run, "NameTaken", taken, true);
+        }
+        let ending = self.ending(run);
+        if let Some(ending) = ending.as_ref().filter(|_| self.world.memory.unmade) {
+            return self.end(run, ending.reason, &ending.message, ending.fails);
+        }
         let stopped = self.world.memory.here == Here::Stopped(run.id.clone());
         // A master that has put down what it had taken up is to take it up anew: its record has changed behind its back.
         let started = self.world.memory.here == Here::Started(run.id.clone()) && self.world.progress.is_some();
@@ -46,10 +53,13 @@ impl Draft<'_> {
             if self.world.memory.terminating {
                 return self.stuck();
             }
-            self.actions.push(Action::Start { run: run_id.clone(), new: false });
+            match self.world.memory.refused.as_ref().filter(|refused| refused.until > self.world.now) {
+                Some(refused) => self.again_at(refused.until),
+                None => self.actions.push(Action::Start { run: run_id.clone(), new: false }),
+            }
         }
         self.gone(run);
-        match self.ending(run) {
+        match ending {
             Some(ending) if !self.committing() => self.stopping(run, &ending, taken_up, stopped),
             // It was stopped for a reason that is gone again: it cannot go on, but another can begin.
             None if stopped && !self.committing() => self.stopping(run, &Ending::paused(), taken_up, stopped),

@@ -117,7 +117,8 @@ fn finished_at(pod: &Value, phase: PodPhase) -> Option<i64> {
 
 fn lasted(pod: &Value) -> Option<i64> {
     let ended = statuses(pod).filter_map(|status| status.pointer("/state/terminated"));
-    let lasted = ended.filter_map(|ended| Some(text(ended, "/finishedAt").and_then(seconds)? - text(ended, "/startedAt").and_then(seconds)?));
+    let lasted = ended
+        .filter_map(|ended| Some(text(ended, "/finishedAt").and_then(seconds)? - text(ended, "/startedAt").and_then(seconds)?));
     lasted.max()
 }
 

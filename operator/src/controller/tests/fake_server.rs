@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crds::cluster::OnSpecChange;
 use serde_json::{Value, json};
 
+use crate::accept::{Claim, Prelude, accept};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref, Server};
-use crate::view::{marked, text};
+use crate::view::{FlowView, marked, text};
+
+/// Pods of one run that may be there at a time: the ten of a flow that says nothing, all of them made up for once, and some.
+const MOST_PODS: usize = 23;
 
 /// One change, as a watch tells it.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Store {
     /// Of 100 requests, so many fail.
     pub(super) fault_rate: u64,
     pub(super) quota: Option<usize>,
+    /// A policy lets nobody make objects of this kind.
+    pub(super) closed: Option<Kind>,
     pub(super) requests: u64,
     /// Runs whose status was terminal once: no pod may be made for them.
     pub(super) ended: BTreeMap<String, String>,
@@ -129,12 +136,23 @@ impl Store {
         if self.objects.contains_key(&reference) {
             return Err(ApiError::AlreadyExists(name));
         }
+        if self.closed == Some(kind) {
+            return Err(ApiError::Forbidden(format!("{name:?} is forbidden: a policy of this cluster")));
+        }
         if kind == Kind::Pod {
             let pods = self.objects.keys().filter(|reference| reference.kind == Kind::Pod).count();
             if self.quota.is_some_and(|quota| pods >= quota) {
                 return Err(ApiError::Quota(format!("pods {name:?} is forbidden: exceeded quota: pods")));
             }
             let run = marked(object, "labels", naming::RUN).unwrap_or_default();
+            let of_run = |object: &&Value| {
+                marked(object, "labels", naming::RUN) == Some(run)
+                    && !matches!(text(object, "/status/phase"), Some("Succeeded" | "Failed"))
+            };
+            let there = self.objects.iter().filter(|(reference, _)| reference.kind == Kind::Pod).map(|(_, pod)| pod);
+            if there.filter(of_run).count() > MOST_PODS {
+                self.violations.push(format!("run {run} has more than {MOST_PODS} pods that are not over"));
+            }
             if self.ended.contains_key(run) {
                 self.violations.push(format!("pod {name} was made for run {run}, which is over"));
             }
@@ -157,6 +175,19 @@ impl Store {
         object["status"] = value["status"].clone();
         self.judge(&old, &object);
         Ok(self.put(reference.clone(), object))
+    }
+
+    /// Ready is what the newest generation asks for, not what an older one did.
+    fn judge_ready(&mut self, flow: &Value) {
+        let Ok(view) = FlowView::read(flow) else { return };
+        let Ok(spec) = &view.spec else { return self.violations.push("Ready, though the spec is not understood".to_owned()) };
+        let hash = accept(&view.spec, &Prelude::NotAsked, &Claim::NotAsked).hash;
+        let run = view.status.current_run.as_ref();
+        let stale = run.is_some_and(|run| run.spec_hash != hash) && spec.on_spec_change != OnSpecChange::Ignore;
+        let nonce = spec.rerun_nonce.as_ref().filter(|nonce| !nonce.is_empty());
+        if stale || nonce.is_some() && nonce != view.status.last_rerun_nonce.as_ref() {
+            self.violations.push(format!("Ready at generation {}, which has not run", view.generation));
+        }
     }
 
     /// What a status may never do.
@@ -192,6 +223,9 @@ impl Store {
         }
         if is("Complete") && result(new).as_deref() != Some("Succeeded") {
             self.violations.push(format!("Complete, but the run's result is {:?}", result(new)));
+        }
+        if is("Ready") && Some(seen(new)) == new.pointer("/metadata/generation").and_then(Value::as_i64) {
+            self.judge_ready(new);
         }
         if let Some(result) = result(new) {
             self.ended.insert(run(new), result);

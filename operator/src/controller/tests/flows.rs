@@ -119,6 +119,43 @@ fn a_quota_shows_in_the_words_of_the_api_server_within_one_look() {
 }
 
 #[test]
+fn an_object_of_the_runs_name_that_is_somebody_elses_ends_the_run_with_the_reason() {
+    run(async {
+        for kind in [Kind::Secret, Kind::NetworkPolicy] {
+            let mut simulation = Simulation::new(1, 0);
+            let other = json!({"apiVersion": "v1", "metadata": {"name": "a-1"}});
+            simulation.server.store().create(kind, NAMESPACE, &other).unwrap();
+            simulation.apply("a", &spec("x"));
+            steps(&mut simulation, 20, true).await;
+            let (_, reason, message) = condition(&simulation, "Failed").unwrap();
+            assert_eq!(reason, "NameTaken");
+            assert!(message.contains("\"a-1\" is there already and belongs to something else"), "{message}");
+            simulation.apply("a", &with(spec("x"), "rerunNonce", json!("again")));
+            steps(&mut simulation, 30, true).await;
+            assert_eq!(phase(&simulation), "Succeeded", "another run has another name");
+        }
+    });
+}
+
+#[test]
+fn a_run_whose_papers_are_refused_says_so_backs_off_and_can_be_ended() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().closed = Some(Kind::Secret);
+        simulation.apply("a", &with(spec("x"), "startupDeadlineSeconds", json!(30)));
+        let before = simulation.server.store().requests;
+        steps(&mut simulation, 20, false).await;
+        let (_, reason, message) = condition(&simulation, "ExecutorsReady").unwrap();
+        assert!(reason == "AdmissionDenied" && message.contains("a policy of this cluster"), "{reason}: {message}");
+        let requests = simulation.server.store().requests - before;
+        assert!(requests < 30, "it backs off: {requests}");
+        steps(&mut simulation, 40, false).await;
+        let (_, reason, message) = condition(&simulation, "Failed").unwrap();
+        assert!(reason == "StartupDeadlineExceeded" && message.contains("a policy of this cluster"), "{reason}: {message}");
+    });
+}
+
+#[test]
 fn nothing_starts_for_ever_without_a_deadline() {
     run(async {
         let mut simulation = Simulation::new(1, 0);
