@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod document;
 pub mod field;
 pub mod flow;
+pub mod label;
 pub mod nearest;
 pub mod operator;
 pub mod pods;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 /// Field manager of all that we apply.
 pub const MANAGER: &str = "gleamflow";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-pub const FLOW: &str = "gleamflow.io/flow";
+pub use crds::label::FLOW;
 pub const RUN: &str = "gleamflow.io/run";
 pub const ROLE: &str = "gleamflow.io/role";
 /// Marks the objects of a run's record.
@@ -23,9 +23,6 @@ pub const AUTHORITY_CERTIFICATE: &str = "gleamflow-ca";
 pub const OPERATOR: &str = "gleamflow-operator";
 /// DaemonSet and service account of the agents.
 pub const AGENT: &str = "gleamflow-agent";
-
-/// Longest part of a name that comes from the flow's: leaves room for numbers and suffixes within 63.
-const FLOW_PART: usize = 40;
 
 /// The id of a flow's `number`-th run; `None` where the UID is none.
 #[must_use]
@@ -45,15 +42,7 @@ pub fn run_uid(id: &str) -> &str {
     id.rsplit_once('-').map_or(id, |(uid, _)| uid)
 }
 
-/// A flow's name as a label value and a part of names.
-#[must_use]
-pub fn flow_part(flow: &str) -> String {
-    if flow.len() <= FLOW_PART && !flow.contains('.') {
-        return flow.to_owned();
-    }
-    let kept: String = flow.chars().take(FLOW_PART - 9).map(|letter| if letter == '.' { '-' } else { letter }).collect();
-    format!("{}-{}", kept.trim_end_matches('-'), &hash(flow.as_bytes())[..8])
-}
+pub use crds::label::value as flow_part;
 
 /// What the names of a run's objects begin with; the name of its Secret and its NetworkPolicy.
 #[must_use]

@@ -33,12 +33,15 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         self.target.run(async |cluster: Cluster| {
-            cluster.flow(&self.name).await?;
+            let flow = cluster.flow(&self.name).await?;
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-            let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
+            let selector = ListParams::default().labels(&crds::label::selector(&self.name));
             let found = cluster.ask("list executors", async || pods.list(&selector).await).await?;
             if found.items.is_empty() {
-                output::tell(&format!("flow {:?} has no executors now; retention.podsSeconds keeps them longer\n", self.name));
+                let has_run = flow.status.is_some_and(|status| status.current_run.is_some());
+                let why =
+                    if has_run { "has no executors now; retention.podsSeconds keeps them longer" } else { "has not run yet" };
+                output::tell(&format!("flow {:?} {why}\n", self.name));
             }
             let mut is_read = true;
             for pod in found.items {

@@ -27,7 +27,7 @@ impl Why {
         self.target.run(async |cluster: Cluster| {
             let flow = cluster.flow(&self.name).await?;
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-            let selector = ListParams::default().labels(&format!("gleamflow.io/flow={}", self.name));
+            let selector = ListParams::default().labels(&crds::label::selector(&self.name));
             let pods = cluster.ask("list executors", async || pods.list(&selector).await).await?;
             let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             // Of the flow and of its executors: what a pod cannot mount is nowhere else.

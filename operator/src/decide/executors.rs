@@ -52,6 +52,9 @@ impl Draft<'_> {
         for pod in live.iter().filter(|pod| is_without_node(pod) && self.world.now < pod.created_at + SCHEDULER_SILENT) {
             self.again_at(pod.created_at + SCHEDULER_SILENT);
         }
+        if self.taking_up() {
+            self.again_at(self.world.memory.taken_up + super::running::TAKING_UP);
+        }
         self.shrink(desired, &live, run);
         self.grow(&bounds, desired, &live, &lost, &pods, run);
         let ready = self.connected(&live);

@@ -79,11 +79,13 @@ pub fn key(value: &Value) -> Option<FlowKey> {
     Some(FlowKey { namespace, name: text(value, "/metadata/name")?.to_owned() })
 }
 
-/// A flow in the cache: its text and what tells versions apart. Ten thousand finished flows are kept as text, not as trees.
+/// A flow in the cache: its text and what tells versions apart. Ten thousand finished flows are kept as compressed text (a third of
+/// it), not as trees (four times as much).
 #[derive(Clone, Debug)]
 pub struct FlowText {
     pub uid: String,
     pub version: u64,
+    /// Compressed by LZ4, with its length in front.
     text: Box<[u8]>,
 }
 
@@ -100,12 +102,14 @@ impl FlowText {
         }
         let uid = text(&value, "/metadata/uid").unwrap_or_default().to_owned();
         let version = version(&value);
-        FlowText { uid, version, text: value.to_string().into_bytes().into_boxed_slice() }
+        let text = lz4_flex::compress_prepend_size(value.to_string().as_bytes());
+        FlowText { uid, version, text: text.into_boxed_slice() }
     }
 
     /// The object again.
     #[must_use]
     pub fn unpack(&self) -> Value {
-        serde_json::from_slice(&self.text).expect("it was written from a JSON value")
+        let text = lz4_flex::decompress_size_prepended(&self.text).expect("it was compressed here");
+        serde_json::from_slice(&text).expect("it was written from a JSON value")
     }
 }
