@@ -4,6 +4,7 @@ A word count of 2 GB (the text of `run.py`, in parts) and the TPC-H join of `run
 node, and with the leading operator killed once, when a third of the tasks is done. The rows must be those of DuckDB. Prints seconds,
 processor seconds of the executors and agents (other work on the machine does not change those much), what each agent took and
 gave, and, with `--alone`, the processor seconds of `gleamflow run` for the same. Everything it makes is in target/bench.
+`--prepare` makes the inputs and DuckDB's rows only, without a cluster; `--namespace` uses a release and a namespace that are there.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import data  # noqa: E402
 import run as laptop  # noqa: E402
 from cluster import HOME, install, kubectl, run  # noqa: E402
 
-WORK, CLAIM = "large", "large"
+CLAIM = "large"
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 3600
 
@@ -53,16 +54,15 @@ def flow(case, parts, executors):
     return {"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow", "metadata": {"name": case}, "spec": spec}
 
 
-def share(folder):
+def share(folder, namespace):
     """A volume of all nodes, as the tests make it: a folder of this machine."""
     access = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     volume = access | {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder), "type": "Directory"}}
     claim = access | {"volumeName": CLAIM, "resources": {"requests": {"storage": "1Gi"}}}
     objects = [
         {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": CLAIM}, "spec": volume},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": WORK}, "spec": claim},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": namespace}, "spec": claim},
     ]
-    kubectl("create", "namespace", WORK)
     kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
 
@@ -108,16 +108,16 @@ def leader():
     return json.loads(kubectl("get", "lease", "gleamflow-operator", "-n", HOME, "-o", "json"))["spec"]["holderIdentity"]
 
 
-def status(case):
-    return json.loads(kubectl("get", "gleamflow", case, "-n", WORK, "-o", "json")).get("status", {})
+def status(case, namespace):
+    return json.loads(kubectl("get", "gleamflow", case, "-n", namespace, "-o", "json")).get("status", {})
 
 
-def follow(case, kill):
+def follow(case, namespace, kill):
     """Until it is over; kills the leader in the middle. Its last status, the nodes it was on, seconds."""
     start, killed, nodes = time.monotonic(), None, set()
     while time.monotonic() - start < PATIENCE:
-        now = status(case)
-        pods = json.loads(kubectl("get", "pods", "-n", WORK, "-l", f"gleamflow.io/flow={case}", "-o", "json"))["items"]
+        now = status(case, namespace)
+        pods = json.loads(kubectl("get", "pods", "-n", namespace, "-l", f"gleamflow.io/flow={case}", "-o", "json"))["items"]
         nodes |= {pod["spec"].get("nodeName") for pod in pods if pod["status"]["phase"] == "Running"}
         done, known = (int(part) for part in now.get("progress", "0/1").split("/"))
         if kill and not killed and done * 3 >= known > 1 and now.get("phase") == "Running":
@@ -169,20 +169,25 @@ def alone(case, parts, folder):
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def prepare(options):
-    """The inputs on the shared volume: links, so that nothing is there twice."""
+def prepare(options, parts):
+    """The inputs, and what is to come out."""
     laptop.set_up()
     data.prepare(options.data, options.scale, laptop.BENCH)
+    for case in options.only:
+        wanted(case, options.data, parts)
+
+
+def linked(options, parts):
+    """The inputs on the shared volume: links, so that nothing is there twice."""
     folder = HERE.parent / "target" / "e2e" / "shared" / "large"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    parts = max(1, round(options.megabytes * 1e6 / data.TEXT_BYTES))
     for part in range(parts):
         os.link(options.data / "text.txt", folder / f"text-{part}.txt")
     for table in ("orders", "lineitem"):
         os.link(options.data / f"{table}.csv", folder / f"{table}.csv")
-    return folder, parts
+    return folder
 
 
 def one(case, options, folder, parts):
@@ -192,8 +197,8 @@ def one(case, options, folder, parts):
     processors.look()
     idle = {program: processors.of(program) for program in processors.programs}
     processors.start()
-    kubectl("apply", "-n", WORK, "-f", "-", text=json.dumps(flow(case, parts, options.executors)))
-    now, nodes, seconds = follow(case, not options.spare)
+    kubectl("apply", "-n", options.namespace, "-f", "-", text=json.dumps(flow(case, parts, options.executors)))
+    now, nodes, seconds = follow(case, options.namespace, not options.spare)
     processors.over = True
     processors.join()
     found = check.result(folder / f"out-{case}", ordered=False)
@@ -217,12 +222,22 @@ def main():
     parser.add_argument("--executors", type=int, default=3)
     parser.add_argument("--spare", action="store_true", help="do not kill the leader")
     parser.add_argument("--alone", action="store_true", help="with `gleamflow run` for comparison")
+    parser.add_argument("--prepare", action="store_true", help="make the inputs only")
+    parser.add_argument("--namespace", help="run there, with the release that is there (default: install one)")
     options = parser.parse_args()
     options.data = laptop.BENCH / "data" / f"sf{options.scale}"
-    folder, parts = prepare(options)
-    install()
-    share(folder)
-    for case in options.only or ["wordcount", "join"]:
+    options.only = options.only or ["wordcount", "join"]
+    parts = max(1, round(options.megabytes * 1e6 / data.TEXT_BYTES))
+    prepare(options, parts)
+    if options.prepare:
+        return
+    if not options.namespace:
+        install()
+        options.namespace = "large"
+        kubectl("create", "namespace", options.namespace)
+    folder = linked(options, parts)
+    share(folder, options.namespace)
+    for case in options.only:
         one(case, options, folder, parts)
 
 

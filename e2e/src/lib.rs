@@ -23,10 +23,12 @@ mod prepare;
 mod private;
 mod tools;
 mod until;
+mod user;
 mod workspace;
 
 pub use cluster::{Cluster, Namespace};
 pub use command::Output;
 pub use place::Place;
 pub use prepare::{IMAGE_TAG, Prepared, gleamflow, helm, prepare};
+pub use user::User;
 pub use workspace::root;

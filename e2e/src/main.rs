@@ -2,14 +2,11 @@
 
 #![allow(clippy::print_stdout, reason = "what was asked for goes to standard output")]
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use e2e::{Cluster, Place, Prepared, namespaces, prepare};
+use e2e::{Cluster, Place, Prepared, User, namespaces, prepare};
 
 /// The test cluster of Gleamflow, by hand
 #[derive(Debug, Parser)]
@@ -50,35 +47,15 @@ fn up(command: &[String]) -> Result<ExitCode> {
 /// Brings the cluster up, and ends it when the shell ends.
 fn shell(prepared: Prepared, command: &[String]) -> Result<ExitCode> {
     let cluster = Cluster::up(prepared)?;
-    let programs = programs(&cluster)?;
     let default = [std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned())];
     let command = if command.is_empty() { &default } else { command };
     eprintln!(
         "e2e: the cluster is up: {} (kubectl, helm and gleamflow are at hand; it ends with this shell)",
         cluster.nodes().join(", ")
     );
-    let path = std::env::var("PATH").unwrap_or_default();
-    let status = Command::new(&command[0])
-        .args(&command[1..])
-        .env("KUBECONFIG", cluster.kubeconfig())
-        .env("PATH", format!("{}:{path}", programs.path().display()))
-        .status()
-        .with_context(|| format!("failed to start {}", command[0]))?;
+    let user = User::new(&cluster)?;
+    let status = user.command(&command[0]).args(&command[1..]).status();
+    let status = status.with_context(|| format!("failed to start {}", command[0]))?;
     cluster.down()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
-}
-
-/// A folder with the programs that a user of the cluster has.
-fn programs(cluster: &Cluster) -> Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
-    let link =
-        |program: &Path, name: &str| symlink(program, folder.path().join(name)).with_context(|| format!("failed to link {name}"));
-    link(&cluster.prepared().gleamflow, "gleamflow")?;
-    link(&cluster.prepared().gleamflow, "kubectl-gleamflow")?;
-    link(&cluster.prepared().helm, "helm")?;
-    let kubectl = cluster.kubectl_command();
-    let kubectl = fs::canonicalize(kubectl.get_program());
-    // kind is used with the kubectl that is installed.
-    kubectl.map_or(Ok(()), |kubectl| link(&kubectl, "kubectl"))?;
-    Ok(folder)
 }

@@ -9,6 +9,7 @@ mod failures;
 mod flows;
 mod gate;
 mod images;
+mod large;
 mod nodes;
 mod outages;
 mod pods;
@@ -40,10 +41,21 @@ fn main() -> Result<ExitCode> {
         return in_cluster(&arguments, Prepared::carried()?);
     }
     match Place::choose() {
-        Place::Private => namespaces::enter(&prepare(&Place::Private)?),
-        Place::Kind => in_cluster(&arguments, prepare(&Place::Kind)?),
+        Place::Private => {
+            prepare_tests(&arguments)?;
+            namespaces::enter(&prepare(&Place::Private)?)
+        }
+        Place::Kind => {
+            prepare_tests(&arguments)?;
+            in_cluster(&arguments, prepare(&Place::Kind)?)
+        }
         Place::Nowhere(reasons) => Ok(without_cluster(&arguments, &reasons)),
     }
+}
+
+/// What tests need from outside of the cluster's network.
+fn prepare_tests(arguments: &Arguments) -> Result<()> {
+    if any_is_wanted(arguments, &large::all()) { large::prepare() } else { Ok(()) }
 }
 
 fn in_cluster(arguments: &Arguments, prepared: Prepared) -> Result<ExitCode> {
@@ -69,6 +81,7 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     let mut alone = trials(outages::all(), cluster);
     alone.extend(trials(release::all(), cluster));
     let mut flows = trials(flows::all(), cluster);
+    flows.extend(trials(large::all(), cluster));
     let is_left_out = !wants_failures(arguments);
     flows.extend(
         trials(failures::all(), cluster).into_iter().map(|trial| trial.with_ignored_flag(is_left_out || cluster.is_none())),
@@ -129,15 +142,19 @@ fn outcome(result: Result<()>) -> Result<(), Failed> {
 }
 
 fn any_needs_cluster(arguments: &Arguments) -> bool {
+    any_is_wanted(
+        arguments,
+        &[shared_tests(), outages::all(), release::all(), flows::all(), large::all(), failures::all()].concat(),
+    )
+}
+
+fn any_is_wanted(arguments: &Arguments, tests: &[(&'static str, ClusterTest)]) -> bool {
     let fits = |name: &str| match &arguments.filter {
         Some(filter) if arguments.exact => name == filter,
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    [shared_tests(), outages::all(), release::all(), flows::all(), failures::all()]
-        .concat()
-        .into_iter()
-        .any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
+    tests.iter().any(|(name, _)| fits(name) && !arguments.skip.iter().any(|skip| name.contains(skip.as_str())))
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {
