@@ -229,6 +229,28 @@ impl<'c> Fleet<'c> {
         self.no_leftovers()
     }
 
+    /// Has all flows deleted.
+    pub(crate) fn delete(&self) -> Result<()> {
+        for member in &self.members {
+            self.cluster.kubectl(&["delete", "gleamflow", member.name, "-n", self.namespace.name()])?;
+        }
+        Ok(())
+    }
+
+    /// Of flows that were deleted: waits until all of their output is there, and nothing else.
+    pub(crate) fn end_whole(&self, what: &str, since: Instant) -> Result<()> {
+        for member in &self.members {
+            let mut last = Ok(());
+            let whole = until(self.patience, &format!("all output of {}", member.name), || {
+                last = hard::check(self.shared.path(), member.name, self.input);
+                Ok(last.is_ok().then_some(()))
+            });
+            whole.with_context(|| format!("{last:?}"))?;
+            eprintln!("figure: {what}: {}: whole after {:.0} s", member.name, since.elapsed().as_secs_f64());
+        }
+        self.no_leftovers()
+    }
+
     fn check(&self, member: &Member, status: &Value) -> Result<()> {
         ensure!(text(&status["currentRun"]["id"]).ends_with("-1"), "it ran twice");
         ensure!(condition(status, "Failed").is_null(), "it is Failed too");

@@ -14,7 +14,7 @@ use super::leftovers;
 use crate::ClusterTest;
 use crate::product::{self, HOME, Shared, await_complete, condition, status, text};
 
-const SECONDS: u64 = 120;
+const SECONDS: u64 = 600;
 const BYTES: u64 = 1 << 20;
 /// Flows that run at the same time.
 const FLOWS: usize = 3;
