@@ -16,8 +16,8 @@ use super::leftovers;
 use crate::pods::{PodWatch, most_at_once};
 use crate::product::{self, Shared, await_complete_within, condition, status, text, until};
 
-/// Flows over so many bytes end within the usual patience, on a slow machine too.
-const USUAL: u64 = 50 << 20;
+/// Flows over so many bytes end within the usual patience, where twenty programs want each core, too.
+const USUAL: u64 = 10 << 20;
 
 /// Where a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
