@@ -31,7 +31,7 @@ pub(crate) fn none(cluster: &Cluster, namespace: &str, dead: &[String], volume: 
         let limit = PROMISED.mul_f64(crowd);
         let seconds = limit.as_secs_f64();
         ensure!(since.elapsed() < limit, "not within {seconds:.0} s (load per core {crowd:.1}), left: {left:?}");
-        sleep(Duration::from_millis(200));
+        sleep(Duration::from_millis(500));
     }
     let seconds = since.elapsed().as_secs_f64();
     eprintln!("figure: nothing was left {seconds:.0} s after the end (load per core {crowd:.1})");
