@@ -10,10 +10,11 @@ mod matrix;
 mod memory;
 mod random;
 mod space;
+mod stores;
 
 use crate::ClusterTest;
 
 /// These share the release of the flows' tests; the last changes it, and changes it back.
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
-    [matrix::all(), memory::all(), random::all(), space::all()].concat()
+    [matrix::all(), memory::all(), random::all(), stores::all(), space::all()].concat()
 }

@@ -82,10 +82,7 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     alone.extend(trials(release::all(), cluster));
     let mut flows = trials(flows::all(), cluster);
     flows.extend(trials(large::all(), cluster));
-    let is_left_out = !wants_failures(arguments);
-    flows.extend(
-        trials(failures::all(), cluster).into_iter().map(|trial| trial.with_ignored_flag(is_left_out || cluster.is_none())),
-    );
+    flows.extend(trials(failures::all(), cluster));
     if arguments.list {
         shared.extend(alone.into_iter().chain(flows));
         return libtest_mimic::run(arguments, shared).exit_code();
@@ -106,12 +103,6 @@ fn run(arguments: &Arguments, cluster: Option<&Arc<Cluster>>) -> ExitCode {
     }
     let failed = failed.map(libtest_mimic::Conclusion::exit_code);
     failed.unwrap_or(if uninstalled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The table of failures takes a quarter of an hour: it is run where it is asked for, and counted as ignored elsewhere.
-fn wants_failures(arguments: &Arguments) -> bool {
-    let is_named = arguments.filter.as_ref().is_some_and(|filter| filter.contains("failures"));
-    is_named || arguments.include_ignored || std::env::var_os("GLEAMFLOW_FAILURES").is_some()
 }
 
 /// Tests as the harness wants them; ignored, where they have no cluster. `GLEAMFLOW_TIMES` runs each so often, to find what is luck.

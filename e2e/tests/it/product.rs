@@ -85,15 +85,15 @@ pub(crate) fn uninstall(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Asks again until there is an answer.
+/// Asks again until there is an answer. What takes long is asked for less often: kubectl wants the cores that the cluster runs on.
 pub(crate) fn until<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + limit;
+    let since = Instant::now();
     loop {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        ensure!(Instant::now() < deadline, "{what}: not within {} s", limit.as_secs());
-        sleep(Duration::from_millis(200));
+        ensure!(since.elapsed() < limit, "{what}: not within {} s", limit.as_secs());
+        sleep((since.elapsed() / 10).clamp(Duration::from_millis(200), Duration::from_secs(1)));
     }
 }
 

@@ -16,8 +16,8 @@ use super::leftovers;
 use crate::pods::{PodWatch, most_at_once};
 use crate::product::{self, Shared, await_complete_within, condition, status, text, until};
 
-/// Flows over so many bytes end within the usual patience, on a slow machine too.
-const USUAL: u64 = 50 << 20;
+/// Flows over so many bytes end within the usual patience, where twenty programs want each core, too.
+const USUAL: u64 = 10 << 20;
 
 /// Where a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +225,28 @@ impl<'c> Fleet<'c> {
                 Again::AtMost(most) => done.iter().zip(most).all(|(done, most)| *done <= most),
             };
             ensure!(fits, "{what}: {}: {done:?} attempts more than tasks, not {:?}: {status:#}", member.name, again(member));
+        }
+        self.no_leftovers()
+    }
+
+    /// Has all flows deleted.
+    pub(crate) fn delete(&self) -> Result<()> {
+        for member in &self.members {
+            self.cluster.kubectl(&["delete", "gleamflow", member.name, "-n", self.namespace.name()])?;
+        }
+        Ok(())
+    }
+
+    /// Of flows that were deleted: waits until all of their output is there, and nothing else.
+    pub(crate) fn end_whole(&self, what: &str, since: Instant) -> Result<()> {
+        for member in &self.members {
+            let mut last = Ok(());
+            let whole = until(self.patience, &format!("all output of {}", member.name), || {
+                last = hard::check(self.shared.path(), member.name, self.input);
+                Ok(last.is_ok().then_some(()))
+            });
+            whole.with_context(|| format!("{last:?}"))?;
+            eprintln!("figure: {what}: {}: whole after {:.0} s", member.name, since.elapsed().as_secs_f64());
         }
         self.no_leftovers()
     }

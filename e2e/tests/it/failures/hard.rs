@@ -108,6 +108,11 @@ impl Gates {
 
 /// The flow. Its executors are so many, from the first to the last moment.
 pub(crate) fn flow(name: &str, gates: &Gates, executors: usize, delay: f64) -> Value {
+    flow_to(name, &format!("out-{name}"), gates, executors, delay)
+}
+
+/// The same with its sinks below another place.
+pub(crate) fn flow_to(name: &str, place: &str, gates: &Gates, executors: usize, delay: f64) -> Value {
     let stamp = format!("sleep {delay}; stamp=$(od -An -N6 -tx1 /dev/urandom | tr -d ' \\n'); exec sed \"s/\\$/\\t$stamp/\"");
     let steps = json!([
         {"name": "left", "read": {"tsv": {"paths": ["left/*.tsv"]}}, "partitions": TASKS[0]},
@@ -119,13 +124,13 @@ pub(crate) fn flow(name: &str, gates: &Gates, executors: usize, delay: f64) -> V
         {"name": "stamped", "pipe": {"command": gates.reduce.command(&stamp)}},
         {"name": "dealt", "roundRobin": {}, "partitions": TASKS[2]},
         gates.last.step("last"),
-        {"name": "rows", "write": {"tsv": {"path": format!("out-{name}/rows")}}},
+        {"name": "rows", "write": {"tsv": {"path": format!("{place}/rows")}}},
         {"name": "some", "from": ["last"], "limit": {"n": SAMPLE}},
-        {"name": "sample", "write": {"tsv": {"path": format!("out-{name}/sample")}}},
+        {"name": "sample", "write": {"tsv": {"path": format!("{place}/sample")}}},
         {"name": "tagged", "from": ["stamped"],
          "map": {"lua": format!("function(k, n, pad, w, r, stamp) return tonumber(n) % {GROUPS}, tonumber(r), 1 end")}},
         {"name": "sums", "reduceBy": {"key": [1], "lua": "function(a, b, c, d) return a + c, b + d end"}},
-        {"name": "totals", "write": {"tsv": {"path": format!("out-{name}/totals")}}}
+        {"name": "totals", "write": {"tsv": {"path": format!("{place}/totals")}}}
     ]);
     let spec = json!({
         "storage": Shared::storage(CLAIM),
@@ -140,6 +145,11 @@ pub(crate) fn flow(name: &str, gates: &Gates, executors: usize, delay: f64) -> V
 pub(crate) fn check(folder: &Path, name: &str, input: Input) -> Result<()> {
     let out = folder.join(format!("out-{name}"));
     only_results(&out)?;
+    check_rows(&out, input)
+}
+
+/// The rows of the three sinks below a folder.
+pub(crate) fn check_rows(out: &Path, input: Input) -> Result<()> {
     let mut sample = HashSet::new();
     read(&out.join("sample"), |line| {
         ensure!(sample.insert(line.to_owned()), "{line:?} is twice in the sample");

@@ -32,6 +32,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("failures::evicted_executors_finish_what_they_do", evicted),
         ("failures::a_killed_node_costs_what_was_on_it_and_comes_back_empty", node),
         ("failures::a_link_cut_for_30_s_costs_what_was_behind_it", link),
+        ("failures::a_flow_deleted_while_it_commits_is_committed", deleted),
         ("failures::several_at_once_cost_what_they_had", several),
         ("failures::a_leader_that_loses_its_lease_stands_by_without_a_restart", lease),
     ]
@@ -202,6 +203,16 @@ fn busiest_but(stands: &Stands, not: &str) -> Result<String> {
         others.insert(name, Stood { came: stood.came.clone(), waiting: stood.waiting.clone(), executors });
     }
     busiest(&others)
+}
+
+/// Its executor has its grace period to end what has begun.
+fn deleted(cluster: &Cluster) -> Result<()> {
+    let fleet = Fleet::begin(cluster, "deleted", SMALL, &[Moment::Committing, Moment::Over])?;
+    fleet.stand()?;
+    let since = Instant::now();
+    fleet.delete()?;
+    fleet.open()?;
+    fleet.end_whole("deleted", since)
 }
 
 /// Who would be started again by Kubernetes for that would be, each time later: where the API server is slow nobody would lead.

@@ -14,7 +14,7 @@ use super::leftovers;
 use crate::ClusterTest;
 use crate::product::{self, HOME, Shared, await_complete, condition, status, text};
 
-const SECONDS: u64 = 120;
+const SECONDS: u64 = 600;
 const BYTES: u64 = 1 << 20;
 /// Flows that run at the same time.
 const FLOWS: usize = 3;
@@ -151,6 +151,10 @@ impl Storm<'_> {
         let (cluster, namespace) = (self.cluster, self.namespace.name().to_owned());
         let deed = ["executor", "executor", "executor", "slot", "agent", "agent", "leader", "standby", "evict", "node", "link"];
         let deed = deed[self.dice.below(deed.len())];
+        // One node or link at a time.
+        if matches!(deed, "node" | "link") && self.outage.is_some() {
+            return Ok(());
+        }
         let struck = match deed {
             "executor" | "slot" | "evict" => {
                 let executors = kill::running(cluster, &namespace, "gleamflow.io/role=executor")?;
@@ -181,11 +185,7 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// One node or link at a time.
     fn take_away(&mut self, whole: bool) -> Result<()> {
-        if self.outage.is_some() {
-            return Ok(());
-        }
         let nodes = self.cluster.nodes().to_vec();
         let node = self.dice.one(&nodes).cloned().unwrap_or_default();
         let until = Instant::now() + self.dice.time(OUTAGE);

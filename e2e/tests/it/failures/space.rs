@@ -1,8 +1,9 @@
 //! Agents whose disks are full: a flow waits and says why, and goes on when there is room, or fails after its deadline.
 
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{Cluster, root};
 use serde_json::{Value, json};
 
@@ -57,8 +58,8 @@ fn resize(cluster: &Cluster, values: &[&str]) -> Result<()> {
     kill::await_whole(cluster)
 }
 
-/// A flow that shuffles all it reads, from one executor on the first node: one agent gets all of it.
-fn shuffle(cluster: &Cluster, name: &str, gate: Option<&Gate>, more: &Value) -> Value {
+/// A flow that shuffles all it reads, from one executor on one node: one agent gets all of it.
+fn shuffle(name: &str, node: &str, gate: Option<&Gate>, more: &Value) -> Value {
     let mut steps = vec![
         json!({"name": "left", "read": {"tsv": {"paths": ["left/*.tsv"]}}}),
         json!({"name": "dealt", "roundRobin": {}, "partitions": 2}),
@@ -71,7 +72,7 @@ fn shuffle(cluster: &Cluster, name: &str, gate: Option<&Gate>, more: &Value) -> 
     steps.insert(steps.len() - 2, json!({"name": "ones", "map": {"lua": "function(k, n, pad) return 1 end"}}));
     let mut spec = json!({
         "storage": Shared::storage(CLAIM),
-        "executors": {"maxReplicas": 1, "template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": cluster.nodes()[0]}}}},
+        "executors": {"maxReplicas": 1, "template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}}},
         "retention": {"failedPodsSeconds": 0}
     });
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -93,7 +94,7 @@ fn too_much_fails(cluster: &Cluster) -> Result<()> {
     let namespace = cluster.namespace("failures-full")?;
     let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
     Input::write(shared.path(), TOO_MUCH)?;
-    cluster.apply(namespace.name(), &shuffle(cluster, "huge", None, &json!({"stallDeadlineSeconds": 6})))?;
+    cluster.apply(namespace.name(), &shuffle("huge", &cluster.nodes()[0], None, &json!({"stallDeadlineSeconds": 6})))?;
     await_waiting(cluster, namespace.name(), "huge")?;
     let since = Instant::now();
     let status = await_condition(cluster, namespace.name(), "huge", "Failed", "True", "Stalled")?;
@@ -109,10 +110,17 @@ fn room_is_waited_for(cluster: &Cluster) -> Result<()> {
     let shared = Shared::new(cluster, namespace.name(), CLAIM)?;
     Input::write(shared.path(), MOST)?;
     let gate = Gate::new(shared.path(), "older-room", 0)?;
-    cluster.apply(namespace.name(), &shuffle(cluster, "older", Some(&gate), &json!({})))?;
+    let [full, other, ..] = cluster.nodes() else { bail!("there is one node only") };
+    cluster.apply(namespace.name(), &shuffle("older", full, Some(&gate), &json!({})))?;
     gate.await_waiting(1)?;
-    cluster.apply(namespace.name(), &shuffle(cluster, "younger", None, &json!({})))?;
+    cluster.apply(namespace.name(), &shuffle("younger", full, None, &json!({})))?;
     await_waiting(cluster, namespace.name(), "younger")?;
+    // One full agent is nothing to those who have another.
+    cluster.apply(namespace.name(), &shuffle("beside", other, None, &json!({})))?;
+    await_complete(cluster, namespace.name(), "beside")?;
+    check(shared.path(), "beside")?;
+    let waits = status(cluster, namespace.name(), "younger")?;
+    ensure!(waits["reason"] == "ShuffleSpace", "it does not wait any more: {waits:#}");
     // The older one, which has what it needs, does not wait for anything but its gate.
     let older = status(cluster, namespace.name(), "older")?;
     ensure!(older["reason"] == "Running", "the older one waits, too: {older:#}");
@@ -120,15 +128,20 @@ fn room_is_waited_for(cluster: &Cluster) -> Result<()> {
     gate.open()?;
     for flow in ["older", "younger"] {
         await_complete(cluster, namespace.name(), flow)?;
-        let folder = shared.path().join(format!("out-{flow}"));
-        let mut rows = Vec::new();
-        hard::read(&folder, |row| {
-            rows.push(row.to_owned());
-            Ok(())
-        })?;
-        ensure!(rows == [(MOST / 64).to_string()], "{flow} counts {rows:?}");
+        check(shared.path(), flow)?;
     }
     let waited = since.elapsed();
     eprintln!("figure: an agent was full, then had room: complete after {:.0} s", waited.as_secs_f64());
-    leftovers::none(cluster, namespace.name(), &[], shared.path(), &["older", "younger"])
+    leftovers::none(cluster, namespace.name(), &[], shared.path(), &["older", "younger", "beside"])
+}
+
+/// It has counted all rows.
+fn check(volume: &Path, flow: &str) -> Result<()> {
+    let mut rows = Vec::new();
+    hard::read(&volume.join(format!("out-{flow}")), |row| {
+        rows.push(row.to_owned());
+        Ok(())
+    })?;
+    ensure!(rows == [(MOST / 64).to_string()], "{flow} counts {rows:?}");
+    Ok(())
 }

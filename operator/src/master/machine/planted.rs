@@ -17,6 +17,10 @@ pub(super) enum Bug {
     KeepsVoidSinks,
     /// A new leader takes any attempt of rows that may come out otherwise.
     TrustsUnknown,
+    /// A new leader makes anew what was read and let go of.
+    RemakesRead,
+    /// What turns up again of tasks that are forgotten counts.
+    TakesUpForgotten,
     /// Void attempts count.
     ForgetsVoids,
     /// Rows that may come out otherwise are read before all of them are there.
@@ -52,7 +56,7 @@ pub(super) enum Bug {
 }
 
 #[cfg(test)]
-pub(super) const ALL: [Bug; 23] = [
+pub(super) const ALL: [Bug; 25] = [
     Bug::CountsUnnamed,
     Bug::ProposesEarly,
     Bug::FencesNothing,
@@ -60,6 +64,8 @@ pub(super) const ALL: [Bug; 23] = [
     Bug::ForgetsReaders,
     Bug::KeepsVoidSinks,
     Bug::TrustsUnknown,
+    Bug::RemakesRead,
+    Bug::TakesUpForgotten,
     Bug::ForgetsVoids,
     Bug::ReadsTooSoon,
     Bug::ReleasesUnread,
