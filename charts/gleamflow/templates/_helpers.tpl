@@ -39,44 +39,48 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- define "gleamflow.flowRules" -}}
 - apiGroups: [gleamflow.io]
   resources: [gleamflows]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [gleamflow.io]
   resources: [gleamflows/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # Clusters that protect owners ask for this before an object may name a flow as its owner.
 - apiGroups: [gleamflow.io]
   resources: [gleamflows/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, delete]
+# What a run is and makes. `patch`: its executors' certificates are renewed. `list`: what a run left is found by its labels.
 - apiGroups: [""]
-  resources: [secrets, configmaps]
-  verbs: [get, list, watch, create, update, patch, delete]
+  resources: [secrets]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, delete]
 # Whether a volume can be shared by nodes
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, create, delete]
 # `list`: why a pod that has a node does not start is only in its events
 - apiGroups: [events.k8s.io, ""]
   resources: [events]
-  verbs: [list, create, patch]
+  verbs: [list, create]
 {{- end -}}
 
 {{/* What the operator does in its own namespace: leadership, trust, agents. */}}
 {{- define "gleamflow.homeRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [secrets, configmaps]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get]
 # Its own address, for executors and agents
 - apiGroups: [""]
   resources: [services]
@@ -93,13 +97,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [get]
 - apiGroups: [apps]
   resources: [daemonsets]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [events.k8s.io, ""]
-  resources: [events]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end -}}
 
 

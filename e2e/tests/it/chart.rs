@@ -33,7 +33,7 @@ const MODES: [&[&str]; 6] = [
     &[],
     &["rbac.clusterScoped=false"],
     &["rbac.clusterScoped=false", "namespaces={chart-a,chart-b}"],
-    &["namespaces={chart-a,chart-b}", "replicas=2", "podDisruptionBudget.enabled=true", "networkPolicy.enabled=true"],
+    &["namespaces={chart-a,chart-b}", "replicas=2", "podDisruptionBudget.enabled=true", "networkPolicy.enabled=false"],
     &["crds.install=false", "serviceAccount.create=false", "rbac.create=false"],
     &["crds.keep=false", "imagePullSecrets={pull}", "priorityClassName=system-cluster-critical", "agent.nodeSelector.disk=fast"],
 ];

@@ -190,12 +190,25 @@ fn a_stage_has_succeeded_once_all_of_its_tasks_are_known_and_done() {
         };
         GleamFlowStatus { stages: vec![stage], ..GleamFlowStatus::default() }
     };
-    let reasons = |before: &GleamFlowStatus, after: &GleamFlowStatus| event::events(before, after).len();
+    let reasons = |before: &GleamFlowStatus, after: &GleamFlowStatus| -> Vec<String> {
+        event::events(before, after).into_iter().map(|event| event.reason).collect()
+    };
+    let none = GleamFlowStatus::default();
+    assert_eq!(reasons(&none, &told(0, 1, "")), ["Planned"]);
     let maps = told(1, 1, "");
-    assert_eq!(reasons(&told(0, 1, ""), &maps), 0, "how many reduce tasks there are is not known yet");
-    assert_eq!(reasons(&maps, &told(4, 5, "0-2")), 0);
-    assert_eq!(reasons(&told(4, 5, "0-2"), &told(5, 5, "0-3")), 1);
-    assert_eq!(reasons(&told(5, 5, "0-3"), &told(5, 5, "0-3")), 0);
+    assert_eq!(reasons(&told(0, 1, ""), &maps), ["StageStarted"], "how many reduce tasks there are is not known yet");
+    assert!(reasons(&maps, &told(4, 5, "0-2")).is_empty());
+    assert_eq!(reasons(&told(4, 5, "0-2"), &told(5, 5, "0-3")), ["StageSucceeded"]);
+    assert!(reasons(&told(5, 5, "0-3"), &told(5, 5, "0-3")).is_empty());
+    assert_eq!(reasons(&none, &told(2, 2, "0")), ["Planned", "StageSucceeded"], "both at once is told as done");
+    let retried = |count: u32| {
+        let mut status = told(1, 5, "");
+        status.stages[0].retried = count;
+        status
+    };
+    assert_eq!(reasons(&retried(0), &retried(1)), ["TaskRetried"]);
+    assert_eq!(reasons(&retried(2), &retried(3)), [] as [&str; 0], "not each one");
+    assert_eq!(reasons(&retried(3), &retried(4)), ["TaskRetried"]);
 }
 
 #[test]
