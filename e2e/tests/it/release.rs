@@ -101,7 +101,10 @@ fn check_rights(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<(
     ];
     for (verb, resource, place, expected) in cases {
         let place = if place.starts_with("--") { place.to_owned() } else { format!("--namespace={place}") };
-        let answer = cluster.try_kubectl(&["auth", "can-i", verb, resource, &place, &operator], "")?;
+        // What stands behind a slash would be a name.
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let subresource = format!("--subresource={subresource}");
+        let answer = cluster.try_kubectl(&["auth", "can-i", verb, resource, &subresource, &place, &operator], "")?;
         ensure!(answer.success == expected, "may it {verb} {resource} {place}: {}{}", answer.stdout, answer.stderr);
     }
     Ok(())
