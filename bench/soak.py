@@ -179,6 +179,12 @@ class Soak:
         for program in ("gleamflow-agent", "gleamflow-operator"):
             self.sizes.extend((self.minutes(), program, size, own) for size, own in found[program])
 
+    def tell(self):
+        """How far it is."""
+        most = {program: max(size for _, of, size, _ in self.sizes if of == program) for program in {one[1] for one in self.sizes}}
+        done, killed = sum(self.done.values()), sum(self.killed.values())
+        print(f"{self.minutes():.0f} minutes: {done} flows done, {killed} killed, MB resident at most {most}", flush=True)
+
     def grown(self):
         """Memory in each fifth of the time; whether the last is much above the second, per program."""
         bad = []
@@ -254,7 +260,7 @@ def main():
     install()
     kubectl("create", "namespace", WORK)
     soak = Soak(options)
-    next_kill, next_look = 1.0, 0.0
+    next_kill, next_look, next_word = 1.0, 0.0, 5.0
     while soak.minutes() < options.minutes or soak.expected:
         if soak.minutes() < options.minutes:
             soak.arrive()
@@ -264,6 +270,9 @@ def main():
         if soak.minutes() >= next_look:
             next_look += 0.5
             soak.measure()
+        if soak.minutes() >= next_word:
+            next_word += 5.0
+            soak.tell()
         soak.look()
         if soak.wrong:
             break

@@ -14,7 +14,7 @@ use plan::{Paths, Plan, Source};
 use planner::{CheckOptions, Checked, FlowProblem, Options, ParamValues, PassName, SourceFacts};
 
 use crate::cached::{Cached, Purpose};
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::output;
 use crate::params::{self, Param};
 

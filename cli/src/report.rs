@@ -4,7 +4,7 @@ use crds::Problem;
 use engine::report::Report;
 use serde_json::{Value, json};
 
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 
 /// Of a run that is done: the engine's report, the flow's name and the warnings.
 pub(crate) fn done(flow: &str, warnings: &[Problem], report: &Report) -> String {
@@ -41,6 +41,7 @@ fn parts(error: &engine::Error) -> Value {
         engine::Error::Step { step, origin, row, source } => {
             json!({"step": step, "input": origin, "row": row, "cause": plan::in_full(source.as_ref())})
         }
+        engine::Error::Spill { step: Some(step), source, .. } => json!({"step": step, "cause": source.to_string()}),
         _ => json!({}),
     }
 }

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
-use crate::log;
 use crate::passport::{Passport, PassportError};
 
 /// Messages on their way out: results are few, progress comes once a second.

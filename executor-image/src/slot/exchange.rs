@@ -15,7 +15,6 @@ use plan::task::{Attempt, Done, Failed, Fault, Held};
 use proto::agent::Stored;
 
 use super::frame;
-use crate::log;
 
 pub(super) use agents::connect;
 

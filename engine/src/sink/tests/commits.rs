@@ -229,7 +229,7 @@ fn two_commits_at_once_come_to_one_result() {
                 let (there, what, note) = (std::rc::Rc::clone(&bench), std::rc::Rc::clone(&staged), std::rc::Rc::clone(&ended));
                 let meanwhile = move || note.set(killed_after(of_other, || commit(&there, &what).unwrap()).is_some());
                 let (result, came) = interrupted_after(changes, meanwhile, || commit(&bench, &staged));
-                result.unwrap_or_else(|error| panic!("{at}, {of_other} of the other: {}", explain(&error)));
+                result.unwrap_or_else(|error| panic!("{at}, {of_other} of the other: {}", plan::in_full(&error)));
                 check_truth(&bench, case, at);
                 assert_eq!(seen(&bench), (case.new(), true), "{at}, {of_other} of the other");
                 commit(&bench, &staged).unwrap();
@@ -288,7 +288,7 @@ fn a_discard_removes_earlier_attempts_and_leaves_later_ones() {
             manifest::discard("step", &one, &bench.run.stores).unwrap();
             manifest::sweep("step", &case.sink(), &bench.run, Attempts { run: RUN, below: Some(3) }).unwrap();
         }
-        let error = explain(&manifest::commit("step", &two, &bench.run.stores).unwrap_err());
+        let error = plan::in_full(&manifest::commit("step", &two, &bench.run.stores).unwrap_err());
         assert!(error.contains("is gone"), "{error}");
         assert_eq!(seen(&bench).0, (case.old(), 0));
         commit(&bench, &three).unwrap();

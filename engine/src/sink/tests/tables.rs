@@ -131,13 +131,13 @@ fn a_column_of_two_kinds_is_refused_whichever_task_made_them() {
     let both: &[&[Val<'_>]] = &[&[Val::Str(b"a")], &[Val::Int(1)]];
     for tasks in [&[(0, text), (1, int)][..], &[(0, both)]] {
         let bench = Bench::new();
-        let error = explain(&bench.run(&parquet(Mode::Fail), false, tasks).unwrap_err());
+        let error = plan::in_full(&bench.run(&parquet(Mode::Fail), false, tasks).unwrap_err());
         assert!(error.starts_with(r#"step "step" failed: column "_1" holds both strings and integers, but"#), "{error}");
         assert!(bench.files().is_empty());
     }
     let bench = Bench::new();
     let large: &[&[Val<'_>]] = &[&[Val::Int((1 << 53) + 1)], &[Val::Float(0.5)]];
-    let error = explain(&bench.run(&parquet(Mode::Fail), false, &[(0, large)]).unwrap_err());
+    let error = plan::in_full(&bench.run(&parquet(Mode::Fail), false, &[(0, large)]).unwrap_err());
     assert!(error.contains("both integers that no float equals and floats"), "{error}");
     check(&[&[Val::Int(1 << 60)], &[Val::Float(0.5)]], &["_1 Float64"], &["1.152921504606847e18", "0.5"]);
 }
@@ -147,7 +147,7 @@ fn what_json_text_cannot_hold_shows_its_row() {
     let bench = Bench::new();
     // [1, "\xff"]
     let rows: &[&[Val<'_>]] = &[&[Val::Int(7), Val::List(&[0x92, 0x01, 0xa1, 0xff])]];
-    let error = explain(&bench.run(&parquet(Mode::Fail), false, &[(0, rows)]).unwrap_err());
+    let error = plan::in_full(&bench.run(&parquet(Mode::Fail), false, &[(0, rows)]).unwrap_err());
     assert!(error.starts_with(r#"step "step" failed on row (7, "#), "{error}");
     assert!(error.ends_with("field 2 has no JSON form: a string is not UTF-8, which JSON cannot hold"), "{error}");
 }
