@@ -1,6 +1,7 @@
 //! `gleamflow`, the command line: parses a request, carries it out, maps the outcome to an exit code. Nothing else.
 
 mod cached;
+mod closed_output;
 mod cluster;
 mod command;
 mod failure;
@@ -8,6 +9,7 @@ mod flow;
 mod interrupt;
 mod logging;
 mod machine;
+mod open_files;
 mod operator;
 mod output;
 mod params;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Err(told) => return output::clap_told(&told),
     };
     logging::start();
+    open_files::allow_many();
     match request.command.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),

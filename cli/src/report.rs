@@ -41,6 +41,7 @@ fn parts(error: &engine::Error) -> Value {
         engine::Error::Step { step, origin, row, source } => {
             json!({"step": step, "input": origin, "row": row, "cause": plan::in_full(source.as_ref())})
         }
+        engine::Error::Spill { step: Some(step), source, .. } => json!({"step": step, "cause": source.to_string()}),
         _ => json!({}),
     }
 }

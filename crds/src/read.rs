@@ -15,7 +15,7 @@ use crate::schema::any_value;
     "noun": "source", "of": ["text", "csv", "tsv", "json", "parquet", "orc", "files", "inline", "range"]
 }))]
 pub struct Read {
-    /// Text files: a row per line, one field.
+    /// Text files: a row per line, one field. (A byte order mark at the beginning of a text, csv, tsv or json file is skipped.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<PlainFiles>,
     /// CSV files (RFC 4180): a row per record, a field per column.
@@ -49,8 +49,8 @@ pub struct Read {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-gleamflow-one-of" = {"noun": "place to read from", "of": ["paths", "pathsFrom"]}))]
 pub struct PlainFiles {
-    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst` are
-    /// decompressed. Relative ones are relative to the flow file.
+    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst`
+    /// (or `.GZ`...) are decompressed. Relative ones are relative to the flow file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), inner(length(min = 1)))]
     pub paths: Option<Vec<String>>,
@@ -67,8 +67,8 @@ pub struct PlainFiles {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-gleamflow-one-of" = {"noun": "place to read from", "of": ["paths", "pathsFrom"]}))]
 pub struct CsvFiles {
-    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst` are
-    /// decompressed. Relative ones are relative to the flow file.
+    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst`
+    /// (or `.GZ`...) are decompressed. Relative ones are relative to the flow file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), inner(length(min = 1)))]
     pub paths: Option<Vec<String>>,
@@ -91,7 +91,8 @@ pub struct CsvFiles {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub columns: Option<Vec<FieldRef>>,
-    /// Columns, by name or position, that are not strings.
+    /// Columns, by name or position, that are not strings. A value that does not parse (a float beyond 64 bits such as `1e999`
+    /// among them; `inf` and `nan` do) fails the flow; an empty one is nil.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, ColumnType>,
 }
@@ -101,8 +102,8 @@ pub struct CsvFiles {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-gleamflow-one-of" = {"noun": "place to read from", "of": ["paths", "pathsFrom"]}))]
 pub struct TsvFiles {
-    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst` are
-    /// decompressed. Relative ones are relative to the flow file.
+    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst`
+    /// (or `.GZ`...) are decompressed. Relative ones are relative to the flow file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), inner(length(min = 1)))]
     pub paths: Option<Vec<String>>,
@@ -119,7 +120,8 @@ pub struct TsvFiles {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub columns: Option<Vec<FieldRef>>,
-    /// Columns, by name or position, that are not strings.
+    /// Columns, by name or position, that are not strings. A value that does not parse (a float beyond 64 bits such as `1e999`
+    /// among them; `inf` and `nan` do) fails the flow; an empty one is nil.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, ColumnType>,
 }
@@ -139,8 +141,8 @@ pub enum ColumnType {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-gleamflow-one-of" = {"noun": "place to read from", "of": ["paths", "pathsFrom"]}))]
 pub struct JsonFiles {
-    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst` are
-    /// decompressed. Relative ones are relative to the flow file.
+    /// Files, directories, wildcards (`**` too) or URLs (`s3://`, `gs://`, `az://`, `http(s)://`); `.gz`, `.bz2` and `.zst`
+    /// (or `.GZ`...) are decompressed. Relative ones are relative to the flow file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), inner(length(min = 1)))]
     pub paths: Option<Vec<String>>,

@@ -67,6 +67,8 @@ pub struct BatchLog {
     rows: usize,
     bytes: usize,
     dir: PathBuf,
+    /// For messages: the step that makes the rows.
+    step: Option<String>,
 }
 
 impl BatchLog {
@@ -82,7 +84,14 @@ impl BatchLog {
             rows: 0,
             bytes: 0,
             dir: dir.to_path_buf(),
+            step: None,
         }
+    }
+
+    /// The same, whose errors name a step.
+    #[must_use]
+    pub fn of_step(self, step: &str) -> BatchLog {
+        BatchLog { step: Some(step.to_owned()), ..self }
     }
 
     /// Appends a row.
@@ -124,7 +133,7 @@ impl BatchLog {
             self.memory.push(Arc::new(batch));
             return Ok(());
         }
-        let file = self.spill.insert(SpillFile::create(&self.dir)?);
+        let file = self.spill.insert(SpillFile::create(&self.dir, self.step.as_deref())?);
         self.spilled.push(file.append(&batch)?);
         Ok(())
     }

@@ -252,6 +252,16 @@ fn read_scalar<'a>(tag: u8, input: &mut &'a [u8]) -> Result<Val<'a>> {
     })
 }
 
+/// The list or map whose encoded bytes, all of them and nothing more, are these.
+#[inline]
+#[must_use]
+pub fn table(encoded: &[u8]) -> Val<'_> {
+    match encoded.first() {
+        Some(0x90..=0x9f | 0xdc | 0xdd) => Val::List(encoded),
+        _ => Val::Map(encoded),
+    }
+}
+
 /// How deep lists and maps may nest.
 pub const MAX_DEPTH: u32 = 128;
 

@@ -27,8 +27,10 @@ pub enum Error {
     #[error("failed to write rows to standard output")]
     Stdout(#[source] std::io::Error),
     /// Spilled rows or intermediate results cannot be written or read back.
-    #[error("failed to {attempt} rows that do not fit into memory, in {dir:?}")]
+    #[error("{}failed to {attempt} rows that do not fit into memory, in {dir:?}", step_clause(.step.as_ref()))]
     Spill {
+        /// The step that made the rows, where they are one step's.
+        step: Option<String>,
         attempt: &'static str,
         dir: std::path::PathBuf,
         #[source]
@@ -62,6 +64,10 @@ impl Error {
     pub fn in_step(step: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Step { step: step.to_owned(), origin: None, row: None, source: source.into() }
     }
+}
+
+fn step_clause(step: Option<&String>) -> String {
+    step.map_or_else(String::new, |step| format!("step {step:?} "))
 }
 
 fn at_clause(origin: Option<&String>) -> String {

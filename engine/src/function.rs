@@ -15,6 +15,7 @@ mod error;
 mod fold;
 mod native;
 mod port;
+mod returned;
 mod vm;
 
 use std::cell::RefCell;

@@ -68,7 +68,7 @@ pub enum OperatorError {
 impl Allowance {
     /// An empty log for what is spilled.
     fn log(&self) -> BatchLog {
-        BatchLog::new(&self.memory, &self.dir)
+        BatchLog::new(&self.memory, &self.dir).of_step(&self.step)
     }
 
     /// Ends a log's writing.

@@ -37,7 +37,7 @@ pub struct Shuffle {
 #[derive(Debug)]
 enum Store {
     /// They wait in this process for its reduce tasks.
-    Here { memory: Arc<MemoryPool>, dir: PathBuf },
+    Here { memory: Arc<MemoryPool>, dir: PathBuf, step: Option<String> },
     /// They leave: pieces of the running task's output. `marks`: some of their keys are told of, so that buckets can be split.
     Away { group: NodeId, outbox: Arc<Outbox>, marks: bool },
 }
@@ -104,8 +104,17 @@ impl Shuffle {
             legs: Mutex::default(),
             mixed: AtomicBool::new(false),
             taken: Mutex::default(),
-            store: Store::Here { memory: Arc::clone(memory), dir: dir.to_path_buf() },
+            store: Store::Here { memory: Arc::clone(memory), dir: dir.to_path_buf(), step: None },
         }
+    }
+
+    /// The same, whose errors name a step.
+    #[must_use]
+    pub(crate) fn of_step(mut self, of: &str) -> Shuffle {
+        if let Store::Here { step, .. } = &mut self.store {
+            *step = Some(of.to_owned());
+        }
+        self
     }
 
     /// A shuffle whose batches leave this process.
@@ -290,8 +299,8 @@ impl BucketWriter {
         let size = &mut self.sizes[bucket];
         size.rows += batch.rows as u64;
         size.bytes += batch.bytes.len() as u64;
-        let (memory, dir) = match &self.shuffle.store {
-            Store::Here { memory, dir } => (memory, dir),
+        let (memory, dir, step) = match &self.shuffle.store {
+            Store::Here { memory, dir, step } => (memory, dir, step.as_deref()),
             Store::Away { group, outbox, .. } => {
                 let name = PieceName::Bucket { group: *group, bucket: bucket as u32, from: self.task };
                 return outbox.put_marked(name, batch, self.marks.get(bucket).copied());
@@ -305,7 +314,7 @@ impl BucketWriter {
             size.spilled += batch.bytes.len() as u64;
             let file = match &self.file {
                 Some(file) => Arc::clone(file),
-                None => Arc::clone(self.file.insert(Arc::new(SpillFile::create(dir)?))),
+                None => Arc::clone(self.file.insert(Arc::new(SpillFile::create(dir, step)?))),
             };
             Kept::Disk { at: file.append(&batch)?, file }
         };

@@ -109,7 +109,7 @@ pub fn list(
 /// # Errors
 /// If a file cannot be read, is cut off or malformed; and whatever `out` says.
 pub fn read(split: &Split, source: &Source, ctx: &TaskContext, step: &str, out: &mut dyn RowSink) -> Result<()> {
-    read_into(split, source, ctx, step, Target { out, bad: None })
+    read_into(split, source, ctx, step, Target { out, bad: None, counts: true })
 }
 
 /// As `read`; records that cannot be rows go to `target.bad`, as they stand in the file, and are counted for the step.

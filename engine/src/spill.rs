@@ -15,6 +15,8 @@ pub struct SpillFile {
     file: File,
     /// For messages: the directory that it was made in.
     dir: PathBuf,
+    /// For messages: the step whose rows it holds.
+    step: Option<String>,
     end: AtomicU64,
 }
 
@@ -28,17 +30,19 @@ pub struct SpilledBatch {
 }
 
 impl SpillFile {
-    /// An empty file in a directory.
+    /// An empty file in a directory, for rows of a step.
     ///
     /// # Errors
     /// [`Error::Spill`] if the directory takes no file.
-    pub fn create(dir: &Path) -> Result<SpillFile> {
+    pub fn create(dir: &Path, step: Option<&str>) -> Result<SpillFile> {
+        let step = step.map(str::to_owned);
         let file = tempfile::tempfile_in(dir).map_err(|source| Error::Spill {
+            step: step.clone(),
             attempt: "make a file for",
             dir: dir.to_path_buf(),
             source,
         })?;
-        Ok(SpillFile { file, dir: dir.to_path_buf(), end: AtomicU64::new(0) })
+        Ok(SpillFile { file, dir: dir.to_path_buf(), step, end: AtomicU64::new(0) })
     }
 
     /// Appends a batch.
@@ -69,7 +73,7 @@ impl SpillFile {
     }
 
     fn error(&self, attempt: &'static str, source: io::Error) -> Error {
-        Error::Spill { attempt, dir: self.dir.clone(), source }
+        Error::Spill { step: self.step.clone(), attempt, dir: self.dir.clone(), source }
     }
 }
 

@@ -6,6 +6,7 @@ mod lift;
 pub mod native;
 mod outside;
 mod parse;
+mod passed;
 pub mod pattern;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub struct ParsedFunction {
     pub vararg: bool,
     /// Positions of the parameters that the text names, unless it could reach them otherwise.
     reads: Option<BTreeSet<usize>>,
+    passed: passed::Passed,
 }
 
 /// Lua that does not compile.
@@ -70,13 +72,14 @@ pub fn parse(source: &str) -> Result<ParsedFunction, SyntaxError> {
 /// # Errors
 /// [`SyntaxError`] as for `parse`, about `source`.
 pub fn parse_behind(prelude: &str, source: &str) -> Result<ParsedFunction, SyntaxError> {
-    let mut parser = behind(prelude)?.0;
+    let (mut parser, prelude) = behind(prelude)?;
     let function = parser.function(source)?;
     let hidden = function.vararg || parser.scope.debug;
     Ok(ParsedFunction {
+        passed: if hidden { passed::Passed::default() } else { passed::Passed::of(&function, &prelude, &parser.scope.read) },
         params: function.params.iter().map(|(name, _)| name.to_string()).collect(),
         vararg: function.vararg,
-        reads: (!hidden).then_some(parser.scope.read),
+        reads: (!hidden).then(|| parser.scope.read.into_keys().collect()),
     })
 }
 
@@ -143,6 +146,16 @@ pub fn parse_prelude(source: &str) -> Result<(), SyntaxError> {
 #[must_use]
 pub fn reads(function: &ParsedFunction) -> Option<BTreeSet<usize>> {
     function.reads.clone()
+}
+
+/// The 0-based parameters that the function at most passes on as they are: their type is all that it can tell of a list or a map
+/// in one of these.
+#[must_use]
+pub fn passes_on(function: &ParsedFunction, role: Role) -> &BTreeSet<usize> {
+    match role {
+        Role::FlatMap => &function.passed.unless_returned,
+        Role::Map | Role::Filter | Role::ForEach | Role::Split | Role::Fold | Role::Operate => &function.passed.whole,
+    }
 }
 
 /// A function as native code.

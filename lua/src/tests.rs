@@ -66,6 +66,42 @@ fn the_parameters_that_a_text_names_are_its_reads() {
 }
 
 #[test]
+fn parameters_that_are_only_passed_on_are_known() {
+    let check = |prelude: &str, source: &str, role: Role, expected: &[usize]| {
+        let function = parse_behind(prelude, source).unwrap();
+        assert_eq!(passes_on(&function, role).iter().copied().collect::<Vec<_>>(), expected, "{source}");
+    };
+    for (source, expected) in [
+        ("function(k, l) return l, k end", &[0, 1][..]),
+        ("function(a, l, unused) return a + 1, (l), l end", &[0, 1, 2]),
+        ("function(a, l) if a > 1 and l then return l elseif not l then return a == l end return a and l or nil end", &[0, 1]),
+        ("function(k, l) for i = 1, 3 do if k == i then return l end end return help(k), type(l) end", &[1]),
+        ("function(k, l) return #l, k end", &[0]),
+        ("function(k, l) return l[1], k end", &[0]),
+        ("function(k, l) local m = l return m, k end", &[0]),
+        ("function(k, l) l[1] = k return l end", &[]),
+        ("function(k, l) k, l = l, k return k, l end", &[]),
+        ("function(k, l) l = {} return l end", &[0, 1]),
+        ("function(k, l) return {l}, k end", &[0]),
+        ("function(k, l) return tostring(l), k .. l end", &[0]),
+        ("function(k, l) return function() return l end, k end", &[0]),
+        ("function(k, l) last = l return l, k end", &[0]),
+        ("function(k, l) return l?.x, k end", &[]),
+        ("function(k, ...) return k end", &[]),
+        ("function(k) return k, debug.getlocal(1, 1) end", &[]),
+        ("function(k) return k < setmetatable({}, {__lt = f}) end", &[]),
+    ] {
+        check("", source, Role::Map, expected);
+    }
+    check("", "function(k, l) return l end", Role::FlatMap, &[0]);
+    check("", "function(k, l) if k then emit(l, k) emit.other((l)) end end", Role::ForEach, &[0, 1]);
+    check("", "function(k, l) emit = f emit(l) end", Role::ForEach, &[]);
+    check("function emit(x) x[1] = 2 end", "function(k, l) emit(l) end", Role::ForEach, &[]);
+    check("local emit = f", "function(k, l) emit(l) end", Role::ForEach, &[0]);
+    check("local function help(x) return x end", "function(k, l) return help(k), l end", Role::Map, &[1]);
+}
+
+#[test]
 fn a_prelude_is_a_chunk_that_does_not_return() {
     assert_eq!(parse_prelude("local x <const> = 1").map_err(|error| error.line), Err(1));
     assert_eq!(parse_prelude("x = 1\nreturn x").map_err(|error| error.line), Err(2));

@@ -173,8 +173,8 @@ pub struct Wanted {
 /// What a map task reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MapInput {
-    /// One split of a read node.
-    Split { node: NodeId, split: Split },
+    /// One split of a read node: its rows, or what it sets aside of them.
+    Split { node: NodeId, split: Split, letters: bool },
     /// Rows that earlier tasks stored.
     Stored { pieces: Vec<Held> },
     /// A source without files still has one partition: a pipe runs for it.

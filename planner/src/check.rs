@@ -22,7 +22,7 @@ pub use problem::{FlowProblem, locate};
 
 use crate::Facts;
 use crate::expand::expand;
-use crate::params::substitute;
+use crate::params::{Substituted, substitute};
 
 /// Values of parameters, by name.
 pub type ParamValues = BTreeMap<String, String>;
@@ -84,21 +84,22 @@ pub fn check_with(
     params: &ParamValues,
     options: &CheckOptions<'_>,
 ) -> Result<Checked, Vec<FlowProblem>> {
-    let (steps, mut problems) = substitute(&flow.spec, params, options);
+    let Substituted { steps, problems: of_parameters, hollow } = substitute(&flow.spec, params, options);
+    let mut problems = Vec::new();
     problems.extend(cluster::check(&flow.spec));
     let prelude = prelude(&flow.spec, options.lua_from, &mut problems);
     let operators = operators(&steps, &mut problems);
     for (index, (step, operator)) in steps.iter().zip(&operators).enumerate() {
         let path = format!("steps[{index}]");
-        let function = functions::function(step, operator, &prelude, &path, options.places);
-        // A function whose parameters are wrong need not compile.
-        problems.extend(function.filter(|found| problems.iter().all(|problem| problem.path != found.path)));
+        problems.extend(functions::function(step, operator, &prelude, &path, options.places));
         problems.extend(functions::side_inputs(step, operator, &path));
     }
     let (wiring, found) = wiring::connect(&steps, &operators, options);
     problems.extend(found);
     let expanded = expand(&steps, &operators, &wiring, facts, options);
     problems.extend(expanded.problems);
+    problems.retain(|problem| !hollow.contains(&problem.path));
+    problems.splice(0..0, of_parameters);
     if let Some(places) = options.places {
         problems.retain(|problem| !places.is_doubtful(&problem.path));
     }
@@ -133,7 +134,7 @@ pub fn sources_with(
     params: &ParamValues,
     options: &CheckOptions<'_>,
 ) -> Result<Vec<(String, plan::Source)>, Vec<FlowProblem>> {
-    let (steps, problems) = substitute(&flow.spec, params, options);
+    let Substituted { steps, problems, .. } = substitute(&flow.spec, params, options);
     if !problems.is_empty() {
         return Err(problems);
     }

@@ -1,6 +1,6 @@
 //! `$(params.name)` in the strings of steps: replaced, as plain text, by the parameter's value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::nearest::did_you_mean;
 use crds::{GleamFlowSpec, Step};
@@ -18,6 +18,16 @@ pub(crate) struct Params<'a> {
     /// Whether there may be others, in fields that are wrong themselves.
     unclear: bool,
     problems: Vec<FlowProblem>,
+    hollow: BTreeSet<String>,
+}
+
+/// What became of a flow's steps.
+pub(crate) struct Substituted {
+    /// With all parameters replaced.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) problems: Vec<FlowProblem>,
+    /// Paths of strings in which a parameter is missing: what else seems wrong with them need not be.
+    pub(crate) hollow: BTreeSet<String>,
 }
 
 struct Given<'a> {
@@ -27,22 +37,23 @@ struct Given<'a> {
     from_outside: bool,
 }
 
-/// The steps with all parameters replaced.
+/// Replaces all parameters.
 pub(crate) fn substitute<'a>(
     spec: &'a GleamFlowSpec,
     outside: &'a BTreeMap<String, String>,
     options: &CheckOptions<'a>,
-) -> (Vec<Step>, Vec<FlowProblem>) {
+) -> Substituted {
     let mut params = Params {
         values: BTreeMap::new(),
         working_directory: options.working_directory,
         unclear: options.has_unclear_params(),
         problems: Vec::new(),
+        hollow: BTreeSet::new(),
     };
     params.declare(spec, outside);
     let steps = spec.steps.iter().enumerate().map(|(index, step)| params.step(index, step));
     let steps = steps.collect();
-    (steps, params.problems)
+    Substituted { steps, problems: params.problems, hollow: params.hollow }
 }
 
 impl<'a> Params<'a> {
@@ -114,21 +125,24 @@ impl<'a> Params<'a> {
             rest = &rest[start + OPEN.len()..];
             let Some(end) = rest.find(')') else {
                 self.problems.push(problem(format!("{OPEN:?} has no \")\" behind it")));
+                self.hollow.insert(path.to_owned());
                 return done + OPEN + rest;
             };
             let name = &rest[..end];
             rest = &rest[end + 1..];
             match self.values.get(name) {
-                Some(Given { value, from_outside }) => {
-                    let value = value.unwrap_or_default();
+                Some(Given { value: Some(value), from_outside }) => {
                     if *from_outside && done.is_empty() && is_path(path) && is_relative(value) {
                         done.extend(self.working_directory.map(|directory| format!("{}/", directory.trim_end_matches('/'))));
                     }
                     done.push_str(value);
+                    continue;
                 }
+                Some(Given { value: None, .. }) => {}
                 None if self.unclear => {}
                 None => self.problems.push(problem(format!("there is no parameter {name:?}")).help(self.known(name))),
             }
+            self.hollow.insert(path.to_owned());
         }
         done + rest
     }

@@ -1,7 +1,7 @@
 //! `semantics.md`, "Command line": exit codes, parameters, reports, the other commands.
 
 use std::fs::{File, OpenOptions};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::flow::{Flow, binary, finish};
 
@@ -24,6 +24,25 @@ fn an_unwritable_standard_output_is_a_failure() {
     let output = command.stderr(Stdio::piped()).spawn().expect("starts").wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     flow.is_clean();
+}
+
+#[test]
+fn a_closed_standard_output_is_a_failure_where_something_is_to_be_written() {
+    let closed = |flow: &Flow, which: &str, arguments: &[&str]| {
+        let run = flow.command("run", arguments);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {which}")]).arg(run.get_program()).args(run.get_args());
+        let output = command.stdin(Stdio::null()).output().expect("runs");
+        flow.is_clean();
+        output.status.code()
+    };
+    for which in [">&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full"] {
+        assert_eq!(closed(&Flow::of(&[READ, SHOW]), which, &[]), Some(1), "{which}");
+        let to_file = Flow::of(&[READ, "write: {text: {path: out}}"]);
+        assert_eq!(closed(&to_file, which, &[]), Some(0), "{which}");
+        assert_eq!(to_file.output("out"), "0\n1\n2\n", "{which}");
+        assert_eq!(closed(&Flow::of(&[READ, SHOW]), which, &["--help"]), Some(1), "{which}");
+    }
 }
 
 #[test]

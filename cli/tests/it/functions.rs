@@ -290,3 +290,31 @@ fn on_error_sets_rows_aside_and_counts_them() {
     dead.prints(&["bad", "bad"]);
     assert_eq!(dead.output_lines("out"), ["[\"a\",1]", "[\"b\",1]"]);
 }
+
+#[test]
+fn a_source_sets_bad_records_aside_and_only_these() {
+    let read = "read: {csv: {paths: [in.csv], header: true}}";
+    let rows = "a,b\n1,2\n3\n4,5\n6,7,8\n";
+    let steps = |more: &[&str]| {
+        let read = format!("{read}\nonError: {{policy: DeadLetter, to: s3}}");
+        Flow::of(&[&[read.as_str()][..], more].concat()).file("in.csv", rows)
+    };
+    let count = |flow: &Flow| {
+        let report = flow.run(&["--report", "json"]).report();
+        let step = report["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "s1").expect("s1").clone();
+        step["setAside"].as_u64()
+    };
+    let apart = steps(&["write: {text: {path: good, mode: replace}}", "write: {stdout: {}}"]);
+    apart.prints(&["3", "6,7,8"]);
+    assert_eq!(apart.output_lines("good"), ["1\t2", "4\t5"]);
+    assert_eq!(count(&apart), Some(2));
+    // Rows and bad records of one source in one collection.
+    let together = steps(&["map: {lua: 'function(a, b) return a .. b end'}", "union: {}\nfrom: [s2]", "write: {stdout: {}}"]);
+    together.prints(&["12", "45", "3", "6,7,8"]);
+    let united = steps(&["write: {text: {path: good, mode: replace}}\nfrom: [s1]", "union: {}\nfrom: [s1]", "write: {stdout: {}}"]);
+    united.prints(&["1\t2", "4\t5", "3", "6,7,8"]);
+    assert_eq!(count(&united), Some(2));
+    let skipped = Flow::of(&[&format!("{read}\nonError: {{policy: Skip}}"), "write: {stdout: {}}"]).file("in.csv", rows);
+    skipped.prints(&["1\t2", "4\t5"]);
+    assert_eq!(count(&skipped), Some(2));
+}

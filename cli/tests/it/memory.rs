@@ -1,6 +1,6 @@
 //! Any data size finishes within `--memory`, one key holding most of the rows among them; what cannot fit fails by name.
 
-use crate::flow::{Flow, PARTITIONS};
+use crate::flow::{Flow, PARTITIONS, finish};
 
 /// Rows of about 120 bytes: (key, number, padding). Nine of ten keys are 0 where `hot`.
 fn rows(hot: bool) -> String {
@@ -144,5 +144,45 @@ fn a_side_input_that_cannot_fit_fails_by_name() {
         "write: {stdout: {}}",
     ]);
     flow.run(&["--memory", "32Mi"]).expect(1, &["\"s4\"", "side"]);
+    flow.is_clean();
+}
+
+#[test]
+fn a_full_disk_fails_with_the_step_whose_rows_it_does_not_take() {
+    let check = |step: &str, says: &str| {
+        let flow = Flow::of(&["read: {range: {to: 60000}}", &rows(false), step, "write: {text: {path: out}}"]);
+        let plain = flow.command("run", &["--memory", "2Mi", "--partitions", "2"]);
+        let mut limited = std::process::Command::new("sh");
+        // No file grows beyond some kilobytes; without the trap, the signal would kill.
+        limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]);
+        limited.arg(plain.get_program()).args(plain.get_args()).env("TMPDIR", flow.scratch());
+        finish(limited).expect(1, &[says, "File too large"]);
+        assert_eq!(flow.entries(), ["flow.yaml"]);
+        flow.is_clean();
+    };
+    for step in ["sort: {by: [{field: 1}]}", "groupBy: {key: [1]}", "distinct: {}", "partition: {key: [1]}"] {
+        check(step, "step \"s3\" failed to write rows that do not fit into memory, in ");
+    }
+    // What is staged for a sink; and what is stored for a second reader.
+    check("filter: {lua: 'function(x) return true end'}", "step \"s4\" failed");
+    check("map: {lua: 'function(x, n, p) return x, p end'}\npersist: true", "step \"s");
+}
+
+#[test]
+fn more_tasks_spill_than_files_may_usually_be_open() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 60000}}",
+        &rows(false),
+        "sort: {by: [{field: 1}]}",
+        "map: {lua: 'function() return 1 end'}",
+        "reduce: {lua: 'function(x, y) return x + y end'}",
+        "write: {stdout: {}}",
+    ]);
+    let plain = flow.command("run", &["--memory", "1Mi", "--partitions", "100"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -Sn 64; exec \"$@\"", "sh"]);
+    limited.arg(plain.get_program()).args(plain.get_args()).env("TMPDIR", flow.scratch());
+    let ran = finish(limited);
+    assert_eq!(ran.expect(0, &[]).lines(), ["60000"]);
     flow.is_clean();
 }

@@ -89,6 +89,9 @@ pub(super) fn load(step: &Step, plan: &Plan<'_>, port: &Rc<Port>) -> Result<Vm> 
         step.fail(FunctionError::Compile { place, message: error.message })
     })?;
     port.input.borrow_mut().params = parsed.params.len();
+    let role = super::role(plan.kind);
+    let passed = lua::passes_on(&parsed, role);
+    let passed: Vec<bool> = (0..parsed.params.len()).map(|at| passed.contains(&at)).collect();
     let program = Program {
         step: &step.name,
         function: plan.function,
@@ -98,12 +101,16 @@ pub(super) fn load(step: &Step, plan: &Plan<'_>, port: &Rc<Port>) -> Result<Vm> 
         whole_rows: step.on_error != OnError::Fail,
         params: parsed.params.len(),
         vararg: parsed.vararg,
+        passed: passed.clone(),
         sides: plan.sides,
     };
-    Vm::load(&program, &step.ctx, port).map_err(|error| match error {
+    let vm = Vm::load(&program, &step.ctx, port).map_err(|error| match error {
         LoadError::Function(error) => step.fail(error),
         LoadError::Engine(error) => error,
-    })
+    })?;
+    // From now on: the rows of side inputs, read until here, have no parameters.
+    port.input.borrow_mut().passed = passed;
+    Ok(vm)
 }
 
 impl RowSink for Batched {

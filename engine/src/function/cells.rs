@@ -26,6 +26,16 @@ pub(super) mod tag {
     pub(crate) const LIST: u32 = 6;
     pub(crate) const MAP: u32 = 7;
     pub(crate) const ROW: u32 = 8;
+    /// A list or map of a row that the function only passes on: its encoded bytes, as a string has them.
+    pub(crate) const PASSED: u32 = 9;
+    /// A list or map that would come back from Lua as another one (it holds nil or 4.0, say). The cell behind its items has its
+    /// encoded bytes.
+    pub(crate) const ODD_LIST: u32 = 10;
+    pub(crate) const ODD_MAP: u32 = 11;
+    /// In a result: the encoded bytes of a list or map.
+    pub(crate) const ENCODED: u32 = 12;
+    /// In a result: the `PASSED` cell with this index.
+    pub(crate) const FIELD: u32 = 13;
 }
 
 impl Cell {
@@ -46,6 +56,8 @@ pub(super) struct Input {
     marks: Vec<crate::task::Mark>,
     /// Rows are padded with nil to this many cells, so that every parameter has one.
     pub(super) params: usize,
+    /// Parameters whose lists and maps need not be read.
+    pub(super) passed: Vec<bool>,
     pointers: bool,
 }
 
@@ -76,8 +88,12 @@ impl Input {
         self.starts.push(self.cells.len() as u32);
         self.widths.push(row.len() as u32);
         self.marks.push(origin.mark());
-        for value in row {
-            let cell = self.cell(*value)?;
+        for (at, value) in row.iter().enumerate() {
+            let cell = match *value {
+                Val::List(encoded) | Val::Map(encoded) => self.field(at, *value, encoded)?,
+                Val::Str(text) => Cell { tag: tag::STRING, len: text.len() as u32, bits: self.keep(text)? as u64 },
+                scalar => number_or_flag(scalar),
+            };
             self.cells.push(cell);
         }
         for _ in row.len()..self.params {
@@ -86,56 +102,61 @@ impl Input {
         Ok(())
     }
 
-    fn cell(&mut self, value: Val<'_>) -> Result<Cell, FunctionError> {
-        Ok(match value {
-            Val::Nil => Cell::NIL,
-            Val::Bool(false) => Cell { tag: tag::FALSE, len: 0, bits: 0 },
-            Val::Bool(true) => Cell { tag: tag::TRUE, len: 0, bits: 0 },
-            Val::Int(i) if i.unsigned_abs() <= MAX_EXACT as u64 => Cell { tag: tag::NUMBER, len: 1, bits: (i as f64).to_bits() },
-            Val::Int(i) => Cell { tag: tag::INT64, len: 0, bits: i as u64 },
-            // One bit pattern for NaN: another one could look like something else inside LuaJIT.
-            Val::Float(f) => Cell { tag: tag::NUMBER, len: 0, bits: (if f.is_nan() { f64::NAN } else { f }).to_bits() },
-            Val::Str(s) => {
-                let (start, _) = self.keep(s)?;
-                Cell { tag: tag::STRING, len: s.len() as u32, bits: start as u64 }
-            }
-            Val::List(encoded) | Val::Map(encoded) => {
-                let (start, end) = self.keep(encoded)?;
-                self.encoded.push((self.cells.len(), start, end));
-                self.table(value)?
-            }
-        })
+    /// The cell of a field that is a list or a map.
+    fn field(&mut self, at: usize, value: Val<'_>, encoded: &[u8]) -> Result<Cell, FunctionError> {
+        let start = self.keep(encoded)?;
+        if self.passed.get(at) == Some(&true) {
+            return Ok(Cell { tag: tag::PASSED, len: encoded.len() as u32, bits: start as u64 });
+        }
+        self.encoded.push((self.cells.len(), start, start + encoded.len()));
+        self.table(value, &Kept { encoded, start })
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Result<(usize, usize), FunctionError> {
+    fn keep(&mut self, bytes: &[u8]) -> Result<usize, FunctionError> {
         if bytes.len() > u32::MAX as usize {
             return Err(FunctionError::TooLong { bytes: bytes.len() });
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        Ok((start, self.bytes.len()))
+        Ok(start)
     }
 
-    /// The cell of a list or map; its items go to `kids`, side by side.
-    fn table(&mut self, value: Val<'_>) -> Result<Cell, FunctionError> {
+    /// The cell of a value inside a field; the items of lists and maps go to `kids`, side by side, and one more cell behind them.
+    fn table(&mut self, value: Val<'_>, kept: &Kept<'_>) -> Result<Cell, FunctionError> {
         let damaged = |_| FunctionError::Setup("a list or map is damaged".to_owned());
-        let (tag, mut rest, len, cells) = match value {
-            Val::List(mut rest) => {
-                let len = codec::read_array_header(&mut rest).map_err(damaged)?;
-                (tag::LIST, rest, len, len)
-            }
-            Val::Map(mut rest) => {
-                let len = codec::read_map_header(&mut rest).map_err(damaged)?;
-                (tag::MAP, rest, len, 2 * len)
-            }
-            Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Float(_) | Val::Str(_) => return self.cell(value),
+        let (encoded, mut rest, is_list) = match value {
+            Val::List(encoded) => (encoded, encoded, true),
+            Val::Map(encoded) => (encoded, encoded, false),
+            Val::Str(text) => return Ok(Cell { tag: tag::STRING, len: text.len() as u32, bits: kept.place_of(text) }),
+            Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Float(_) => return Ok(number_or_flag(value)),
         };
-        let first = self.kids.len();
-        self.kids.resize(first + cells, Cell::NIL);
-        for at in first..first + cells {
+        let header = if is_list { codec::read_array_header } else { codec::read_map_header };
+        let len = header(&mut rest).map_err(damaged)?;
+        let (first, cells) = (self.kids.len(), if is_list { len } else { 2 * len });
+        self.kids.resize(first + cells + 1, Cell::NIL);
+        // A map with the keys 1 to n, n being 0 or more, comes back as a list.
+        let (mut odd, mut like_list) = (false, !is_list);
+        for at in 0..cells {
             let item = codec::read_val(&mut rest).map_err(damaged)?;
-            self.kids[at] = self.table(item)?;
+            odd |= is_odd(item);
+            if !is_list && at % 2 == 0 {
+                like_list &= item == Val::Int(at as i64 / 2 + 1);
+            }
+            let cell = self.table(item, kept)?;
+            odd |= matches!(cell.tag, tag::ODD_LIST | tag::ODD_MAP);
+            self.kids[first + at] = cell;
         }
+        let odd = odd || like_list;
+        if odd {
+            self.kids[first + cells] =
+                Cell { tag: tag::STRING, len: encoded.len() as u32, bits: kept.place_of(encoded) };
+        }
+        let tag = match (is_list, odd) {
+            (true, false) => tag::LIST,
+            (true, true) => tag::ODD_LIST,
+            (false, false) => tag::MAP,
+            (false, true) => tag::ODD_MAP,
+        };
         Ok(Cell { tag, len: len as u32, bits: (first as f64).to_bits() })
     }
 
@@ -146,7 +167,7 @@ impl Input {
         }
         let base = self.bytes.as_ptr() as u64;
         for cell in self.cells.iter_mut().chain(&mut self.kids) {
-            if cell.tag == tag::STRING {
+            if matches!(cell.tag, tag::STRING | tag::PASSED) {
                 cell.bits += base;
             }
         }
@@ -158,7 +179,8 @@ impl Input {
         row.extend((start..start + self.widths[at] as usize).map(|at| self.value(at)));
     }
 
-    fn value(&self, at: usize) -> Val<'_> {
+    /// The value of a cell of `cells`, as it came in.
+    pub(super) fn value(&self, at: usize) -> Val<'_> {
         let Cell { tag, len, bits } = self.cells[at];
         match tag {
             tag::FALSE => Val::Bool(false),
@@ -166,15 +188,18 @@ impl Input {
             tag::NUMBER if len == 1 => Val::Int(f64::from_bits(bits) as i64),
             tag::NUMBER => Val::Float(f64::from_bits(bits)),
             tag::INT64 => Val::Int(bits as i64),
-            tag::STRING => {
-                let base = if self.pointers { self.bytes.as_ptr() as u64 } else { 0 };
-                let start = (bits - base) as usize;
-                Val::Str(&self.bytes[start..start + len as usize])
-            }
-            tag::LIST => Val::List(self.encoded(at)),
-            tag::MAP => Val::Map(self.encoded(at)),
+            tag::STRING => Val::Str(self.kept(bits, len)),
+            tag::PASSED => codec::table(self.kept(bits, len)),
+            tag::LIST | tag::MAP | tag::ODD_LIST | tag::ODD_MAP => codec::table(self.encoded(at)),
             _ => Val::Nil,
         }
+    }
+
+    /// Bytes that a cell points to, be it by their offset or by their address.
+    fn kept(&self, bits: u64, len: u32) -> &[u8] {
+        let base = if self.pointers { self.bytes.as_ptr() as u64 } else { 0 };
+        let start = (bits - base) as usize;
+        &self.bytes[start..start + len as usize]
     }
 
     fn encoded(&self, at: usize) -> &[u8] {
@@ -187,6 +212,41 @@ impl Input {
     /// Lets `origin` say again where a row came from.
     pub(super) fn restore(&self, at: usize, origin: &Origin) {
         origin.restore(&self.marks[at]);
+    }
+}
+
+/// A field's encoded bytes, and where they were copied to.
+struct Kept<'a> {
+    encoded: &'a [u8],
+    start: usize,
+}
+
+impl Kept<'_> {
+    /// Where a part of the field stands among the copied bytes.
+    fn place_of(&self, part: &[u8]) -> u64 {
+        (self.start + (part.as_ptr() as usize - self.encoded.as_ptr() as usize)) as u64
+    }
+}
+
+/// The cell of a value that keeps no bytes.
+fn number_or_flag(value: Val<'_>) -> Cell {
+    match value {
+        Val::Bool(false) => Cell { tag: tag::FALSE, len: 0, bits: 0 },
+        Val::Bool(true) => Cell { tag: tag::TRUE, len: 0, bits: 0 },
+        Val::Int(i) if i.unsigned_abs() <= MAX_EXACT as u64 => Cell { tag: tag::NUMBER, len: 1, bits: (i as f64).to_bits() },
+        Val::Int(i) => Cell { tag: tag::INT64, len: 0, bits: i as u64 },
+        // One bit pattern for NaN: another one could look like something else inside LuaJIT.
+        Val::Float(f) => Cell { tag: tag::NUMBER, len: 0, bits: (if f.is_nan() { f64::NAN } else { f }).to_bits() },
+        Val::Nil | Val::Str(_) | Val::List(_) | Val::Map(_) => Cell::NIL,
+    }
+}
+
+/// Whether an item of a list or map would not come back as it is: nil leaves no trace in a table, 4.0 becomes 4.
+fn is_odd(item: Val<'_>) -> bool {
+    match item {
+        Val::Nil => true,
+        Val::Float(f) => matches!(number(f), Val::Int(_)),
+        Val::Bool(_) | Val::Int(_) | Val::Str(_) | Val::List(_) | Val::Map(_) => false,
     }
 }
 

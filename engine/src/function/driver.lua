@@ -2,7 +2,7 @@
 -- Runs in the step's own VM, before any user code, and keeps everything that it needs of the library in locals.
 -- Must never hold a cell's address over a call that could move the cells (`grow`, `flush`).
 
-local shared_address, grow, flush, log = ...
+local shared_address, grow, flush, log, unchanged = ...
 
 local ffi, new_table = require("ffi"), require("table.new")
 local type, select, error, xpcall, next, unpack = type, select, error, xpcall, next, unpack
@@ -28,6 +28,7 @@ local shared = cast(
 )
 
 local NIL, FALSE, TRUE, NUMBER, STRING, INT64, LIST, MAP, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
+local PASSED, ODD_LIST, ENCODED, FIELD = 9, 10, 12, 13
 -- How many cells are written before rows are passed on, and how deep tables may nest (as in `codec`).
 local FLUSH, MAX_DEPTH = 8192, 128
 -- What an emit raises when the rows behind it are not wanted any more; the error itself waits on the other side.
@@ -38,14 +39,32 @@ local STOP = {}
 
 local read_kid
 
-local function read_table(from)
-  local len, at = from.len, from.n
-  if from.tag == LIST then
-    local list = new_table(len, 0)
+-- Tables that would not come back as they came in (nil leaves no trace in one), with what they came from: their encoded bytes, or
+-- the cell of which they stand in. And of those that look like something else, what they are: the length of a list with nils,
+-- false for a map.
+local origins, lengths = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
+
+local function read_list(from, len, at)
+  local list = new_table(len, 0)
+  for i = 1, len do
+    list[i] = read_kid(at + i - 1)
+  end
+  if from.tag == ODD_LIST then
+    origins[list] = read_kid(at + len)
     for i = 1, len do
-      list[i] = read_kid(at + i - 1)
+      if list[i] == nil then
+        lengths[list] = len
+        break
+      end
     end
-    return list
+  end
+  return list
+end
+
+local function read_table(from)
+  local tag, len, at = from.tag, from.len, from.n
+  if tag == LIST or tag == ODD_LIST then
+    return read_list(from, len, at)
   end
   local map = new_table(0, len)
   for i = 0, len - 1 do
@@ -54,6 +73,9 @@ local function read_table(from)
       error("an integer beyond 2^53 cannot be the key of a table", 0)
     end
     map[key] = read_kid(at + 2 * i + 1)
+  end
+  if tag ~= MAP then
+    origins[map], lengths[map] = read_kid(at + 2 * len), false
   end
   return map
 end
@@ -82,6 +104,22 @@ end
 
 local function read(at)
   return read_cell(shared.cells[at])
+end
+
+local stand_ins = {}
+
+-- A parameter that the function only passes on: an empty table stands in for a list or map.
+local function read_passed(at, param)
+  if shared.cells[at].tag ~= PASSED then
+    return read(at)
+  end
+  local stand_in = stand_ins[param]
+  if not stand_in then
+    stand_in = {}
+    stand_ins[param] = stand_in
+  end
+  origins[stand_in] = at
+  return stand_in
 end
 
 local function read_all(row)
@@ -125,7 +163,7 @@ local function list_len(t)
   return len, len
 end
 
-local function put_table(t, depth)
+local function put_items(t, depth)
   if depth > MAX_DEPTH then
     error("a table that contains itself, or nests more than 128 deep, cannot be a field", 0)
   end
@@ -144,6 +182,37 @@ local function put_table(t, depth)
     end
     put(key, depth + 1)
     put(value, depth + 1)
+  end
+end
+
+local function put_table(t, depth)
+  local origin = origins[t]
+  if origin == nil then
+    put_items(t, depth)
+  elseif type(origin) == "number" then
+    claim(FIELD, 0).i = origin
+  else
+    local start = shared.pos
+    put_items(t, depth)
+    if unchanged(start, origin) then
+      shared.pos = start
+      claim(ENCODED, #origin).p = origin
+      anchors[start + 1] = origin
+    end
+  end
+end
+
+-- What an odd table is (a length, false), if it still is what it was; nil for all others.
+local function odd_length(t)
+  local length = lengths[t]
+  if length ~= nil then
+    local start = shared.pos
+    put_items(t, 1)
+    local same = unchanged(start, origins[t])
+    shared.pos = start
+    if same then
+      return length
+    end
   end
 end
 
@@ -232,7 +301,13 @@ end
 
 -- An item on its own: a list gives several fields.
 local function give_item(value)
-  local len = type(value) == "table" and list_len(value)
+  local len = false
+  if type(value) == "table" then
+    len = odd_length(value)
+    if len == nil then
+      len = list_len(value)
+    end
+  end
   if not len then
     give(0, value)
   elseif len > 0 then
@@ -268,7 +343,7 @@ local function give_items(iterator, state, control)
       control = give_step(iterator(state, control))
     until control == nil
   elseif kind == "table" then
-    local len = list_len(iterator)
+    local len = odd_length(iterator) or list_len(iterator)
     if not len then
       error("a flatMap must return an iterator or a list, not a map", 0)
     elseif state ~= nil then
@@ -424,7 +499,7 @@ local RESULT = {
   emit = "user(ARGUMENTS)",
 }
 local LOOP = [[
-local shared, read, read_all, give, give_items, user, flush, FLUSH = ...
+local shared, read, read_passed, read_all, give, give_items, user, flush, FLUSH = ...
 return function(first, last)
   for row = first, last - 1 do
     shared.row = row
@@ -441,15 +516,18 @@ return function(first, last)
 end
 ]]
 
-local function loop_of(kind, params, vararg)
+local function loop_of(kind, params, vararg, passed)
   local reads = {}
   for i = 1, params do
     reads[i] = "read(at + " .. i - 1 .. ")"
+    if passed[i] then
+      reads[i] = "read_passed(at + " .. i - 1 .. ", " .. i .. ")"
+    end
   end
   local arguments = vararg and "read_all(row)" or concat(reads, ", ")
   local result = RESULT[kind]:gsub("ARGUMENTS", arguments)
   local text = LOOP:gsub("RESULT", function() return result end)
-  return loadstring(text, "=driver")(shared, read, read_all, give, give_items, user, flush, FLUSH)
+  return loadstring(text, "=driver")(shared, read, read_passed, read_all, give, give_items, user, flush, FLUSH)
 end
 
 -- Makes `emit` (names: of the outputs, or nil for one).
@@ -480,7 +558,7 @@ function driver.set_emit(names)
 end
 
 -- Loads the user's chunk and keeps its function; nil, or a message and perhaps a line.
-function driver.load(chunk, kind, params, vararg, whole_rows)
+function driver.load(chunk, kind, params, vararg, passed, whole_rows)
   eager = not whole_rows
   local message, line = guarded(function()
     user = chunk(check_key)
@@ -495,7 +573,7 @@ function driver.load(chunk, kind, params, vararg, whole_rows)
   for name, value in next, sides do
     rawset(globals, name, value)
   end
-  driver.loop = loop_of(kind, params, vararg)
+  driver.loop = loop_of(kind, params, vararg, passed)
   emitting = true
 end
 

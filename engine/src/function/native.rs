@@ -295,13 +295,17 @@ fn captured(text: &[u8], capture: Capture) -> Val<'_> {
     }
 }
 
-/// The items of a list; none is passed on before all are computed. A nil would end the list, or make it none: Lua knows.
+/// The items of a list; none is passed on before all are computed. A nil would end the list, or make it none, and a table that is
+/// an item gives several fields: Lua knows.
 fn list<'a>(items: &'a [Vec<Code>], frame: &Frame<'a, '_>, scratch: &mut RowScratch, out: &mut dyn RowSink) -> Result<Outcome> {
     let mut values = scratch.take();
-    for code in items.iter().flatten() {
-        match frame.field(code) {
-            Some(Val::Nil) | None => return Ok(Outcome::Uncovered),
-            Some(value) => values.push(value),
+    for item in items {
+        for code in item {
+            match frame.field(code) {
+                Some(Val::Nil) | None => return Ok(Outcome::Uncovered),
+                Some(Val::List(_) | Val::Map(_)) if item.len() == 1 => return Ok(Outcome::Uncovered),
+                Some(value) => values.push(value),
+            }
         }
     }
     let mut rest = values.as_slice();

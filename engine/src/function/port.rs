@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::FunctionError;
 use super::cells::{self, Cell, Input, tag};
+use super::returned;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val, codec};
 
 /// What both ends see, as `driver.lua` declares it.
@@ -131,6 +132,15 @@ impl Port {
         }
     }
 
+    /// Whether the value written from a cell on is what Lua gives back for an encoded list or map in which nothing was changed.
+    /// Called by Lua.
+    pub(super) fn unchanged(&self, start: usize, origin: &[u8]) -> bool {
+        let (mut found, mut expected) = (Vec::with_capacity(origin.len()), Vec::with_capacity(origin.len()));
+        encode(&self.out.borrow(), start, &mut found, Nested::Returned);
+        returned::write(codec::table(origin), &mut expected);
+        found == expected
+    }
+
     /// The row that the function was at.
     pub(super) fn row(&self) -> usize {
         self.with_shared(|shared| shared.row as usize)
@@ -171,7 +181,7 @@ impl Port {
             let fields = at + 1;
             at = tables.encode(&out, fields, header.len as usize);
             let mut row = scratch.take();
-            read_fields(&out[fields..at], &tables, &mut row);
+            read_fields(&out[fields..at], &tables, &input, &mut row);
             outputs[output].push(&row)?;
             scratch.give(row);
         }
@@ -206,7 +216,7 @@ impl Tables {
         self.ends.clear();
         for _ in 0..fields {
             if matches!(out[at].tag, tag::LIST | tag::MAP) {
-                at = encode(out, at, &mut self.bytes);
+                at = encode(out, at, &mut self.bytes, Nested::Kept);
                 self.ends.push(self.bytes.len());
             } else {
                 at += 1;
@@ -216,33 +226,43 @@ impl Tables {
     }
 }
 
+/// How lists and maps that are written as their encoded bytes are encoded inside another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nested {
+    /// As they are.
+    Kept,
+    /// As Lua would give them back.
+    Returned,
+}
+
 /// Appends the value at a cell to `bytes`; the place behind it.
-fn encode(out: &[Cell], at: usize, bytes: &mut Vec<u8>) -> usize {
+fn encode(out: &[Cell], at: usize, bytes: &mut Vec<u8>, nested: Nested) -> usize {
     let cell = out[at];
     let mut next = at + 1;
     match cell.tag {
         tag::LIST => {
             codec::write_array_header(bytes, cell.len as usize);
             for _ in 0..cell.len {
-                next = encode(out, next, bytes);
+                next = encode(out, next, bytes, nested);
             }
         }
         tag::MAP => {
             let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(cell.len as usize);
             for _ in 0..cell.len {
                 let mut pair = (Vec::new(), Vec::new());
-                next = encode(out, next, &mut pair.0);
-                next = encode(out, next, &mut pair.1);
+                next = encode(out, next, &mut pair.0, nested);
+                next = encode(out, next, &mut pair.1, nested);
                 pairs.push(pair);
             }
             codec::write_encoded_pairs(bytes, pairs);
         }
+        tag::ENCODED | tag::NUMBER if nested == Nested::Returned => returned::write(plain(cell), bytes),
         _ => codec::write_val(bytes, plain(cell)),
     }
     next
 }
 
-fn read_fields<'a>(mut cells: &[Cell], tables: &'a Tables, row: &mut Vec<Val<'a>>) {
+fn read_fields<'a>(mut cells: &[Cell], tables: &'a Tables, input: &'a Input, row: &mut Vec<Val<'a>>) {
     let (mut table, mut start) = (0, 0);
     while let Some((cell, rest)) = cells.split_first() {
         if matches!(cell.tag, tag::LIST | tag::MAP) {
@@ -252,7 +272,7 @@ fn read_fields<'a>(mut cells: &[Cell], tables: &'a Tables, row: &mut Vec<Val<'a>
             table += 1;
             cells = &cells[skip(cells)..];
         } else {
-            row.push(plain(*cell));
+            row.push(if cell.tag == tag::FIELD { input.value(cell.bits as usize) } else { plain(*cell) });
             cells = rest;
         }
     }
@@ -273,7 +293,7 @@ fn skip(cells: &[Cell]) -> usize {
     at
 }
 
-/// The value of a cell that is no table.
+/// The value of a cell without others behind it.
 #[inline]
 fn plain<'a>(cell: Cell) -> Val<'a> {
     match cell.tag {
@@ -284,6 +304,8 @@ fn plain<'a>(cell: Cell) -> Val<'a> {
         // SAFETY: `put` of driver.lua keeps the string of each cell alive in `anchors` until the cell is written again, which
         // happens only when Lua runs on; the rows that borrow it are gone by then, since `pass_on` returns before that.
         tag::STRING => Val::Str(unsafe { std::slice::from_raw_parts(cell.bits as *const u8, cell.len as usize) }),
+        // SAFETY: as for strings.
+        tag::ENCODED => codec::table(unsafe { std::slice::from_raw_parts(cell.bits as *const u8, cell.len as usize) }),
         _ => Val::Nil,
     }
 }

@@ -161,6 +161,7 @@ fn flat_map(source: &str, expected: &str) {
 
 mod agreement;
 mod difference;
+mod passed;
 mod speed;
 
 const BIG: i64 = (1 << 53) + 1;
@@ -362,6 +363,18 @@ fn errors_say_where_in_which_text() {
     assert_eq!(
         fails("", "function(x) error(setmetatable({}, {__tostring = function() return 'mine' end})) end"),
         format!("{at}the function at flow.yaml:3:5, line 1, failed: mine")
+    );
+    // What is called last leaves no trace of its caller.
+    assert_eq!(
+        fails("", "function(x) return math.floor(x) end"),
+        format!(
+            "{at}the function at flow.yaml:3:5, line 1, failed: \
+             bad argument #1 to the function whose result it returns (number expected, got string)"
+        )
+    );
+    assert_eq!(
+        fails("", "function(x)\n return error('boom') end"),
+        format!("{at}the function at flow.yaml:3:5 failed: boom")
     );
     assert!(fails("", "function(x) error() end").ends_with("line 1, failed: nil"));
     assert!(fails("", "function(x) return x.y.z end").contains("line 1, failed: attempt to index field 'y' (a nil value)"));

@@ -19,6 +19,10 @@ const DRIVER: &str = include_str!("driver.lua");
 const CHUNK: &str = "=gleamflow";
 /// How messages name a line of it.
 const CHUNK_LINE: &str = "gleamflow:";
+/// How messages name a place in the driver: a function that the user's one calls last (`return f(x)`) takes its place there.
+const DRIVER_LINE: &str = "driver:";
+/// How messages then name that function.
+const CALLED_LAST: &str = "to 'user' ";
 /// What the texts' checks of table keys are called: no name that a user would choose.
 const KEY_CHECK: &str = "__gleamflow_key";
 /// A VM may always hold this much: less would not even carry the library and a batch.
@@ -47,6 +51,8 @@ pub(super) struct Program<'p> {
     pub(super) whole_rows: bool,
     pub(super) params: usize,
     pub(super) vararg: bool,
+    /// Parameters that are only passed on.
+    pub(super) passed: Vec<bool>,
     pub(super) sides: &'p [Side],
 }
 
@@ -56,6 +62,8 @@ pub(super) struct Vm {
     run: Function,
     place: String,
     prelude_lines: u32,
+    /// The chunk's line of a function that has only one.
+    only_line: Option<u32>,
     /// Last, so that it goes last.
     _lua: Lua,
 }
@@ -78,6 +86,7 @@ impl Vm {
             run: driver.get("run").map_err(setup)?,
             place: program.function.place.clone(),
             prelude_lines,
+            only_line: (lua::lines(&program.function.source) == 1).then_some(prelude_lines + 1),
             _lua: lua.clone(),
         };
         let chunk = lua.load(text).set_name(CHUNK).set_mode(ChunkMode::Text).into_function();
@@ -88,7 +97,7 @@ impl Vm {
             Kind::Filter => "filter",
             Kind::Emit => "emit",
         };
-        let arguments = (chunk, kind, program.params, program.vararg, program.whole_rows);
+        let arguments = (chunk, kind, program.params, program.vararg, program.passed.clone(), program.whole_rows);
         match call_driver::<(Option<LuaString>, Option<u32>)>(&driver, "load", arguments).map_err(setup)? {
             (None, _) => {}
             (Some(message), line) => return Err(vm.prelude_error(&message.to_string_lossy(), line).into()),
@@ -131,6 +140,11 @@ impl Vm {
         let (mut at, mut rest) = (line, message);
         if let Some((found, behind)) = message.strip_prefix(CHUNK_LINE).and_then(split_line) {
             (at, rest) = (Some(found), behind.strip_prefix(' ').unwrap_or(behind));
+        }
+        let unnamed;
+        if let Some((_, behind)) = message.strip_prefix(DRIVER_LINE).and_then(split_line) {
+            unnamed = behind.trim_start().replacen(CALLED_LAST, "to the function whose result it returns ", 1);
+            (at, rest) = (at.or(self.only_line), unnamed.as_str());
         }
         let mut text = String::with_capacity(rest.len());
         while let Some(found) = rest.find(CHUNK_LINE) {
@@ -197,7 +211,7 @@ fn chunk(prelude: &str, source: &str) -> (String, u32) {
 }
 
 fn open_driver(lua: &Lua, port: &Rc<Port>, step: &str) -> mlua::Result<Table> {
-    let (to_grow, to_flush) = (Rc::clone(port), Rc::clone(port));
+    let (to_grow, to_flush, to_compare) = (Rc::clone(port), Rc::clone(port), Rc::clone(port));
     let grow = lua.create_function(move |_, ()| {
         to_grow.grow();
         Ok(())
@@ -206,13 +220,16 @@ fn open_driver(lua: &Lua, port: &Rc<Port>, step: &str) -> mlua::Result<Table> {
         to_flush.flush();
         Ok(())
     })?;
+    let unchanged =
+        lua.create_function(move |_, (start, origin): (usize, LuaString)| Ok(to_compare.unchanged(start, &origin.as_bytes())))?;
     let step = step.to_owned();
     let log = lua.create_function(move |_, text: LuaString| {
         crate::print::write(&step, &text.as_bytes());
         Ok(())
     })?;
     let code = driver_code(lua)?;
-    lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary).call((LightUserData(port.address()), grow, flush, log))
+    let address = LightUserData(port.address());
+    lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary).call((address, grow, flush, log, unchanged))
 }
 
 /// The driver, compiled once per process: parsing it is a good part of making a VM.

@@ -150,7 +150,7 @@ impl Chain<'_> {
         if let Some(away) = &self.job.away {
             return away.part(collection, self.task);
         }
-        let log = Some(self.job.new_log());
+        let log = Some(self.job.new_log(collection));
         Box::new(Keep { job: Arc::clone(self.job), collection, task: self.task, log })
     }
 }

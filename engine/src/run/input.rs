@@ -23,7 +23,8 @@ pub(crate) struct Input {
 
 #[derive(Debug)]
 enum From {
-    Split(NodeId, Split),
+    /// For the rows of a read node, or for what it sets aside of them.
+    Split(NodeId, Split, Wants),
     Part(Arc<BatchLog>),
     /// Stored pieces that other processes hold.
     Held(Vec<Held>),
@@ -31,6 +32,13 @@ enum From {
     Cached(NodeId, Arc<Entry>, usize),
     /// A source without files still has one partition: a pipe runs for it.
     Nothing,
+}
+
+/// Which output of a read node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Rows,
+    Letters,
 }
 
 /// All map tasks of a stage, in order.
@@ -65,7 +73,8 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
         Op::Flatten { .. } => producer.inputs.iter().try_for_each(|input| collect(job, read, *input, found)),
         // Of several stages that read a stored source, the first one reads the files and stores the rows.
         Op::Read(source) if !job.keeps(part) || job.parts(part).is_empty() => {
-            found.push((read, splits(job, producer, source)?));
+            let wants = if producer.outputs.get(1) == Some(&part) { Wants::Letters } else { Wants::Rows };
+            found.push((read, splits(job, producer, source, wants)?));
             Ok(())
         }
         Op::Read(_) | Op::ParallelDo(_) | Op::Group(_) | Op::Combine(_) | Op::Operate(_) => {
@@ -75,7 +84,7 @@ fn collect(job: &Job, read: CollectionId, part: CollectionId, found: &mut Vec<(C
     }
 }
 
-fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
+fn splits(job: &Job, node: &Node, source: &Source, wants: Wants) -> Result<Vec<From>> {
     let mut paths = Vec::new();
     match source {
         Source::Cached { entry, .. } => return cached(job, node, entry),
@@ -93,7 +102,7 @@ fn splits(job: &Job, node: &Node, source: &Source) -> Result<Vec<From>> {
     if splits.is_empty() {
         return Ok(vec![From::Nothing]);
     }
-    Ok(splits.into_iter().map(|split| From::Split(node.id, split)).collect())
+    Ok(splits.into_iter().map(|split| From::Split(node.id, split, wants)).collect())
 }
 
 fn entry_of(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Arc<Entry>> {
@@ -148,9 +157,12 @@ impl Input {
     /// What a single task is told to read.
     pub(crate) fn of_task(job: &Job, task: MapTask, collection: CollectionId, input: &MapInput) -> Result<Input> {
         let from = match input {
-            MapInput::Split { node, split } => match &job.plan.graph.node(*node).op {
+            MapInput::Split { node, split, letters } => match &job.plan.graph.node(*node).op {
                 Op::Read(Source::Cached { entry, .. }) => cached_part(job, job.plan.graph.node(*node), entry, split)?,
-                _ => From::Split(*node, source::decode(split, &job.run.stores)?),
+                _ => {
+                    let wants = if *letters { Wants::Letters } else { Wants::Rows };
+                    From::Split(*node, source::decode(split, &job.run.stores)?, wants)
+                }
             },
             MapInput::Stored { pieces } => From::Held(pieces.clone()),
             MapInput::Nothing => From::Nothing,
@@ -159,16 +171,15 @@ impl Input {
     }
 
     /// Pushes all rows into a chain, and finishes it.
-    pub(crate) fn run(&self, job: &Job, ctx: &TaskContext, out: &mut dyn RowSink, bad: &mut dyn RowSink) -> Result<()> {
+    pub(crate) fn run(&self, job: &Job, ctx: &TaskContext, out: &mut dyn RowSink) -> Result<()> {
         match &self.from {
-            From::Split(node, split) => read(job.plan.graph.node(*node), ctx, split, out, bad)?,
+            From::Split(node, split, wants) => read(job, job.plan.graph.node(*node), ctx, (split, *wants), out)?,
             From::Part(part) => push_log(ctx, part, out)?,
             From::Held(pieces) => drop(push_frames(ctx, job.fetch(pieces)?, out)?),
             From::Cached(node, entry, part) => push_cached(ctx, &job.plan.graph.node(*node).step, entry.reader(*part), out)?,
             From::Nothing => {}
         }
-        out.finish()?;
-        bad.finish()
+        out.finish()
     }
 
     /// Whether an earlier stage made its rows.
@@ -182,22 +193,43 @@ impl Input {
     /// The read node of a task that reads a source.
     pub(crate) fn source(&self) -> Option<NodeId> {
         match &self.from {
-            From::Split(node, _) => Some(*node),
+            From::Split(node, ..) => Some(*node),
             From::Part(_) | From::Held(_) | From::Cached(..) | From::Nothing => None,
         }
     }
 }
 
-fn read(node: &Node, ctx: &TaskContext, split: &Split, out: &mut dyn RowSink, bad: &mut dyn RowSink) -> Result<()> {
+/// Reads a split for one of the node's outputs: each has its own readers, perhaps in another stage.
+fn read(job: &Job, node: &Node, ctx: &TaskContext, (split, wants): (&Split, Wants), out: &mut dyn RowSink) -> Result<()> {
     let Op::Read(source) = &node.op else {
         return Err(Error::Plan(format!("step {:?} does not read", node.step)));
     };
-    let mut set_aside = |raw: &[u8]| bad.push(&[Val::Str(raw)]);
+    if wants == Wants::Letters {
+        let mut letters = |raw: &[u8]| out.push(&[Val::Str(raw)]);
+        let target = Target { out: &mut Dropped, bad: Some(&mut letters), counts: true };
+        return source::read_into(split, source, ctx, &node.step, target);
+    }
+    let letters_are_read =
+        node.outputs.get(1).is_some_and(|letters| job.plan.graph.nodes.values().any(|other| other.inputs.contains(letters)));
+    let mut drop_letter = |_: &[u8]| Ok(());
     let bad: Option<&mut dyn FnMut(&[u8]) -> Result<()>> = match node.on_error {
         OnError::Fail => None,
-        OnError::Skip | OnError::DeadLetter => Some(&mut set_aside),
+        OnError::Skip | OnError::DeadLetter => Some(&mut drop_letter),
     };
-    source::read_into(split, source, ctx, &node.step, Target { out, bad })
+    source::read_into(split, source, ctx, &node.step, Target { out, bad, counts: !letters_are_read })
+}
+
+/// Takes rows that are wanted elsewhere, all of them: bad ones may come behind any.
+struct Dropped;
+
+impl RowSink for Dropped {
+    fn push(&mut self, _row: &[Val<'_>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Pushes frames into a sink as they arrive; how many rows that were.

@@ -156,9 +156,9 @@ impl Job {
         self.rows[&collection].load(Ordering::Relaxed)
     }
 
-    /// An empty log that spills where this run spills.
-    pub(crate) fn new_log(&self) -> BatchLog {
-        BatchLog::new(&self.run.memory, &self.run.scratch)
+    /// An empty log for a collection, which spills where this run spills.
+    pub(crate) fn new_log(&self, collection: CollectionId) -> BatchLog {
+        BatchLog::new(&self.run.memory, &self.run.scratch).of_step(&self.plan.graph.producer(collection).step)
     }
 
     /// Stores what one task made of a collection.
@@ -199,7 +199,7 @@ impl Job {
         if let Some(log) = sides.get(&collection) {
             return Ok(Arc::clone(log));
         }
-        let mut log = self.new_log();
+        let mut log = self.new_log(collection);
         if let Some(away) = &self.away {
             away.side(collection)?.try_for_each(|batch| log.append(batch?))?;
         }

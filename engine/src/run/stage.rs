@@ -16,7 +16,6 @@ use super::chain::{Chain, Onward, Reach};
 use super::deal::Target;
 use super::input::{Input, inputs};
 use super::job::Job;
-use super::pass::Nobody;
 use super::reduce;
 use super::switch::Gate;
 use super::workers::{Crew, run_tasks};
@@ -58,7 +57,7 @@ pub(crate) fn targets(job: &Job, stage: &Mscr) -> BTreeMap<NodeId, Arc<Target>> 
 fn shuffle(job: &Job, group: NodeId) -> Shuffle {
     match &job.away {
         Some(away) => Shuffle::away(away.buckets(group), group, &away.outbox, exact_partitions(job, group).is_none()),
-        None => Shuffle::new(buckets(job, group), &job.run.memory, &job.run.scratch),
+        None => Shuffle::new(buckets(job, group), &job.run.memory, &job.run.scratch).of_step(&job.plan.graph.node(group).step),
     }
 }
 
@@ -130,12 +129,7 @@ pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usi
     if let Some(away) = &job.away {
         out = away.watched(out);
     }
-    let source = input.source().map(|source| job.plan.graph.node(source));
-    let mut bad = match source.and_then(|source| source.outputs.get(1)) {
-        Some(dead_letters) => chain.collection(*dead_letters)?,
-        None => Box::new(Nobody),
-    };
-    input.run(job, &ctx, out.as_mut(), bad.as_mut())
+    input.run(job, &ctx, out.as_mut())
 }
 
 /// The reads whose files the stage reads.

@@ -202,7 +202,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(files: &Arc<Files>, task: usize, ctx: &Rc<TaskContext>) -> Writer {
-        let table = Table { log: BatchLog::new(&ctx.run.memory, &ctx.run.scratch), shapes: Vec::new() };
+        let log = BatchLog::new(&ctx.run.memory, &ctx.run.scratch).of_step(&files.shared().step);
+        let table = Table { log, shapes: Vec::new() };
         let limit = match files.form() {
             Form::Tables(Tables { fields: Some(fields), .. }) => fields.len(),
             Form::Tables(_) | Form::Lines(_) => usize::MAX,

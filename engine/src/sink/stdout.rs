@@ -102,7 +102,7 @@ impl Stdout {
     }
 
     fn new_log(&self) -> BatchLog {
-        BatchLog::new(&self.run.memory, &self.run.scratch)
+        BatchLog::new(&self.run.memory, &self.run.scratch).of_step(&self.step)
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) enum Place {
     Object { object: Object, ranges: bool },
 }
 
-/// How a file is compressed, by its ending.
+/// How a file is compressed, by its ending in small letters or capitals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
@@ -46,10 +46,11 @@ pub(super) enum Compression {
 
 impl Compression {
     fn of(name: &[u8]) -> Compression {
-        match name.rsplit(|byte| *byte == b'.').next() {
-            Some(b"gz") => Compression::Gzip,
-            Some(b"bz2") => Compression::Bzip2,
-            Some(b"zst") => Compression::Zstd,
+        let ending = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_lowercase();
+        match ending.as_slice() {
+            b"gz" => Compression::Gzip,
+            b"bz2" => Compression::Bzip2,
+            b"zst" => Compression::Zstd,
             _ => Compression::None,
         }
     }

@@ -1,9 +1,11 @@
-//! Lines of text, however long: each ends at LF or CRLF, the last one may end with the file.
+//! Lines of text, however long: each ends at LF or CRLF, the last one may end with the file. A byte order mark before the first
+//! one is none of its bytes.
 
 use memchr::memchr;
 
 use super::block::Blocks;
 use super::cut::{Extent, Piece};
+use super::delimited::BYTE_ORDER_MARK;
 use super::index::{Index, Syntax};
 use super::reading::Reading;
 use crate::{Result, Val};
@@ -22,10 +24,16 @@ pub(super) fn for_each_line(
     reading.enter(&piece.file);
     let Some(Lines { mut blocks, mut consumed, stop }) = open(piece, reading)? else { return Ok(()) };
     let mut index = Index::new(Syntax { delimiter: None, quote: None });
+    let mut head = piece.is_first();
     while reading.goes_on()? {
         blocks.advance(consumed).map_err(|error| reading.fail(error))?;
+        let mut start = 0;
+        if std::mem::replace(&mut head, false) && blocks.bytes().starts_with(BYTE_ORDER_MARK) {
+            start = BYTE_ORDER_MARK.len();
+            index.restart(start);
+        }
         index.extend(blocks.bytes(), blocks.ended());
-        let (bytes, offset, mut start) = (blocks.bytes(), blocks.offset, 0);
+        let (bytes, offset) = (blocks.bytes(), blocks.offset);
         for &end in index.ends() {
             let end = end as usize;
             if offset + start as u64 >= stop {

@@ -15,6 +15,8 @@ pub struct Target<'a> {
     pub out: &'a mut dyn RowSink,
     /// Takes records that cannot be rows, as they stand in the file; `None`: such a record fails the flow.
     pub bad: Option<&'a mut dyn FnMut(&[u8]) -> Result<()>>,
+    /// Whether these count: a source is read once for its rows and once for its dead letters.
+    pub counts: bool,
 }
 
 /// A split being read.
@@ -56,7 +58,9 @@ impl Reading<'_, '_> {
     /// Sets a record aside, or fails if that is not asked for.
     pub(super) fn set_aside(&mut self, record: &[u8], problem: impl FnOnce() -> String) -> Result<()> {
         let Some(bad) = &mut self.target.bad else { return Err(self.malformed(problem())) };
-        if let Some(count) = self.ctx.run.set_aside.get(self.step) {
+        if self.target.counts
+            && let Some(count) = self.ctx.run.set_aside.get(self.step)
+        {
             count.fetch_add(1, Ordering::Relaxed);
         }
         bad(record)

@@ -42,7 +42,8 @@ pub fn failed(error: &Error) -> Failed {
         Error::Plan(_) => (None, Fault::Hopeless),
         Error::Exchange { lost, .. } if !lost.is_empty() => (None, Fault::Lost(lost.clone())),
         Error::Exchange { .. } | Error::Corrupt(_) => (None, Fault::Infrastructure),
-        Error::Stdout(_) | Error::Spill { .. } | Error::System { .. } => (None, Fault::Infrastructure),
+        Error::Spill { step, .. } => (step.clone(), Fault::Infrastructure),
+        Error::Stdout(_) | Error::System { .. } => (None, Fault::Infrastructure),
     };
     Failed { step, message: plan::in_full(error), fault }
 }

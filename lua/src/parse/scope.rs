@@ -1,6 +1,6 @@
 //! Scopes: which variable a name means, where `break`, `goto` and labels are allowed, and LuaJIT's limits.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Result;
 use crate::SyntaxError;
@@ -21,8 +21,8 @@ pub(crate) struct Scopes {
     watching: bool,
     /// Parameters of the watched function.
     watched: Vec<LocalId>,
-    /// Positions of watched parameters that some code names.
-    pub(crate) read: BTreeSet<usize>,
+    /// Positions of watched parameters that some code names, and how often.
+    pub(crate) read: BTreeMap<usize, usize>,
     /// Whether the watched text names the global `debug`, which could reach any local.
     pub(crate) debug: bool,
 }
@@ -80,7 +80,7 @@ impl Scopes {
             next: 0,
             watching: false,
             watched: Vec::new(),
-            read: BTreeSet::new(),
+            read: BTreeMap::new(),
             debug: false,
         }
     }
@@ -188,7 +188,7 @@ impl Scopes {
             }
         }
         if let Some(position) = self.watched.iter().position(|watched| *watched == id) {
-            self.read.insert(position);
+            *self.read.entry(position).or_default() += 1;
         }
         Ok(Expr::Local(id))
     }

@@ -1005,6 +1005,24 @@ fn parameters() {
 13:9: step "m": "$(params." has no ")" behind it
 "#,
     );
+    // What is built from a parameter without a value is not told on top.
+    check_problems(
+        r#"SPEC params: [{name: f}, {name: n}]
+  steps:
+  - name: rows
+    read: {inline: {rows: [[1, 2]]}}
+  - name: m
+    map: {lua: '$(params.f)'}
+  - name: s
+    sort: {by: [{field: '$(params.n)'}]}
+  - name: out
+    write: {stdout: {format: '$(params.n)%y'}}
+"#,
+        r#"
+5:12: parameter "f" has no value; give "value" here, or --param f=... on the command line
+5:23: parameter "n" has no value; give "value" here, or --param n=... on the command line
+"#,
+    );
     check_problems(
         r#"PARAMS x=1   - name: lines
     read: {inline: {lines: [a]}}

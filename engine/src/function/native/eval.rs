@@ -77,10 +77,10 @@ impl<'a, 's> Frame<'a, 's> {
         self.row
     }
 
-    /// A value as a field of a row: numbers as Lua gives them back. Tables go through Lua, which may change them.
+    /// A value as a field of a row: numbers as Lua gives them back. Lists and maps are a parameter's, and stay as they are.
     #[inline]
     pub(super) fn field(&self, code: &'a Code) -> Option<Val<'a>> {
-        as_field(self.value(code)?)
+        Some(as_field(self.value(code)?))
     }
 
     /// Appends a value as a field; most are copied, and are not worth to be handed around.
@@ -90,7 +90,7 @@ impl<'a, 's> Frame<'a, 's> {
             Code::Field(at) => match self.row.get(*at) {
                 Some(Val::Str(text)) => row.push(Val::Str(text)),
                 Some(Val::Int(integer)) => row.push(Val::Int(*integer)),
-                Some(other) => row.push(as_field(*other)?),
+                Some(other) => row.push(as_field(*other)),
                 None => row.push(Val::Nil),
             },
             Code::Number(n) => row.push(cells::number(*n)),
@@ -114,7 +114,7 @@ impl<'a, 's> Frame<'a, 's> {
             let from = row.len();
             self.many(many, row)?;
             for value in &mut row[from..] {
-                *value = as_field(*value)?;
+                *value = as_field(*value);
             }
         }
         Some(())
@@ -240,11 +240,10 @@ impl<'a, 's> Frame<'a, 's> {
 }
 
 #[inline]
-fn as_field(value: Val<'_>) -> Option<Val<'_>> {
+fn as_field(value: Val<'_>) -> Val<'_> {
     match value {
-        Val::Float(n) => Some(cells::number(n)),
-        Val::List(_) | Val::Map(_) => None,
-        Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Str(_) => Some(value),
+        Val::Float(n) => cells::number(n),
+        Val::List(_) | Val::Map(_) | Val::Nil | Val::Bool(_) | Val::Int(_) | Val::Str(_) => value,
     }
 }
 

@@ -33,9 +33,49 @@ fn value() -> impl Strategy<Value = Value> {
         3 => floats.prop_map(Value::Float),
         2 => any::<f64>().prop_map(Value::Float),
         5 => texts.prop_map(s),
-        1 => Just(Value::List(vec![Value::Int(1), Value::Float(2.0), s("x")])),
-        1 => Just(Value::Map(vec![(s("k"), Value::Float(2.0))])),
+        3 => nested(),
     ]
+}
+
+/// Lists and maps of what tables hold and of what they do not.
+fn nested() -> impl Strategy<Value = Value> {
+    let floats = prop::sample::select(vec![4.0, -0.0, 0.5, f64::NAN, 9007199254740994.0]);
+    let leaf = prop_oneof![
+        2 => Just(Value::Nil),
+        2 => floats.prop_map(Value::Float),
+        2 => prop::sample::select(INTS.to_vec()).prop_map(Value::Int),
+        1 => any::<bool>().prop_map(Value::Bool),
+        1 => prop::sample::select(TEXTS.to_vec()).prop_map(s),
+        1 => prop::collection::vec(any::<u8>(), 0..4).prop_map(Value::Str),
+        1 => Just(Value::List(vec![])),
+        1 => Just(Value::Map(vec![])),
+    ];
+    let deep = leaf.prop_recursive(3, 12, 4, |inner| {
+        let named = prop::collection::btree_map(prop::sample::select(TEXTS.to_vec()), inner.clone(), 0..4);
+        let numbered = prop::collection::btree_map(0..5_i64, inner.clone(), 0..4);
+        prop_oneof![
+            2 => prop::collection::vec(inner, 0..4).prop_map(Value::List),
+            1 => named.prop_map(|pairs| Value::Map(pairs.into_iter().map(|(key, value)| (s(key), value)).collect())),
+            1 => numbered.prop_map(|pairs| Value::Map(pairs.into_iter().map(|(key, value)| (Value::Int(key), value)).collect())),
+        ]
+    });
+    deep.prop_filter("lists and maps", |value| matches!(value, Value::List(_) | Value::Map(_)))
+}
+
+/// Functions that pass parameters on, in the ways in which one can.
+fn passing() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "return a, b, c",
+        "return c, (a)",
+        "if a then return a, b end return b, c",
+        "return a and b, a or c",
+        "local x = a return x, type(b), b == nil, b",
+        "local n = type(a) == 'table' and #a or 0 return a, n ~= n, b",
+        "for _ in pairs(type(b) == 'table' and b or {}) do end return b, c",
+        "return {a, b}, {x = {c}}",
+        "local x = type(a) == 'table' and a[1] return x, b",
+        "last = last or a return last, a",
+    ])
 }
 
 /// Patterns, plain and odd.
@@ -178,6 +218,24 @@ proptest! {
     #[test]
     fn maps_agree(body in body(row_result()), row in prop::collection::vec(value(), 0..4)) {
         compare(Do::Map, &format!("function(a, b, c, d) {body} end"), &row)?;
+    }
+
+    #[test]
+    fn what_is_passed_on_agrees(body in passing(), rows in prop::collection::vec(prop::collection::vec(value(), 0..4), 1..3)) {
+        let source = format!("function(a, b, c) {body} end");
+        let expected = text(run(Do::Map(function(&source)), "", Force::Batched, &rows));
+        for force in [Force::Native, Force::PerRow] {
+            prop_assert_eq!(&text(run(Do::Map(function(&source)), "", force, &rows)), &expected, "{} in tier {:?}", source, force);
+        }
+        // A list or a map comes out of a function of one parameter as it went in.
+        for row in &rows {
+            for value in row.iter().filter(|value| matches!(value, Value::List(_) | Value::Map(_))) {
+                for source in ["function(x) return x end", "function(x) local y = x return y end", "function(...) return ... end"] {
+                    let found = text(run(Do::Map(function(source)), "", Force::Batched, &[vec![value.clone()]]));
+                    prop_assert_eq!(found, shown(std::slice::from_ref(value)), "{}", source);
+                }
+            }
+        }
     }
 
     #[test]

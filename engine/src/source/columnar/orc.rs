@@ -1,10 +1,14 @@
 //! ORC files by stripes.
 
+mod fractions;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use orc_rust::ArrowReaderBuilder;
 use orc_rust::projection::ProjectionMask;
+use orc_rust::schema::DataType;
+use orc_rust::stripe::Stripe;
 
 use super::super::SourceError;
 use super::super::cut::Piece;
@@ -48,6 +52,7 @@ pub(in super::super) fn read(
     check_columns(file, &names, columns.is_none() || alike, reading).map_err(|error| reading.fail(error))?;
     let places = places(file, &names, columns).map_err(|error| reading.fail(error))?;
     let root = builder.file_metadata().root_data_type();
+    check_fractions(file, &builder, (&places, &range), reading.limit()).map_err(|error| reading.fail(error))?;
     let mask = ProjectionMask::roots(root, places.iter().map(|&place| root.children()[place].data_type().column_index()));
     let stripes = builder.file_metadata().stripe_metadatas();
     let rows = |wanted: &dyn Fn(u64) -> bool| {
@@ -67,4 +72,50 @@ pub(in super::super) fn read(
         }
     }
     Ok(())
+}
+
+/// Fails where a wanted timestamp is written in a way that the decoder takes for another time.
+fn check_fractions(
+    file: &Arc<SourceFile>,
+    builder: &ArrowReaderBuilder<Chunks>,
+    (places, range): (&[usize], &std::ops::Range<u64>),
+    limit: usize,
+) -> Result<(), SourceError> {
+    let metadata = builder.file_metadata();
+    let root = metadata.root_data_type();
+    let types = places.iter().map(|&place| root.children()[place].data_type());
+    let timed: Vec<usize> = types.filter(|kind| has_timestamps(kind)).map(DataType::column_index).collect();
+    if timed.is_empty() {
+        return Ok(());
+    }
+    let timed = root.project(&ProjectionMask::roots(root, timed));
+    let mut chunks = Chunks::open(file, limit)?;
+    for info in metadata.stripe_metadatas().iter().filter(|info| range.contains(&info.offset())) {
+        let found = guard(file, || {
+            let stripe = Stripe::new(&mut chunks, metadata, &timed, info).map_err(|source| damaged(file, source))?;
+            fractions::negative(&stripe).map_err(|source| damaged(file, source))
+        });
+        if let Some(column) = found?? {
+            let problem = format!(
+                "column {column:?} has times before 1970 whose fractions of a second are negative, as pyarrow writes them, which \
+                 cannot be read from ORC (write them as Parquet)"
+            );
+            return Err(SourceError::Malformed { place: file.name.to_string(), problem });
+        }
+    }
+    Ok(())
+}
+
+fn has_timestamps(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct { children, .. } => children.iter().any(|child| has_timestamps(child.data_type())),
+        DataType::List { child, .. } => has_timestamps(child),
+        DataType::Map { key, value, .. } => has_timestamps(key) || has_timestamps(value),
+        DataType::Union { variants, .. } => variants.iter().any(has_timestamps),
+        other => is_timestamp(other),
+    }
+}
+
+fn is_timestamp(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp { .. } | DataType::TimestampWithLocalTimezone { .. })
 }

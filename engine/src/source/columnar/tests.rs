@@ -94,6 +94,26 @@ fn parquet_values_are_those_of_rows() {
 }
 
 #[test]
+fn orc_times_before_1970_with_negative_fractions_fail_by_file_and_column() {
+    // Written by pyarrow 26.
+    let file = |name: &str| std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let early = file("early.orc");
+    let fixture = Fixture::new([("in.orc", &early), ("nested.orc", &file("early-nested.orc")), ("whole.orc", &file("whole.orc"))]);
+    let fails = |name: &str, column: &str| {
+        let error = fixture.error(&files(ORC, &[name]));
+        let expected = format!("{name} is malformed: column \"{column}\" has times before 1970 whose fractions");
+        assert!(error.contains(&expected), "{error}");
+    };
+    fails("in.orc", "time");
+    fails("nested.orc", "times");
+    // Where the column is not wanted; and times of whole seconds.
+    let other = Format::Orc { columns: Some(vec!["n".to_owned()]), known: None };
+    assert_eq!(fixture.text(&files(other, &["in.orc"])), "1\n2\n3\n");
+    let whole = "1969-12-31T23:59:58|1\n1970-01-01T00:00:01.500|2\nnil|3\n";
+    assert_eq!(fixture.text(&files(ORC, &["whole.orc"])), whole);
+}
+
+#[test]
 fn orc_values_are_those_of_rows() {
     // Written by pyarrow 26, as the Rust writer knows no nested types: a row of values, then one of nulls.
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/types.orc")).unwrap();

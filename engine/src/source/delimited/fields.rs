@@ -234,11 +234,20 @@ fn typed(text: &[u8], kind: ValueType) -> Option<Val<'static>> {
     let text = std::str::from_utf8(text).ok()?;
     match kind {
         ValueType::Integer => text.parse().ok().map(Val::Int),
-        ValueType::Float => text.parse().ok().map(Val::Float),
+        ValueType::Float => text.parse().ok().filter(|float| !overflows(text, *float)).map(Val::Float),
         ValueType::Bool if text.eq_ignore_ascii_case("true") => Some(Val::Bool(true)),
         ValueType::Bool if text.eq_ignore_ascii_case("false") => Some(Val::Bool(false)),
         ValueType::Bool => None,
     }
+}
+
+/// Whether digits were written that no float is large enough for; `inf` itself is a value.
+fn overflows(text: &str, float: f64) -> bool {
+    float.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+fn is_number(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 /// An integer of so few digits, without or with a minus sign, that it needs no checks.
@@ -266,6 +275,7 @@ fn digits(text: &[u8]) -> Option<i64> {
 fn problem(column: usize, kind: ValueType, text: &[u8]) -> Problem {
     let wanted = match kind {
         ValueType::Integer => "integer of 64 bits",
+        ValueType::Float if is_number(text) => "number that a float can hold",
         ValueType::Float => "number",
         ValueType::Bool => "bool (true or false)",
     };

@@ -25,7 +25,9 @@ fn compressed_files_are_read_to_the_end_of_all_their_members() {
     let compressors: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("in.gz", gz), ("in.bz2", bz2), ("in.zst", zst)];
     for (name, compress) in compressors {
         let members = [compress(b"a,1\nb"), compress(b""), compress(b",2\n"), compress(b"c,3")].concat();
-        let fixture = Fixture::new([(name, &members)]);
+        let capitals = name.to_uppercase();
+        let fixture = Fixture::new([(name, &members), (&capitals, &members)]);
+        assert_eq!(fixture.text(&files(Format::Text, &[&capitals])), "a,1\nb,2\nc,3\n", "{capitals}");
         assert_eq!(fixture.text(&files(Format::Text, &[name])), "a,1\nb,2\nc,3\n", "{name}");
         assert_eq!(fixture.text(&files(Format::Csv(csv()), &[name])), "a|1\nb|2\nc|3\n", "{name}");
     }

@@ -55,6 +55,12 @@ fn a_byte_order_mark_is_skipped() {
     check(Format::Csv(csv()), "\u{feff}a,b\n1,2\n", "a|b\n1|2\n");
     check(Format::Csv(csv()), "\u{feff}\"a\",b\n", "a|b\n");
     check(Format::Csv(CsvOptions { header: true, ..csv() }), "\u{feff}a,b\n1,2\n", "1|2\n");
+    check(Format::Tsv(tsv()), "\u{feff}a\tb\n", "a|b\n");
+    check(Format::Text, "\u{feff}a\nb\n\u{feff}c", "a\nb\n\u{feff}c\n");
+    check(Format::Text, "\u{feff}", "");
+    check(Format::Text, "\u{feff}\n", "\n");
+    check(Format::Json { columns: None }, "\u{feff}{\"a\": 1}\n2\n", "{a:1}\n2\n");
+    check_error(Format::Json { columns: None }, "1\n\u{feff}2\n", "in:2 is malformed");
 }
 
 #[test]
@@ -87,6 +93,16 @@ fn csv_fields_are_strings_unless_typed() {
         "1|2|3.0|true\n-9223372036854775808|x|1000.0|false\nnil||nil|nil\n",
     );
     check_error(Format::Csv(typed.clone()), "1,2,3,true\n1,2,x,true\n", "in:2 is malformed: column 3 is no number: \"x\"");
+    for large in ["1e999", "-1e999", "1".repeat(400).as_str()] {
+        let shown = &large[..large.len().min(100)];
+        let problem = format!("in:1 is malformed: column 3 is no number that a float can hold: \"{shown}");
+        check_error(Format::Csv(typed.clone()), &format!("1,2,{large},true\n"), &problem);
+    }
+    check(
+        Format::Csv(typed.clone()),
+        "1,2,inf,true\n1,2,-Infinity,true\n1,2,1e-999,true\n",
+        "1|2|inf|true\n1|2|-inf|true\n1|2|0.0|true\n",
+    );
     check_error(
         Format::Csv(typed.clone()),
         "9223372036854775808,2,3,true\n",
@@ -183,7 +199,7 @@ fn bad_records_can_be_set_aside_as_they_stand() {
             bad.push(String::from_utf8(record.to_vec()).unwrap());
             Ok(())
         };
-        read_into(&splits[0], &source, &ctx, "step", Target { out: &mut rows, bad: Some(&mut keep) }).unwrap();
+        read_into(&splits[0], &source, &ctx, "step", Target { out: &mut rows, bad: Some(&mut keep), counts: true }).unwrap();
         assert_eq!((show(&rows.0).as_str(), &bad.iter().map(String::as_str).collect::<Vec<_>>()[..]), (expected, expected_bad));
         assert_eq!(fixture.run.set_aside["step"].load(Ordering::Relaxed), expected_bad.len() as u64);
     };

@@ -113,9 +113,9 @@ impl Machine {
         let spec = maps.get(at as usize)?;
         let input = match &spec.input {
             MapFrom::Nothing => MapInput::Nothing,
-            MapFrom::Split { node, at } => {
+            MapFrom::Split { node, at, letters } => {
                 let split = self.recorded.splits.get(&stage)?.get(node)?.get(*at)?.clone();
-                MapInput::Split { node: *node, split }
+                MapInput::Split { node: *node, split, letters: *letters }
             }
             MapFrom::Stored { part, maker } => {
                 MapInput::Stored { pieces: pieces.whole(self, *maker, |name| is_part(name, *part)) }

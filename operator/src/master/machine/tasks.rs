@@ -24,6 +24,8 @@ pub(super) enum MapFrom {
     Split {
         node: NodeId,
         at: usize,
+        /// Whether its dead letters are wanted, and not its rows.
+        letters: bool,
     },
     /// What a task stored of a collection.
     Stored {
@@ -74,8 +76,9 @@ impl Machine {
                 for leaf in flow.leaves(*collection) {
                     let inputs = if flow.runs_read(id, leaf) {
                         let node = flow.plan.graph.collection(leaf).producer;
+                        let letters = flow.plan.graph.node(node).outputs.get(1) == Some(&leaf);
                         let count = splits.get(&node).map_or(0, Vec::len);
-                        let split = |at| MapFrom::Split { node, at };
+                        let split = |at| MapFrom::Split { node, at, letters };
                         if count == 0 { vec![MapFrom::Nothing] } else { (0..count).map(split).collect() }
                     } else {
                         self.parts(leaf)?.into_iter().map(|maker| MapFrom::Stored { part: leaf, maker }).collect()

@@ -204,7 +204,7 @@ impl World {
                 self.volume.discard(manifest.as_ref(), task.attempt.number);
                 Ok((Done::default(), Vec::new()))
             }
-            Work::Map { input: MapInput::Split { node, split }, .. } => {
+            Work::Map { input: MapInput::Split { node, split, .. }, .. } => {
                 let at = u64::from_be_bytes(split.encoded.clone().try_into().unwrap());
                 Ok(made(task, (content::source(*node, at), tables), worker))
             }

@@ -1,0 +1,158 @@
+//! Which parameters a function only passes on. Every use of one that is not plainly harmless counts as a look inside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ast::{Block, Expr, Function, LocalId, Statement};
+use crate::lift::Changes;
+
+/// Parameters, by position, whose lists and maps the function does not look into.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Passed {
+    /// Where what it returns becomes fields.
+    pub(crate) whole: BTreeSet<usize>,
+    /// Where what it returns is looked into.
+    pub(crate) unless_returned: BTreeSet<usize>,
+}
+
+impl Passed {
+    /// Those of a function behind a prelude; `named` says how often the text names each parameter.
+    pub(crate) fn of(function: &Function, prelude: &Block, named: &BTreeMap<usize, usize>) -> Passed {
+        let (before, inside) = (Changes::of(prelude), Changes::of(&function.body));
+        let changed = ["emit", "type"].iter().any(|name| before.to(name).or_else(|| inside.to(name)).is_some());
+        if changed {
+            return Passed::default();
+        }
+        let passed = |returned: bool| {
+            let mut uses = Uses { returned, harmless: BTreeMap::new() };
+            uses.block(&function.body);
+            let all_harmless = |(at, (_, id)): (usize, &(_, LocalId))| {
+                (uses.harmless.get(id).unwrap_or(&0) == named.get(&at).unwrap_or(&0)).then_some(at)
+            };
+            function.params.iter().enumerate().filter_map(all_harmless).collect()
+        };
+        Passed { whole: passed(true), unless_returned: passed(false) }
+    }
+}
+
+/// Counts the uses of variables that do not look into a table.
+struct Uses {
+    /// Whether returning a value is one.
+    returned: bool,
+    harmless: BTreeMap<LocalId, usize>,
+}
+
+impl Uses {
+    fn block(&mut self, block: &Block) {
+        block.iter().for_each(|statement| self.statement(statement));
+    }
+
+    fn statement(&mut self, statement: &Statement) {
+        match statement {
+            Statement::Local(_, values) => self.anywhere_all(values),
+            Statement::Assign(targets, values) => {
+                // A variable that gets another value.
+                targets.iter().for_each(|target| self.passed(target));
+                self.anywhere_all(values);
+            }
+            Statement::If(arms, otherwise) => {
+                for (condition, block) in arms {
+                    self.passed(condition);
+                    self.block(block);
+                }
+                otherwise.iter().for_each(|block| self.block(block));
+            }
+            Statement::Do(block) => self.block(block),
+            Statement::Return(values) if self.returned => values.iter().for_each(|value| self.passed(value)),
+            Statement::Return(values) => self.anywhere_all(values),
+            Statement::Call(call) => self.anywhere(call),
+            Statement::Loop(heads, block) => {
+                self.anywhere_all(heads);
+                self.block(block);
+            }
+            Statement::Compound(_, _, value) => self.anywhere(value),
+            // What another function does with a variable, and when, is not followed.
+            Statement::Function(..) | Statement::Jump => {}
+        }
+    }
+
+    /// A value that becomes a field, or is only tested or compared.
+    fn passed(&mut self, value: &Expr) {
+        match value {
+            Expr::Local(id) => *self.harmless.entry(*id).or_default() += 1,
+            Expr::Paren(inner) => self.passed(inner),
+            Expr::Binary("and" | "or" | "??", left, right) => {
+                self.passed(left);
+                self.passed(right);
+            }
+            Expr::Ternary(parts) => parts.iter().for_each(|part| self.passed(part)),
+            other => self.anywhere(other),
+        }
+    }
+
+    fn anywhere_all(&mut self, values: &[Expr]) {
+        values.iter().for_each(|value| self.anywhere(value));
+    }
+
+    /// A value that may end up anywhere.
+    fn anywhere(&mut self, value: &Expr) {
+        match value {
+            Expr::Paren(inner) => self.anywhere(inner),
+            Expr::Unary("not" | "-", operand) => self.passed(operand),
+            // Tables raise in all of these but the equalities, whatever they hold.
+            Expr::Binary("==" | "~=" | "<" | "<=" | ">" | ">=" | "+" | "-" | "*" | "/" | "%" | "^" | "..", left, right) => {
+                self.passed(left);
+                self.passed(right);
+            }
+            Expr::Binary("and", left, right) => {
+                self.passed(left);
+                self.anywhere(right);
+            }
+            Expr::Unary(_, operand) => self.anywhere(operand),
+            Expr::Binary(_, left, right) => {
+                self.anywhere(left);
+                self.anywhere(right);
+            }
+            Expr::Ternary(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                self.passed(condition);
+                self.anywhere(then);
+                self.anywhere(otherwise);
+            }
+            Expr::Call(callee, arguments) if keeps_out(callee) => arguments.iter().for_each(|argument| self.passed(argument)),
+            Expr::Call(callee, arguments) => {
+                self.anywhere(callee);
+                self.anywhere_all(arguments);
+            }
+            Expr::Method(object, _, arguments) => {
+                self.anywhere(object);
+                self.anywhere_all(arguments);
+            }
+            Expr::Index(table, key) => {
+                self.anywhere(table);
+                self.anywhere(key);
+            }
+            // A table's items are looked at where a flatMap returns it.
+            Expr::Table(_)
+            | Expr::Nil
+            | Expr::True
+            | Expr::False
+            | Expr::Number(_)
+            | Expr::Str(_)
+            | Expr::Vararg
+            | Expr::Function(_)
+            | Expr::Local(_)
+            | Expr::Global(_)
+            | Expr::Opaque(_) => {}
+        }
+    }
+}
+
+/// Whether a function does not look into its arguments: `emit`, `emit.output`, `type`.
+fn keeps_out(callee: &Expr) -> bool {
+    match callee {
+        Expr::Global(name) => matches!(&**name, "emit" | "type"),
+        Expr::Index(table, key) => matches!((&**table, &**key), (Expr::Global(name), Expr::Str(_)) if **name == *"emit"),
+        Expr::Paren(inner) => keeps_out(inner),
+        _ => false,
+    }
+}
