@@ -287,8 +287,7 @@ impl Machine {
     /// Whether an attempt must not count.
     fn is_void(&self, attempt: Attempt) -> bool {
         let Some(flow) = &self.flow else { return false };
-        let is_forgotten = self.ledger.is_forgotten(attempt.task) && !planted::has(planted::Bug::TakesUpForgotten);
-        self.recorded.is_void(flow.set_of(attempt.task), attempt) || is_forgotten
+        self.recorded.is_void(flow.set_of(attempt.task), attempt) || self.ledger.is_forgotten(attempt.task)
     }
 
     /// Ends attempts that nobody waits for.

@@ -37,7 +37,6 @@ fn ground(bug: Bug) -> Ground {
         Bug::KeepsVoidSinks => Ground::Seeds(12_120, LOSSES, succeeds),
         Bug::TrustsUnknown => Ground::Seeds(12_205, LOSSES, succeeds),
         Bug::RemakesRead => Ground::Seeds(50, Faults { leaders: 1, ..NONE }, nothing_is_redone),
-        Bug::TakesUpForgotten => Ground::Seeds(12_000, LOSSES, succeeds),
         Bug::ForgetsVoids => Ground::Seeds(9020, LOSSES, succeeds),
         Bug::ReadsTooSoon => Ground::InParts(KILLS, succeeds),
         Bug::RepeatsNumbers | Bug::ForgetsCuts => ONE_LEADER_MORE,
