@@ -16,6 +16,7 @@ pub(crate) mod stage;
 mod steps;
 mod streamed;
 pub(crate) mod switch;
+mod unfit;
 mod units;
 mod workers;
 

@@ -311,7 +311,8 @@ fn a_source_sets_bad_records_aside_and_only_these() {
     // Rows and bad records of one source in one collection.
     let together = steps(&["map: {lua: 'function(a, b) return a .. b end'}", "union: {}\nfrom: [s2]", "write: {stdout: {}}"]);
     together.prints(&["12", "45", "3", "6,7,8"]);
-    let united = steps(&["write: {text: {path: good, mode: replace}}\nfrom: [s1]", "union: {}\nfrom: [s1]", "write: {stdout: {}}"]);
+    let united =
+        steps(&["write: {text: {path: good, mode: replace}}\nfrom: [s1]", "union: {}\nfrom: [s1]", "write: {stdout: {}}"]);
     united.prints(&["1\t2", "4\t5", "3", "6,7,8"]);
     assert_eq!(count(&united), Some(2));
     let skipped = Flow::of(&[&format!("{read}\nonError: {{policy: Skip}}"), "write: {stdout: {}}"]).file("in.csv", rows);

@@ -186,3 +186,20 @@ fn more_tasks_spill_than_files_may_usually_be_open() {
     assert_eq!(ran.expect(0, &[]).lines(), ["60000"]);
     flow.is_clean();
 }
+
+#[test]
+fn a_side_that_is_broadcast_and_does_not_fit_is_joined_all_the_same() {
+    let side: String = (0..40_000).map(|i| format!("{},{}\n", i % 20_000, "q".repeat(60))).collect();
+    for (kind, broadcast, expected) in [("inner", "auto", "40000"), ("left", "always", "50000"), ("inner", "never", "40000")] {
+        let flow = Flow::of(&[
+            "read: {csv: {paths: [side.csv], types: {'1': integer}}}",
+            "read: {range: {to: 30000}}",
+            &format!("join: {{key: [1], kind: {kind}, broadcast: {broadcast}}}\nfrom: [s2, s1]"),
+            "map: {lua: 'function() return 1 end'}",
+            "reduce: {lua: 'function(x, y) return x + y end'}",
+            "write: {stdout: {}}",
+        ])
+        .file("side.csv", &side);
+        prints_within(&flow, "2Mi", &[expected.to_owned()]);
+    }
+}

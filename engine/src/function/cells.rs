@@ -148,8 +148,7 @@ impl Input {
         }
         let odd = odd || like_list;
         if odd {
-            self.kids[first + cells] =
-                Cell { tag: tag::STRING, len: encoded.len() as u32, bits: kept.place_of(encoded) };
+            self.kids[first + cells] = Cell { tag: tag::STRING, len: encoded.len() as u32, bits: kept.place_of(encoded) };
         }
         let tag = match (is_list, odd) {
             (true, false) => tag::LIST,

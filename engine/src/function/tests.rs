@@ -372,10 +372,7 @@ fn errors_say_where_in_which_text() {
              bad argument #1 to the function whose result it returns (number expected, got string)"
         )
     );
-    assert_eq!(
-        fails("", "function(x)\n return error('boom') end"),
-        format!("{at}the function at flow.yaml:3:5 failed: boom")
-    );
+    assert_eq!(fails("", "function(x)\n return error('boom') end"), format!("{at}the function at flow.yaml:3:5 failed: boom"));
     assert!(fails("", "function(x) error() end").ends_with("line 1, failed: nil"));
     assert!(fails("", "function(x) return x.y.z end").contains("line 1, failed: attempt to index field 'y' (a nil value)"));
     assert!(fails("x = 1\nerror('early')", "function(x) end").ends_with("spec.lua, line 2, failed: early"));

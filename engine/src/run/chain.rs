@@ -16,6 +16,7 @@ use super::fold_lists::FoldLists;
 use super::heads::fused_combines;
 use super::job::{Job, is_ordered_sink};
 use super::pass::{Count, Keep, Nobody, Probe, Select, Tee};
+use super::unfit::Unfit;
 
 /// What a chain may reach: the nodes of one side of a stage, and the shuffles that it feeds.
 #[derive(Clone, Debug, Default)]
@@ -121,10 +122,10 @@ impl Chain<'_> {
             Do::PipeAsArgs { command } => pipe::pipe_as_args(&node.step, command, self.ctx, only(&mut outs)),
             Do::Identity => Ok(only(&mut outs)),
             Do::Tag { leg, key } => Ok(Box::new(super::deal::Tag::new(self.ctx, node, *leg, key, only(&mut outs)))),
-            Do::ProbeJoin { .. } => {
-                let join = ProbeJoin::new(self.job.probe_table(node)?, node.step.clone());
-                Ok(Box::new(Probe { join, out: only(&mut outs) }))
-            }
+            Do::ProbeJoin { .. } => Ok(match self.job.probe_table(node)? {
+                Some(table) => Box::new(Probe { join: ProbeJoin::new(table, node.step.clone()), out: only(&mut outs) }),
+                None => Box::new(Unfit::new(&node.step, self.ctx, self.job.probed(node)?, only(&mut outs))),
+            }),
             Do::UntagCoGroup { .. } | Do::UntagJoin { .. } => {
                 Err(Error::Plan(format!("step {:?} is separated from its shuffle", node.step)))
             }

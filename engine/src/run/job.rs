@@ -10,6 +10,7 @@ use plan::{CollectionId, Decision, Do, NodeId, Op, Plan};
 
 use crate::cache::Cache;
 use crate::function::Side;
+use crate::op::OperatorError;
 use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
 use crate::sink::Staging;
@@ -47,7 +48,7 @@ pub(crate) struct Job {
     writers: AtomicU64,
     rows: BTreeMap<CollectionId, Arc<AtomicU64>>,
     sides: Mutex<BTreeMap<CollectionId, Arc<BatchLog>>>,
-    probes: Mutex<BTreeMap<NodeId, Arc<ProbeTable>>>,
+    probes: Mutex<BTreeMap<NodeId, Option<Arc<ProbeTable>>>>,
     decisions: Mutex<Vec<Decision>>,
 }
 
@@ -221,21 +222,35 @@ impl Job {
         away.fetch(pieces)
     }
 
-    /// The tables of a broadcast join: built by the first task that asks.
-    pub(crate) fn probe_table(&self, node: &plan::Node) -> Result<Arc<ProbeTable>> {
+    /// The table of a broadcast join: built by the first task that asks; `None`: it does not fit into memory.
+    pub(crate) fn probe_table(&self, node: &plan::Node) -> Result<Option<Arc<ProbeTable>>> {
         let mut probes = lock(&self.probes);
-        if let Some(tables) = probes.get(&node.id) {
-            return Ok(Arc::clone(tables));
+        if let Some(table) = probes.get(&node.id) {
+            return Ok(table.clone());
         }
+        let (spec, sides) = self.probed(node)?;
+        let sides: Vec<&BatchLog> = sides.iter().map(Arc::as_ref).collect();
+        let table = match ProbeTable::build(spec, &sides, &self.run.allowance(&node.step)) {
+            Ok(table) => Some(Arc::new(table)),
+            Err(Error::Step { source, .. })
+                if matches!(source.downcast_ref::<OperatorError>(), Some(OperatorError::SideTooLarge { .. })) =>
+            {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(probes.entry(node.id).or_insert(table).clone())
+    }
+
+    /// What a broadcast join is, and the rows of its small legs.
+    pub(crate) fn probed(&self, node: &plan::Node) -> Result<(ProbeSpec, Vec<Arc<BatchLog>>)> {
         let Op::ParallelDo(Do::ProbeJoin { kind, big, keys, widths }) = &node.op else {
             return Err(Error::Plan(format!("step {:?} is no broadcast join", node.step)));
         };
         let sides = node.side_inputs.iter().map(|side| self.whole(side.from)).collect::<Result<Vec<_>>>()?;
         let widths = widths.iter().map(|width| width.map(|width| width as usize)).collect();
         let spec = ProbeSpec { kind: *kind, big: *big as usize, keys: keys.clone(), widths };
-        let sides: Vec<&BatchLog> = sides.iter().map(Arc::as_ref).collect();
-        let tables = ProbeTable::build(spec, &sides, &self.run.allowance(&node.step))?;
-        Ok(Arc::clone(probes.entry(node.id).or_insert(Arc::new(tables))))
+        Ok((spec, sides))
     }
 
     /// Notes what was decided about a group's shuffle, by sizes that are known now.

@@ -98,7 +98,8 @@ fn orc_times_before_1970_with_negative_fractions_fail_by_file_and_column() {
     // Written by pyarrow 26.
     let file = |name: &str| std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let early = file("early.orc");
-    let fixture = Fixture::new([("in.orc", &early), ("nested.orc", &file("early-nested.orc")), ("whole.orc", &file("whole.orc"))]);
+    let fixture =
+        Fixture::new([("in.orc", &early), ("nested.orc", &file("early-nested.orc")), ("whole.orc", &file("whole.orc"))]);
     let fails = |name: &str, column: &str| {
         let error = fixture.error(&files(ORC, &[name]));
         let expected = format!("{name} is malformed: column \"{column}\" has times before 1970 whose fractions");

@@ -121,9 +121,8 @@ fn number(packed: &[u8], from: usize, width: usize) -> i128 {
 }
 
 /// Widths of numbers in bits, by their code.
-const WIDTHS: [usize; 32] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 32, 40, 48, 56, 64,
-];
+const WIDTHS: [usize; 32] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 32, 40, 48, 56, 64];
 
 /// The head of all runs but a repetition: the width in bits, and how many numbers.
 fn head(bytes: &mut &[u8]) -> Option<(usize, usize)> {
