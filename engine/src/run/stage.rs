@@ -133,7 +133,7 @@ pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usi
     let source = input.source().map(|source| job.plan.graph.node(source));
     let mut bad = match source.and_then(|source| source.outputs.get(1)) {
         Some(dead_letters) => chain.collection(*dead_letters)?,
-        None => Box::new(Nobody),
+        None => Box::new(Nobody { for_effects: false }),
     };
     input.run(job, &ctx, out.as_mut(), bad.as_mut())
 }
