@@ -13,6 +13,27 @@ pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
         // It takes two.
         return;
     }
+    // What goes may bring what it stood between within reach of each other.
+    loop {
+        let mut round = Log::new(log.pass);
+        once(graph, context, &mut round);
+        let told = round.into_decisions();
+        let is_last = told.iter().all(|decision| !decision.did);
+        for decision in told {
+            match decision.did {
+                true => log.did(&decision.step, decision.reason),
+                // Of the others, what stands at the end.
+                false if is_last => log.declined(&decision.step, decision.reason),
+                false => {}
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+}
+
+fn once(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
     let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };

@@ -142,7 +142,7 @@ fn figure_2_with_an_operate_that_nobody_reads() {
          d: from: [a.p1], persist: true, map: LUA
          op: operate: OPERATE, sideInputs: [{name: s, from: a.p1, as: list}]",
         "7 7 1 1
-         m1: in > a+b+c+d+wc+wd+wb | pass a.p1 | pass d | pass wc | pass wd | pass wb
+         m1: in > a+b+c+d+wb+wc+wd | pass a.p1 | pass d | pass wb | pass wc | pass wd
          op reads a.p1 after m1",
     );
 }
@@ -152,7 +152,7 @@ fn what_reaches_no_write_is_no_more_after_dead_code() {
     check(
         "r: read: TEXT
          x: map: LUA
-         y: from: [r], map: LUA
+         v: from: [r], map: LUA
          z: sort: {}
          w: from: [x], write: SINK",
         "4 2 1 1
@@ -165,12 +165,12 @@ fn what_is_not_deterministic_is_not_removed() {
     check(
         "r: read: TEXT
          x: map: LUA
-         y: from: [r], deterministic: false, map: LUA
+         v: from: [r], deterministic: false, map: LUA
          p: from: [x], pipe: {command: cat}
          e: from: [r], forEach: LUA
          w: from: [x], write: SINK",
         "5 5 1 1
-         m1: r > e+x+p+w+y | pass w",
+         m1: r > e+v+x+p+w | pass w",
     );
     check(
         "r: read: TEXT
@@ -216,7 +216,7 @@ fn a_reduction_of_reduced_rows_by_the_same_key_is_no_shuffle() {
          s: select: {columns: [1, 2]}
          b: reduceBy: {key: [1], FOLD}
          w: write: SINK",
-        "7 6 3 1
+        "7 6 2 1
          m1: r | a[a] > a+x+s+b+w <0",
     );
     check(

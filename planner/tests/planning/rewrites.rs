@@ -231,6 +231,15 @@ fn groups_of_single_rows_are_not_shuffled_again() {
 }
 
 #[test]
+fn what_stood_between_shuffles_that_are_dropped_is_looked_at_again() {
+    // The sort fails for rows without a field, which dealing would not; what comes after that would.
+    let plan = planned("r=read format:json; x=pd X r; s=sort S x by:0; d=deal D s; c=reduceby C d key:0; write W c", &Options::default());
+    told(&plan, "redundant-groups", "D", true, "dropped");
+    told(&plan, "redundant-groups", "S", true, "the shuffle of `C` undoes");
+    assert!(!plan.decisions.iter().any(|told| told.pass == "redundant-groups" && told.step == "S" && !told.did));
+}
+
+#[test]
 fn what_keeps_the_key_of_single_rows_in_its_place_needs_no_shuffle_either() {
     for between in ["x=pd X c as:keeps:0,_", "x=select X c cols:0,1", "x=pd X c as:keeps:0,1; y=fi Y x; x=pd Z y as:keeps:0,_"] {
         let plan = planned(&format!("{ROWS}; c=reduceby C r key:0; {between}; d=reduceby D x key:0; write W d"), &Options::default());
