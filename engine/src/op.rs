@@ -29,6 +29,7 @@ pub mod limit;
 mod merge;
 pub mod probe;
 mod product;
+pub(crate) mod regroup;
 mod slots;
 pub mod sort;
 mod sort_buffer;

@@ -45,6 +45,8 @@ pub struct Wanted {
     pub partitions: Option<u32>,
     /// Threads that will read them.
     pub threads: usize,
+    /// How many steps every row goes through: what is worth a task of its own.
+    pub steps: usize,
 }
 
 /// The part of a source that one task reads.

@@ -46,7 +46,7 @@ fn same_however_cut(bytes: &[u8], format: &Format) {
 /// All rows of a source, or what went wrong.
 fn rows(source: &Source, base: &Path, partitions: u32) -> Result<Vec<u8>, String> {
     let run = Arc::new(RunContext::new(base, base, 1 << 20));
-    let wanted = Wanted { partitions: Some(partitions), threads: 1 };
+    let wanted = Wanted { partitions: Some(partitions), threads: 1, steps: 1 };
     let splits = list(source, None, &run, wanted).map_err(|error| error.to_string())?;
     let mut rows = Rows::default();
     let ctx = TaskContext::new(run, 0);

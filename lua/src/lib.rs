@@ -1,6 +1,7 @@
 //! Function text: parsed, checked, and searched for what can run as native code. Runs nothing.
 
 mod ast;
+mod kept;
 mod lex;
 mod lift;
 pub mod native;
@@ -166,6 +167,13 @@ pub fn lift(function: &str, role: Role, prelude: &str) -> Result<native::Lifted,
     let (mut parser, prelude) = behind(prelude).map_err(|error| error.message)?;
     let function = parser.function(function).map_err(|error| error.message)?;
     lift::lift(&function, role, lift::Changes::of(&prelude))
+}
+
+/// For each place of the results of a `map`'s function the parameter that it passes on there, as it came, in every row that it makes;
+/// as many places as every such row has. `None` where the function is not plain enough to tell.
+#[must_use]
+pub fn passes_on(function: &str, prelude: &str) -> Option<Vec<Option<usize>>> {
+    kept::kept(&lift(function, Role::Map, prelude).ok()?.body)
 }
 
 /// How the engine will run a function.

@@ -55,6 +55,22 @@ fn nesting_without_end_is_an_error_and_no_overflow() {
 }
 
 #[test]
+fn what_a_function_passes_on_is_seen_whatever_it_returns() {
+    let check = |source: &str, expected: Option<&[Option<usize>]>| {
+        assert_eq!(passes_on(source, "").as_deref(), expected, "{source}");
+    };
+    check("function(k, v) return k, v + 1 end", Some(&[Some(0), None]));
+    check("function(k, v) if v > 1 then return k, v end return k, 0 end", Some(&[Some(0), None]));
+    check("function(k, v) if v > 1 then return k end return k, v end", Some(&[Some(0)]));
+    check("function(k, v) if v > 1 then return k, v end return v, k end", Some(&[None, None]));
+    check("function(k, v) if v > 1 then return end return v, k end", Some(&[Some(1), Some(0)]));
+    check("function(k, v) k = k + 1 return k, v end", Some(&[None, Some(1)]));
+    check("function(k, v) local k = v return k, v end", Some(&[None, Some(1)]));
+    check("function(k, v) return k, f(v) end", None);
+    check("function(k, ...) return k, ... end", None);
+}
+
+#[test]
 fn the_parameters_that_a_text_names_are_its_reads() {
     let check = |source: &str| reads(&parse(source).unwrap()).map(|reads| reads.into_iter().collect::<Vec<_>>());
     assert_eq!(check("function(a, b, c) return c, a end"), Some(vec![0, 2]));

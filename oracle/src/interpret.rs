@@ -6,7 +6,7 @@ mod groups;
 mod joins;
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use plan::{CollectionId, Do, Fold, Graph, Group, Node, NodeId, OnError, Op, Sink, Source};
@@ -42,11 +42,28 @@ struct Interpreter<'a> {
 pub fn interpret(graph: &Graph, prelude: &str, base: &Path) -> Result<BTreeMap<String, Expected>, String> {
     let (collections, groups, written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut interpreter = Interpreter { graph, prelude, base, collections, groups, written };
-    for id in in_order(graph)? {
+    let needed = needed(graph);
+    for id in in_order(graph)?.into_iter().filter(|id| needed.contains(id)) {
         let node = graph.node(id);
         interpreter.visit(node).map_err(|message| format!("step {:?}: {message}", node.step))?;
     }
     Ok(interpreter.written)
+}
+
+/// The nodes that run: what reaches a write, and what may be there for its effects or for later runs.
+fn needed(graph: &Graph) -> BTreeSet<NodeId> {
+    let runs = |node: &&Node| {
+        let persisted = node.outputs.iter().any(|made| graph.collection(*made).persist);
+        node.is_write() || !node.deterministic || persisted || matches!(node.op, Op::Operate(_))
+    };
+    let mut open: Vec<NodeId> = graph.nodes.values().filter(runs).map(|node| node.id).collect();
+    let mut found = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if found.insert(id) {
+            open.extend(graph.node(id).reads().map(|read| graph.collection(read).producer));
+        }
+    }
+    found
 }
 
 /// Nodes such that each comes after what it reads.
@@ -159,6 +176,7 @@ impl Interpreter<'_> {
             Do::Identity => Ok(vec![input]),
             Do::Tag { leg, key } => self.each(node, &input, &(*leg, key), |(leg, key), row| one(joins::tag(*leg, key, row))),
             Do::UntagCoGroup { legs } => Ok(vec![joins::co_group(&input, *legs)]),
+            Do::Regroup { kind, keys, sides } => Ok(vec![joins::regroup(&input, *kind, *keys as usize, sides)]),
             Do::UntagJoin { kind, legs, widths } => Ok(vec![joins::join(&input, *kind, *legs, widths)]),
             Do::ProbeJoin { kind, big, keys, widths } => {
                 let others = node.side_inputs.iter().map(|side| self.rows(side.from)).collect::<Result<Vec<_>, _>>()?;

@@ -33,7 +33,7 @@ pub fn render(plan: &Plan) -> Value {
 fn may_switch(plan: &Plan, switch: &Switch) -> Value {
     let step = &plan.graph.node(switch.group).step;
     let waits = schedule::leg_names(plan, switch.group).into_iter().nth(switch.big as usize);
-    json!({"step": step, "stage": switch.stage.to_string(), "waits": waits, "limitBytes": switch.limit})
+    json!({"step": step, "stage": switch.stage.to_string(), "waits": waits, "limitBytes": Some(switch.limit).filter(|limit| *limit < u64::MAX)})
 }
 
 fn stage(plan: &Plan, mscr: &Mscr) -> Value {

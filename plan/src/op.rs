@@ -67,6 +67,13 @@ pub enum Do {
         legs: u32,
         widths: Vec<Option<u32>>,
     },
+    /// Behind a [`Do::UntagCoGroup`]: its lists in the form that they have where some of the sides were grouped by the same key before
+    /// they were joined (`kind`) or coGrouped.
+    Regroup {
+        kind: Option<JoinKind>,
+        keys: u32,
+        sides: Vec<Regrouped>,
+    },
     /// A broadcast join: the input is leg `big`; side input number `i` is the `i`-th of the other legs, whole.
     ProbeJoin {
         kind: JoinKind,
@@ -76,6 +83,17 @@ pub enum Do {
     },
     /// A sink. Has no outputs.
     Write(Sink),
+}
+
+/// What a side of a [`Do::Regroup`] was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Regrouped {
+    /// Rows; only of a coGroup.
+    Rows,
+    /// A groupBy: one row per key, with a list.
+    Group,
+    /// A coGroup: one row per key, with so many lists.
+    CoGroup(u32),
 }
 
 /// Which keys a join keeps: inner = of all legs, left = of the first, right = of the last, full = of any.

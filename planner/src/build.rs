@@ -54,6 +54,7 @@ pub(crate) fn build(draft: Draft, options: &Options) -> Built {
     let materialized = channels::stored(&draft, &units, parts.values());
     let mut stages = Stages { mscrs: Vec::new(), operates: Vec::new(), materialized, decisions };
     let mut known: BTreeMap<usize, (After, BTreeSet<After>)> = BTreeMap::new();
+    let (mut others, mut loads) = (0, 0);
     for block in order {
         let after = waits(&quotient, block, &known);
         let list: Vec<After> = after.iter().copied().collect();
@@ -61,9 +62,13 @@ pub(crate) fn build(draft: Draft, options: &Options) -> Built {
             stages.operates.push(OperateStage { node, after: list });
             After::Operate(node)
         } else {
-            let id = MscrId(u32::try_from(stages.mscrs.len() + 1).unwrap_or(u32::MAX));
             let (inputs, outputs) = channels::channels(&draft, &parts[&block], &stages.materialized);
-            stages.mscrs.push(Mscr { id, after: list, inputs, outputs });
+            let stage = Mscr { id: MscrId(0), after: list, inputs, outputs };
+            let (count, id): (&mut u32, fn(u32) -> MscrId) =
+                if stage.is_load() { (&mut loads, MscrId::load) } else { (&mut others, MscrId) };
+            *count += 1;
+            let id = id(*count);
+            stages.mscrs.push(Mscr { id, ..stage });
             After::Mscr(id)
         };
         known.insert(block, (own, after));

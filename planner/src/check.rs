@@ -106,7 +106,7 @@ pub fn check_with(
     if !problems.is_empty() || options.places.is_some_and(SourceMap::is_mended) {
         return Err(problems);
     }
-    let warnings = steps.iter().enumerate().filter(|(index, _)| !wiring.kept[*index]).map(|(index, step)| unread(index, step));
+    let warnings = (0..steps.len()).filter_map(|index| unread(index, (&steps[index], &operators[index]), &wiring));
     let said = steps.iter().filter_map(|step| Some((step.name.clone(), step.deterministic?)));
     Ok(Checked {
         graph: expanded.graph,
@@ -180,7 +180,20 @@ fn prelude(spec: &GleamFlowSpec, lua_from: Option<&str>, problems: &mut Vec<Flow
     source.to_owned()
 }
 
-fn unread(index: usize, step: &Step) -> FlowProblem {
-    let problem = FlowProblem::new(format!("steps[{index}]"), "the step is dropped: what it makes reaches no write");
-    problem.step(&step.name).help("read it in a step that does, or leave it out".to_owned())
+/// What to say of a step that reaches no write; nothing where that is as it should be.
+fn unread(index: usize, (step, operator): (&Step, &Operator<'_>), wiring: &wiring::Wiring) -> Option<FlowProblem> {
+    let message = if wiring.kept[index] || step.persist {
+        return None;
+    } else if !wiring.runs[index] {
+        "the step is dropped: what it makes reaches no write"
+    } else if matches!(operator, Operator::Operate(_)) {
+        "what the step makes reaches no write; it runs all the same, as an operate may be there for its effects"
+    } else if wiring::runs_unread(step, operator) {
+        "what the step makes reaches no write; it runs all the same: it is not deterministic and may be there for its effects"
+    } else {
+        // It is read by a step that runs.
+        return None;
+    };
+    let problem = FlowProblem::new(format!("steps[{index}]"), message);
+    Some(problem.step(&step.name).help("read it in a step that does, or leave it out".to_owned()))
 }

@@ -12,7 +12,7 @@ use crate::check::wiring::{Port, Wiring, can_set_aside};
 use crate::check::{CheckOptions, FlowProblem};
 use crate::names::{Missing, Names, Rest};
 
-/// The outcome: a graph of the steps that reach a write, warnings about the others.
+/// The outcome: a graph of all steps, those that reach no write too (the pass `dead-code` decides about them).
 pub(crate) struct Expanded {
     pub(crate) graph: Graph,
     /// False where a name was taken on trust.
@@ -38,16 +38,10 @@ pub(crate) fn expand(
         certain: true,
         problems: Vec::new(),
     };
-    // Steps that reach no write stand last: they are checked as well, but not kept.
-    let reach = wiring.kept.iter().filter(|kept| **kept).count();
-    for index in &wiring.order[..reach] {
+    for index in &wiring.order {
         expansion.step(*index, &steps[*index], &operators[*index], wiring);
     }
-    let graph = expansion.graph.clone();
-    for index in &wiring.order[reach..] {
-        expansion.step(*index, &steps[*index], &operators[*index], wiring);
-    }
-    Expanded { graph, certain: expansion.certain, problems: expansion.problems }
+    Expanded { graph: expansion.graph, certain: expansion.certain, problems: expansion.problems }
 }
 
 /// What a step makes: one collection, and what is known of its rows.
@@ -364,7 +358,7 @@ fn makes_partitions(operator: &Operator<'_>) -> bool {
 }
 
 /// Whether a step is not expected to make the same rows again, unless it says so.
-fn is_indeterminate(operator: &Operator<'_>) -> bool {
+pub(crate) fn is_indeterminate(operator: &Operator<'_>) -> bool {
     matches!(operator, Operator::Pipe(_) | Operator::PipeAsArgs(_) | Operator::ForEach(_))
 }
 

@@ -4,6 +4,7 @@ mod broadcast_join;
 mod column_pushdown;
 mod common_subexpressions;
 mod dead_code;
+mod exact;
 mod facts;
 mod filter_pushdown;
 mod fusion;
@@ -18,7 +19,7 @@ mod splice;
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use plan::{Decision, Function};
+use plan::{Decision, Do, Function, Node, Op};
 
 pub(crate) use fusion::root;
 
@@ -129,6 +130,8 @@ pub struct Lua {
     pub reads: fn(&str) -> Option<BTreeSet<usize>>,
     /// Whether a filter's result depends on nothing but its parameters, prelude given.
     pub is_plain_filter: fn(&str, &str) -> bool,
+    /// For each place of a map's rows the 0-based parameter that stands there as it came, prelude given; `None` where nobody knows.
+    pub passes_on: fn(&str, &str) -> Option<Vec<Option<usize>>>,
 }
 
 impl Default for Lua {
@@ -136,6 +139,7 @@ impl Default for Lua {
         Self {
             reads: |source| lua::parse(source).ok().and_then(|function| lua::reads(&function)),
             is_plain_filter: |source, prelude| lua::tier(source, lua::Role::Filter, prelude) == lua::Tier::Native,
+            passes_on: lua::passes_on,
         }
     }
 }
@@ -151,6 +155,19 @@ pub struct Context<'a> {
 impl Context<'_> {
     fn reads(&self, function: &Function) -> Option<BTreeSet<usize>> {
         (self.lua.reads)(&function.source)
+    }
+
+    /// For each place of a node's rows the column of its input that stands there as it came; `None` where that is not known, or a row
+    /// could become several.
+    fn passes_on(&self, node: &Node) -> Option<Vec<Option<u32>>> {
+        match &node.op {
+            Op::ParallelDo(Do::Select(columns)) => Some(columns.iter().map(|column| Some(*column)).collect()),
+            Op::ParallelDo(Do::Map(function)) => {
+                let places = (self.lua.passes_on)(&function.source, self.prelude)?;
+                Some(places.into_iter().map(|place| place.map(facts::width)).collect())
+            }
+            _ => None,
+        }
     }
 
     fn is_plain_filter(&self, function: &Function) -> bool {
@@ -202,8 +219,8 @@ pub fn run(pass: PassName, draft: Draft, context: &Context<'_>) -> (Draft, Vec<D
         PassName::FilterPushdown => filter_pushdown::run(&mut draft.graph, context, &mut log),
         PassName::ColumnPushdown => column_pushdown::run(&mut draft.graph, context, &mut log),
         PassName::BroadcastJoin => broadcast_join::run(&mut draft.graph, context, &mut log),
-        PassName::RedundantGroups => redundant_groups::run(&mut draft.graph, &mut log),
-        PassName::JoinedGroups => joined_groups::run(&mut draft.graph, &mut log),
+        PassName::RedundantGroups => redundant_groups::run(&mut draft.graph, context, &mut log),
+        PassName::JoinedGroups => joined_groups::run(&mut draft.graph, context, &mut log),
         PassName::SinkFlattens => sink_flattens::run(&mut draft.graph, &mut log),
         PassName::LiftCombine => lift_combine::lift(&mut draft, &mut log),
         PassName::PackCombines => lift_combine::pack(&mut draft, &mut log),

@@ -245,12 +245,15 @@ fn switch_joins(plan: &mut Plan, limit: u64) -> Vec<Decision> {
             Ok(switch) => {
                 let mut names = schedule::leg_names(plan, group);
                 let big = names.remove(switch.big as usize);
-                let limit = estimate::shown(limit);
+                let small = match switch.limit {
+                    u64::MAX => "if they fit into its memory".to_owned(),
+                    limit => format!("with {} or less each", estimate::shown(limit)),
+                };
                 log.did(
                     &step,
                     format!(
-                        "may switch to broadcast at run time: `{big}` waits until {} measured; with {limit} or less each they are \
-                         held whole by every task, and `{big}` is not shuffled",
+                        "may switch to broadcast at run time: `{big}` waits until {} measured; {small} they are held whole by every \
+                         task, and `{big}` is not shuffled",
                         listed(&names)
                     ),
                 );

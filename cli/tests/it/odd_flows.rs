@@ -8,6 +8,18 @@ use crate::random_flows::check;
 /// Numbers of all kinds, some of them equal to each other, as typed csv columns.
 const NUMBERS: &str = "k,v\n4,a\n4.0,b\n-0.0,c\n0,d\n0.0,e\n7.5,f\n1e15,h\n4,i\n";
 
+/// The same keys as integers and as floats in one column, which only json has.
+const MIXED: &str = r#"{"k": 4, "v": "a"}
+{"k": 4.0, "v": "b"}
+{"k": -0.0, "v": "c"}
+{"k": 0.0, "v": "d"}
+{"k": 0, "v": "e"}
+{"k": 7.0, "v": "f"}
+{"k": 9.0, "v": "g"}
+{"k": 9, "v": "h"}
+{"k": -1.0, "v": "i"}
+"#;
+
 /// Steps (each an operator, and on further lines what stands beside it), named `s1`, `s2`, ...
 #[track_caller]
 fn odd(steps: &[&str]) {
@@ -19,6 +31,7 @@ fn odd(steps: &[&str]) {
     let files = vec![
         ("in/numbers.csv".to_owned(), NUMBERS.to_owned()),
         ("in/none.csv".to_owned(), "k,v\n".to_owned()),
+        ("in/mixed.json".to_owned(), MIXED.to_owned()),
         ("in/none.txt".to_owned(), String::new()),
     ];
     let header = vec!["k".to_owned(), "v".to_owned()];
@@ -96,6 +109,43 @@ fn equal_keys_are_one_key_however_they_are_written() {
         odd(&[FLOATS, large, NOTHING, large, &join, &write("s5", "a")]);
         odd(&[INTEGERS, large, NOTHING, large, &join, &write("s5", "a")]);
     }
+}
+
+#[test]
+fn one_form_of_equal_keys_shows_in_all_rows_of_a_join_however_it_runs() {
+    const MIXED: &str = "read: {json: {paths: [in/mixed.json], columns: [k, v]}}";
+    for kind in ["inner", "left", "right", "full"] {
+        for (left, right) in [(MIXED, MIXED), (MIXED, INTEGERS), (INTEGERS, MIXED), (MIXED, FLOATS), (FLOATS, FLOATS)] {
+            for (broadcast, hint) in [("auto", ""), ("always", ""), ("auto", "\nhints: {sizeRatio: 9000000}")] {
+                let filter = format!("filter: {{lua: 'function(k, v) return true end'}}{hint}");
+                let join = format!("join: {{key: [1], kind: {kind}, broadcast: {broadcast}}}\nfrom: [s2, s4]");
+                odd(&[left, &filter, right, &filter, &join, &write("s5", "a")]);
+            }
+        }
+    }
+    // Of two key fields each shows by itself.
+    let two = "map: {lua: 'function(k, v) return k, v == \"b\" and k or 0, v end'}";
+    let join = "join: {key: [1, 2], kind: left}\nfrom: [s2, s4]";
+    odd(&[MIXED, two, INTEGERS, two, join, &write("s5", "a")]);
+}
+
+#[test]
+fn what_was_grouped_is_joined_and_grouped_again() {
+    const MIXED: &str = "read: {json: {paths: [in/mixed.json], columns: [k, v]}}";
+    let group = "groupBy: {key: [1]}";
+    let pairs = "coGroup: {key: [1]}\nfrom: [s2, s3]";
+    for kind in ["inner", "left", "right", "full"] {
+        let join = format!("join: {{key: [1], kind: {kind}, broadcast: never}}\nfrom: [s2, s4]");
+        let sizes = "map: {lua: 'function(k, a, b) return k, a and #a, b and #b end'}";
+        odd(&[MIXED, group, INTEGERS, group, &join, sizes, &write("s6", "a")]);
+        let join = format!("join: {{key: [1], kind: {kind}, broadcast: never}}\nfrom: [s4, s6]");
+        let sizes = "map: {lua: 'function(k, a, b, c) return k, a and #a, b and #b, c and #c end'}";
+        odd(&[MIXED, MIXED, INTEGERS, pairs, NOTHING, group, &join, sizes, &write("s8", "a")]);
+        odd(&[MIXED, MIXED, INTEGERS, pairs, FLOATS, group, &join, sizes, &write("s8", "a")]);
+    }
+    let sizes = "map: {lua: 'function(k, a, b) return k, #a, a[1] and #a[1], a[1] and #a[1][1], #b end'}";
+    odd(&[MIXED, group, INTEGERS, "coGroup: {key: [1]}\nfrom: [s2, s3]", "map: {lua: 'function(k, a, b) return k, #a, a[1] and #a[1], #b end'}", &write("s5", "a")]);
+    odd(&[MIXED, MIXED, INTEGERS, pairs, FLOATS, "coGroup: {key: [1]}\nfrom: [s4, s5]", sizes, &write("s7", "a")]);
 }
 
 #[test]

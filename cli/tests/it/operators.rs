@@ -368,3 +368,21 @@ fn a_group_that_is_kept_is_folded_like_any_other() {
         .prints(&["a\t3\t30", "b\t5\t50"]);
     }
 }
+
+#[test]
+fn what_nobody_reads_runs_for_its_effects_to_the_last_row() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 50000}}",
+        "pipe: {command: cat > pipe.out}",
+        "forEach: {lua: 'function(n) if n == 49999 then io.open(\"each.out\", \"w\"):close() end end'}\nfrom: [s1]",
+        "operate: {lua: 'function() io.open(\"operate.out\", \"w\"):close() end'}\nsideInputs: [{name: rows, from: s3, as: list}]",
+        "map: {lua: 'function(n) error(\"dropped\") end'}\nfrom: [s1]",
+        "limit: {n: 1}\nfrom: [s1]",
+        "write: {stdout: {}}",
+    ]);
+    let mut command = flow.command("run", &["--partitions", "1"]);
+    command.current_dir(flow.path(""));
+    crate::flow::finish(command).expect(0, &["s2", "s4", "it runs all the same", "s5", "the step is dropped"]);
+    assert_eq!(std::fs::read_to_string(flow.path("pipe.out")).expect("a file").lines().count(), 50000);
+    assert!(flow.path("each.out").exists() && flow.path("operate.out").exists());
+}

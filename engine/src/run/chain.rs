@@ -8,6 +8,7 @@ use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
 use crate::op::probe::ProbeJoin;
+use crate::op::regroup::Regroup;
 use crate::shuffle::MapTask;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 
@@ -66,12 +67,19 @@ impl Chain<'_> {
             let task = MapTask { channel: forward.channel, read: forward.read, split: self.place.0 };
             outs.extend(Chain { reach, onward: &Onward::new(), task, ..*self }.readers(collection)?);
         }
-        Ok(tee(outs))
+        Ok(tee(outs, self.has_effects(collection)))
     }
 
     /// The sink for rows of a collection that is stored: its readers alone, as it was counted and kept when it was made.
     pub(crate) fn stored(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
-        self.readers(collection).map(tee)
+        self.readers(collection).map(|outs| tee(outs, false))
+    }
+
+    /// Whether a collection comes from a step that is there for its effects: not deterministic, and nobody reads what it makes.
+    fn has_effects(&self, collection: CollectionId) -> bool {
+        let producer = self.job.plan.graph.producer(collection);
+        let is_read = |made: &CollectionId| self.job.consumers.contains_key(made) || self.job.keeps(*made);
+        !producer.deterministic && !producer.outputs.iter().any(is_read)
     }
 
     /// A sink for each consumer in this stage.
@@ -121,6 +129,9 @@ impl Chain<'_> {
             Do::Pipe { command } => pipe::pipe(&node.step, command, self.ctx, only(&mut outs)),
             Do::PipeAsArgs { command } => pipe::pipe_as_args(&node.step, command, self.ctx, only(&mut outs)),
             Do::Identity => Ok(only(&mut outs)),
+            Do::Regroup { kind, keys, sides } => {
+                Ok(Box::new(Regroup::new(*kind, *keys as usize, sides.clone(), only(&mut outs))))
+            }
             Do::Tag { leg, key } => Ok(Box::new(super::deal::Tag::new(self.ctx, node, *leg, key, only(&mut outs)))),
             Do::ProbeJoin { .. } => Ok(match self.job.probe_table(node)? {
                 Some(table) => Box::new(Probe { join: ProbeJoin::new(table, node.step.clone()), out: only(&mut outs) }),
@@ -157,9 +168,9 @@ impl Chain<'_> {
 }
 
 /// One sink for all.
-fn tee(mut outs: Vec<Box<dyn RowSink>>) -> Box<dyn RowSink> {
+fn tee(mut outs: Vec<Box<dyn RowSink>>, for_effects: bool) -> Box<dyn RowSink> {
     match outs.len() {
-        0 => Box::new(Nobody),
+        0 => Box::new(Nobody { for_effects }),
         1 => outs.pop().expect("there is one"),
         _ => Box::new(Tee(outs)),
     }

@@ -133,7 +133,10 @@ fn cached(job: &Job, node: &Node, entry: &Fingerprint) -> Result<Vec<From>> {
 
 /// The splits of a read node; `paths`: the rows of another step that name its files, where they do.
 pub(crate) fn list(job: &Job, node: &Node, source: &Source, paths: &[Vec<u8>], threads: usize) -> Result<Vec<Split>> {
-    let wanted = Wanted { partitions: node.partitions.or(job.partitions), threads };
+    let channels = job.plan.mscrs.iter().flat_map(|stage| &stage.inputs);
+    let reading = channels.filter(|channel| channel.reads.iter().any(|read| node.outputs.contains(read)));
+    let steps = reading.map(|channel| channel.does.len()).sum();
+    let wanted = Wanted { partitions: node.partitions.or(job.partitions), threads, steps };
     source::list(source, Some(paths), &job.run, wanted).map_err(|error| Error::in_step(&node.step, error))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plan::schedule::{Forward, TASK_BYTES, kept};
 use plan::task::Held;
@@ -270,19 +270,46 @@ impl Job {
 
     /// Does all that can fail for every sink before the first one commits.
     pub(crate) fn prepare(&self) -> Result<()> {
-        for (step, sink) in &self.sinks {
+        at_once(self.sinks.iter().collect(), |(step, sink)| {
             sink.prepare()?;
             self.run.count_bytes(step, sink.bytes());
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Makes all output visible.
     pub(crate) fn commit(self) -> Result<()> {
-        let sinks = self.sinks;
-        self.run.cleanup.commit(|| {
-            let mut sinks = sinks.into_values();
-            sinks.try_for_each(|sink| Arc::into_inner(sink).expect("all tasks are over").commit())
-        })
+        let sinks: Vec<Staging> =
+            self.sinks.into_values().map(|sink| Arc::into_inner(sink).expect("all tasks are over")).collect();
+        self.run.cleanup.commit(|| at_once(sinks, Staging::commit))
     }
+}
+
+/// So many sinks are worked on at a time: they wait for the disk, which has many of them written in the time of one.
+const AT_ONCE: usize = 8;
+
+/// Does the same with several things, some at a time; the first error in their order.
+fn at_once<T: Send>(things: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    if things.len() < 2 {
+        return things.into_iter().try_for_each(work);
+    }
+    let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let open = Mutex::new(things.into_iter().enumerate());
+    let threads = lock(&open).len().min(AT_ONCE);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let Some((at, thing)) = lock(&open).next().filter(|_| lock(&failure).is_none()) else { return };
+                    if let Err(error) = work(thing) {
+                        let mut failure = lock(&failure);
+                        if failure.as_ref().is_none_or(|(first, _)| at < *first) {
+                            *failure = Some((at, error));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
 }

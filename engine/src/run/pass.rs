@@ -87,7 +87,10 @@ impl RowSink for Tee {
 }
 
 /// Takes rows that nobody reads (an unread output of a parallelDo).
-pub(crate) struct Nobody;
+pub(crate) struct Nobody {
+    /// Whether they are to be made all the same, for the effects of what makes them.
+    pub(crate) for_effects: bool,
+}
 
 impl RowSink for Nobody {
     fn push(&mut self, _row: &[Val<'_>]) -> Result<()> {
@@ -99,7 +102,7 @@ impl RowSink for Nobody {
     }
 
     fn wants_more(&self) -> bool {
-        false
+        self.for_effects
     }
 }
 

@@ -32,8 +32,12 @@ pub(super) enum Extent {
 
 /// A piece is no larger where a file can be cut: enough to make opening it cheap, small enough to spread over threads.
 const LARGEST: u64 = 32 << 20;
-/// A piece is no smaller unless the number of splits is given.
+/// A piece is no smaller unless the number of splits is given, or so many steps are made of every row that less is work enough.
 const SMALLEST: u64 = 1 << 20;
+/// Up to so many steps are worth no more than one.
+const FEW_STEPS: u64 = 8;
+/// A piece is no smaller for any number of steps.
+const TINY: u64 = 64 << 10;
 /// Pieces for each thread, so that no thread waits long for the last one.
 const PER_THREAD: u64 = 4;
 /// What opening a file costs, in bytes read instead.
@@ -47,7 +51,7 @@ pub(super) fn cut(files: &[Arc<SourceFile>], format: &Format, wanted: Wanted) ->
     let threads = wanted.threads.max(1) as u64;
     let target = match wanted.partitions {
         Some(partitions) => total.div_ceil(u64::from(partitions.max(1))).max(1),
-        None => (total / (threads * PER_THREAD)).clamp(SMALLEST, LARGEST),
+        None => (total / (threads * PER_THREAD)).clamp(smallest(wanted.steps), LARGEST),
     };
     let mut pieces = Vec::new();
     for file in files {
@@ -57,6 +61,10 @@ pub(super) fn cut(files: &[Arc<SourceFile>], format: &Format, wanted: Wanted) ->
         Some(partitions) => deal(pieces, partitions as usize),
         None => pack(pieces, target),
     })
+}
+
+fn smallest(steps: usize) -> u64 {
+    (SMALLEST * FEW_STEPS / (steps as u64).max(FEW_STEPS)).max(TINY)
 }
 
 fn pieces_of(file: &Arc<SourceFile>, format: &Format, target: u64, threads: usize) -> Result<Vec<Piece>, SourceError> {
@@ -152,17 +160,19 @@ mod tests {
 
     #[test]
     fn a_large_file_is_cut_and_small_ones_go_together() {
-        let wanted = Wanted { partitions: None, threads: 2 };
+        let wanted = Wanted { partitions: None, threads: 2, steps: 1 };
         assert_eq!(check(&[3 << 20, 10, 10], &Format::Text, wanted), "0[0..1048576]|0[1048576..2097152]|0[2097152..3145728]|1 2");
         assert_eq!(check(&[3_000_007], &Format::Text, wanted), "0.gz");
         assert_eq!(check(&[3 << 20], &Format::Whole, wanted), "0");
+        let long = Wanted { steps: 200, ..wanted };
+        assert_eq!(check(&[200_000], &Format::Text, long), "0[0..50000]|0[50000..100000]|0[100000..150000]|0[150000..200000]");
         let many = check(&vec![1000; 1000], &Format::Text, wanted);
         assert_eq!(many.split('|').count(), 63);
     }
 
     #[test]
     fn a_given_number_of_splits_is_exact() {
-        let exactly = |partitions| Wanted { partitions: Some(partitions), threads: 2 };
+        let exactly = |partitions| Wanted { partitions: Some(partitions), threads: 2, steps: 1 };
         assert_eq!(check(&[100], &Format::Text, exactly(2)), "0[0..50]|0[50..100]");
         assert_eq!(check(&[5], &Format::Text, exactly(7)).split('|').count(), 7);
         assert_eq!(check(&[10, 10, 10, 10], &Format::Text, exactly(2)), "0 1|2 3");

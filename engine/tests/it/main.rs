@@ -44,7 +44,7 @@ fn files(format: Format, path: &str) -> Source {
 /// The rows of each split, or the error with its causes.
 fn splits(stores: &Arc<Stores>, source: &Source, partitions: Option<u32>) -> Result<Vec<Vec<String>>, String> {
     let run = run(stores);
-    let splits = list(source, None, &run, Wanted { partitions, threads: 2 }).map_err(|error| plan::in_full(&error))?;
+    let splits = list(source, None, &run, Wanted { partitions, threads: 2, steps: 1 }).map_err(|error| plan::in_full(&error))?;
     let ctx = TaskContext::new(run, 0);
     let read = |split| {
         let mut rows = Rows::default();

@@ -1,6 +1,6 @@
 //! Joins and coGroups: tagged rows, groups of legs, and what comes out of them.
 
-use plan::JoinKind;
+use plan::{JoinKind, Regrouped};
 
 use super::groups::{rest, shown};
 use super::pick;
@@ -47,6 +47,37 @@ pub(super) fn co_group(groups: &[Row], legs: u32) -> Vec<Row> {
         list(&group[0]).iter().cloned().chain(lists).collect()
     };
     groups.iter().map(as_row).collect()
+}
+
+/// The lists of a coGroup as they are where some of its sides were grouped before they were joined or grouped again.
+pub(super) fn regroup(rows: &[Row], kind: Option<JoinKind>, keys: usize, sides: &[Regrouped]) -> Vec<Row> {
+    rows.iter().filter_map(|row| regrouped(row, kind, keys, sides)).collect()
+}
+
+fn regrouped(row: &Row, kind: Option<JoinKind>, keys: usize, sides: &[Regrouped]) -> Option<Row> {
+    let (mut made, mut rest) = (row[..keys].to_vec(), &row[keys..]);
+    let mut there = Vec::new();
+    for side in sides {
+        let (lists, others) = rest.split_at(if let Regrouped::CoGroup(count) = side { *count as usize } else { 1 });
+        rest = others;
+        let is_there = lists.iter().any(|one| !list(one).is_empty());
+        there.push(is_there);
+        match (kind, side) {
+            (None, Regrouped::Rows) => made.push(lists[0].clone()),
+            // The item of a row with one value is the value.
+            (None, _) if is_there => made.push(Value::List(vec![Value::item(lists)])),
+            (None, _) => made.push(Value::List(Vec::new())),
+            (Some(_), _) if is_there => made.extend_from_slice(lists),
+            (Some(_), _) => made.extend(lists.iter().map(|_| Value::Nil)),
+        }
+    }
+    let keeps = match kind {
+        None | Some(JoinKind::Full) => true,
+        Some(JoinKind::Inner) => there.iter().all(|there| *there),
+        Some(JoinKind::Left) => there[0],
+        Some(JoinKind::Right) => there[there.len() - 1],
+    };
+    keeps.then_some(made)
 }
 
 /// Key fields, then the values of each leg: every combination, missing legs padded with nil.

@@ -7,7 +7,7 @@ use super::{
     needs::{Places, is_read, stored},
 };
 use crate::{
-    CollectionId, Group, InputChannel, Mscr, Node, NodeId, Op, OutputChannel, Plan,
+    CollectionId, Group, InputChannel, Mscr, MscrId, Node, NodeId, Op, OutputChannel, Plan,
     mscr::{After, Pass},
     schedule,
 };
@@ -280,16 +280,22 @@ fn compare(plan: &Plan, own: After, mut wanted: BTreeSet<After>, found: &[After]
     }
 }
 
-/// Stages are numbered from 1 in an order in which they can run.
+/// Stages are numbered from 1 in an order in which they can run, those that only store sources apart from the others.
 fn order(plan: &Plan, faults: &mut Vec<String>) {
-    for (index, mscr) in plan.mscrs.iter().enumerate() {
-        if usize::try_from(mscr.id.0) != Ok(index + 1) {
-            faults.push(format!("{} stands in place {}", mscr.id, index + 1));
+    let (mut stages, mut loads) = (0, 0);
+    let mut before: BTreeSet<MscrId> = BTreeSet::new();
+    for mscr in &plan.mscrs {
+        let (count, id): (&mut u32, fn(u32) -> MscrId) =
+            if mscr.is_load() { (&mut loads, MscrId::load) } else { (&mut stages, MscrId) };
+        *count += 1;
+        if mscr.id != id(*count) {
+            faults.push(format!("{} stands in place of {}", mscr.id, id(*count)));
         }
-        let later = |wait: &&After| matches!(wait, After::Mscr(id) if *id >= mscr.id);
+        let later = |wait: &&After| matches!(wait, After::Mscr(id) if !before.contains(id));
         if let Some(wait) = mscr.after.iter().find(later) {
             faults.push(format!("{} waits for {wait:?}, which comes later", mscr.id));
         }
+        before.insert(mscr.id);
     }
     let waits: BTreeMap<NodeId, &[After]> =
         plan.operates.iter().map(|operate| (operate.node, operate.after.as_slice())).collect();

@@ -24,7 +24,7 @@ pub struct Switch {
     pub big: u32,
     /// The input channels that make the leg's rows, and no other leg's.
     pub late: Vec<usize>,
-    /// The most bytes that each other leg may have.
+    /// The most bytes that each other leg may have; `u64::MAX`: as many as a task can hold.
     pub limit: u64,
 }
 
@@ -128,6 +128,8 @@ pub fn switches(plan: &Plan, limit: u64) -> Vec<(NodeId, Result<Switch, String>)
             });
             let switch = may.and_then(|()| join.waiting(plan, stage, &forwarded)).and_then(|(big, late, early)| {
                 orders.add(&late, &early)?;
+                // Who asks for it gets it where a task can hold the sides.
+                let limit = if join.untag.broadcast == Some(true) { u64::MAX } else { limit };
                 let (big, late) = (u32::try_from(big).unwrap_or(u32::MAX), late.into_iter().collect());
                 Ok(Switch { stage: stage.id, group: *group, big, late, limit })
             });

@@ -75,6 +75,7 @@ fn parallel_do(work: &Do) -> String {
         Do::Identity => "rows as they are".into(),
         Do::Tag { leg, key } => format!("side {} by field {}", leg + 1, positions(key)),
         Do::UntagCoGroup { legs } => format!("lists of {legs} sides"),
+        Do::Regroup { sides, .. } => format!("groups of {} sides again", sides.len()),
         Do::UntagJoin { kind, legs, .. } => format!("{} join of {legs} sides", join(*kind)),
         Do::ProbeJoin { kind, big, .. } => format!("{} join of side {} with the others held whole", join(*kind), big + 1),
         Do::Write(_) => "write".into(),

@@ -117,7 +117,8 @@ impl Joining<'_> {
                     None => {
                         if let Some(other) = others.first().copied() {
                             let (name, what) = (self.step(other).to_owned(), self.what(shared));
-                            let why = format!("not in one shuffle pass with `{name}`, though both {what}: it is a shuffle apart");
+                            let more = if self.units.depth[unit] > self.units.depth[other] { "more" } else { "fewer" };
+                            let why = format!("not in one shuffle pass with `{name}`, though both {what}: {more} shuffles lie before it");
                             self.log.declined(&self.step(unit).to_owned(), why);
                         }
                         others.push(unit);
@@ -205,7 +206,10 @@ impl Joining<'_> {
         let joined = self.try_join(mapper, group);
         if !joined {
             let (own, group) = (self.step(mapper).to_owned(), self.step(group));
-            let why = format!("not a mapper of the group `{group}`: what it makes comes back to that stage on another way");
+            let why = format!(
+                "does not run in the stage of the shuffle of `{group}`, which it feeds: that stage also waits for another one, which needs \
+                 its result"
+            );
             self.log.declined(&own, why);
         }
         joined
@@ -221,9 +225,9 @@ impl Joining<'_> {
             }
             let (own, group) = (self.step(unit).to_owned(), self.step(maker));
             let why = if self.graph.collection(root).persist {
-                format!("not a reducer of the group `{group}`: the groups are persisted")
+                format!("does not run right behind the shuffle of `{group}`: what comes out of that is persisted first")
             } else {
-                format!("not a reducer of the group `{group}`: a side input of it comes out of that very stage")
+                format!("does not run right behind the shuffle of `{group}`: one of its side inputs comes out of that very stage")
             };
             self.log.declined(&own, why);
         }
@@ -300,7 +304,7 @@ impl Joining<'_> {
                     Some(_) => self.log.declined(&sink, "its stages stay apart: one waits for the other"),
                     None => {
                         if !others.is_empty() {
-                            self.log.declined(&sink, "its stages stay apart: they are a shuffle apart");
+                            self.log.declined(&sink, "its stages stay apart: more shuffles lie before one than before the other");
                         }
                         first.entry(sink).or_default().push(unit);
                     }

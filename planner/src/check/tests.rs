@@ -1054,4 +1054,27 @@ fn warnings() {
 11:5: step "b": the step is dropped: what it makes reaches no write; read it in a step that does, or leave it out
 "#,
     );
+    check_problems(
+        r#"  - name: lines
+    read: {inline: {lines: [a]}}
+  - name: a
+    map: {lua: 'function(x) return x end'}
+  - name: b
+    pipe: {command: cat}
+  - name: c
+    operate: {lua: 'function() end'}
+    sideInputs: [{name: s, from: lines, as: list}]
+  - name: d
+    from: [lines]
+    persist: true
+    map: {lua: 'function(x) return x end'}
+  - name: out
+    from: [lines]
+    write: {stdout: {}}
+"#,
+        r#"
+10:5: step "b": what the step makes reaches no write; it runs all the same: it is not deterministic and may be there for its effects; read it in a step that does, or leave it out
+12:5: step "c": what the step makes reaches no write; it runs all the same, as an operate may be there for its effects; read it in a step that does, or leave it out
+"#,
+    );
 }

@@ -9,6 +9,7 @@ use crds::step::ErrorPolicy;
 use crds::{Operator, Step};
 
 use super::{CheckOptions, FlowProblem};
+use crate::expand::is_indeterminate;
 
 /// An output of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) struct Wiring {
     pub(crate) order: Vec<usize>,
     /// Whether a step reaches a write.
     pub(crate) kept: Vec<bool>,
+    /// Whether a step runs though it reaches no write: it, or one that reads it, is an operate, persisted or not deterministic.
+    pub(crate) runs: Vec<bool>,
 }
 
 /// Connects the steps; `operators` has the operator of each.
@@ -53,9 +56,10 @@ pub(crate) fn connect(steps: &[Step], operators: &[Operator<'_>], options: &Chec
         edges.inputs.extend(connector.paths_from(index));
     }
     let order = circle::order(steps, &edges, &mut connector.problems);
-    let kept = reach_a_write(operators, &edges, &order);
+    let kept = reach(&|step| matches!(operators[step], Operator::Write(_)), &edges, &order);
+    let runs = reach(&|step| runs_unread(&steps[step], &operators[step]), &edges, &order);
     let (first, last): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|step| kept[*step]);
-    (Wiring { edges, order: [first, last].concat(), kept }, connector.problems)
+    (Wiring { edges, order: [first, last].concat(), kept, runs }, connector.problems)
 }
 
 /// Every step that a step reads, in any way.
@@ -64,8 +68,15 @@ fn reads(edges: &Edges) -> impl Iterator<Item = usize> + '_ {
     ports.chain(edges.letters.iter().copied())
 }
 
-fn reach_a_write(operators: &[Operator<'_>], edges: &[Edges], order: &[usize]) -> Vec<bool> {
-    let mut kept: Vec<bool> = operators.iter().map(|operator| matches!(operator, Operator::Write(_))).collect();
+/// Whether a step runs even if nobody reads what it makes.
+pub(crate) fn runs_unread(step: &Step, operator: &Operator<'_>) -> bool {
+    let deterministic = step.deterministic.unwrap_or(!is_indeterminate(operator));
+    !deterministic || step.persist || matches!(operator, Operator::Operate(_))
+}
+
+/// The steps that lead to such a one, itself among them.
+fn reach(such: &dyn Fn(usize) -> bool, edges: &[Edges], order: &[usize]) -> Vec<bool> {
+    let mut kept: Vec<bool> = (0..edges.len()).map(such).collect();
     for step in order.iter().rev().copied() {
         if kept[step] {
             for read in reads(&edges[step]) {

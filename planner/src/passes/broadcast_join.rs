@@ -6,6 +6,7 @@ use plan::{CollectionId, Do, Graph, JoinKind, Node, Op, SideInput, SideShape};
 
 use super::{
     Context, Log,
+    exact::are_exact,
     legs::{Join, untags},
     splice::{self, Readers},
 };
@@ -46,7 +47,7 @@ fn big_leg(graph: &Graph, join: &Join, limit: u64) -> Result<(usize, String), St
     let sizes: Vec<Option<u64>> = (0..join.tags.len()).map(|leg| graph.collection(join.input(graph, leg)).bytes).collect();
     let big = join.preserved().unwrap_or_else(|| largest(&sizes));
     if wish == Some(true) {
-        return Ok((big, "`broadcast: always`".into()));
+        return shows_keys_alike(graph, join, big).map(|()| (big, "`broadcast: always`".into()));
     }
     for (leg, size) in sizes.iter().enumerate().filter(|(leg, _)| *leg != big) {
         let name = &graph.collection(join.input(graph, leg)).name;
@@ -58,8 +59,23 @@ fn big_leg(graph: &Graph, join: &Join, limit: u64) -> Result<(usize, String), St
             Some(_) => {}
         }
     }
+    shows_keys_alike(graph, join, big)?;
     let sides: u64 = sizes.iter().enumerate().filter(|(leg, _)| *leg != big).filter_map(|(_, size)| *size).sum();
     Ok((big, format!("they have about {} together, and up to {} each would do", shown(sides), shown(limit))))
+}
+
+/// Whether each row of the large leg knows how its key is shown: of 4 and 4.0 the integer, whichever row of the join has it.
+fn shows_keys_alike(graph: &Graph, join: &Join, big: usize) -> Result<(), String> {
+    let is_exact = |leg: usize| are_exact(graph, join.input(graph, leg), &join.key(graph, leg));
+    let others = || (0..join.tags.len()).filter(|leg| *leg != big);
+    if is_exact(big) || (join.kind == JoinKind::Inner && others().all(is_exact)) {
+        return Ok(());
+    }
+    let name = &graph.collection(join.input(graph, big)).name;
+    Err(format!(
+        "keys of `{name}` may be 4 in one row and 4.0 in another, which show alike only where all rows of a key meet; once its sides \
+         are measured, the join may do without the shuffle all the same"
+    ))
 }
 
 /// The largest leg, the first of such; one of unknown size may be larger than any.

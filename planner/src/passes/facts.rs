@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{CollectionId, Do, Fold, Format, Graph, Group, Key, Node, Op, Order, Source, Values};
 
+use super::Context;
+
 /// Columns that no two rows have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unique {
@@ -21,21 +23,35 @@ impl Unique {
             (Self::Row, Key::Columns(_)) => false,
         }
     }
+
+    /// What it is behind a step that makes at most one row of each; `places`: the column that stands in each place as it came.
+    fn behind(self, places: &[Option<u32>]) -> Option<Self> {
+        let Self::Columns(columns) = self else { return None };
+        let place = |column: &u32| places.iter().position(|from| *from == Some(*column)).map(width);
+        columns.iter().map(place).collect::<Option<_>>().map(Self::Columns)
+    }
 }
 
 /// What makes a collection unique; `None` where nothing is known.
-pub(super) fn unique(graph: &Graph, id: CollectionId) -> Option<Unique> {
+pub(super) fn unique(graph: &Graph, context: &Context<'_>, id: CollectionId) -> Option<Unique> {
     let mut next = id;
-    loop {
+    // What is between, the last first: where each column of a row comes from.
+    let mut moved: Vec<Vec<Option<u32>>> = Vec::new();
+    let unique = loop {
         let node = graph.producer(next);
         match &node.op {
-            Op::Combine(fold) => return folded(graph, node, fold),
-            Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => return Some(first_columns(columns.len())),
-            Op::ParallelDo(Do::UntagCoGroup { .. }) => return tagged(graph, node).map(first_columns),
+            Op::Combine(fold) => break folded(graph, node, fold),
+            Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => break Some(first_columns(columns.len())),
+            Op::ParallelDo(Do::UntagCoGroup { .. }) => break tagged(graph, node).map(first_columns),
+            Op::ParallelDo(Do::Regroup { keys, .. }) => break Some(Unique::Columns((0..*keys).collect())),
             _ if passes_rows_on(node) => next = node.inputs[0],
-            _ => return None,
+            _ => {
+                moved.push(context.passes_on(node)?);
+                next = node.inputs[0];
+            }
         }
-    }
+    }?;
+    moved.iter().rev().try_fold(unique, |unique, places| unique.behind(places))
 }
 
 fn first_columns(count: usize) -> Unique {
@@ -73,7 +89,7 @@ pub(super) fn passes_rows_on(node: &Node) -> bool {
 }
 
 /// How many fields every row has at least: a column below that never fails the flow. 0 where nothing is known.
-pub(super) fn least_width(graph: &Graph, id: CollectionId) -> u32 {
+pub(super) fn least_width(graph: &Graph, context: &Context<'_>, id: CollectionId) -> u32 {
     let mut known: BTreeMap<CollectionId, u32> = BTreeMap::new();
     let mut open = vec![id];
     while let Some(next) = open.pop() {
@@ -83,7 +99,7 @@ pub(super) fn least_width(graph: &Graph, id: CollectionId) -> u32 {
         let node = graph.producer(next);
         let needs: Vec<CollectionId> = width_from(graph, node).into_iter().filter(|input| !known.contains_key(input)).collect();
         if needs.is_empty() {
-            let width = own_width(graph, node, next, &known);
+            let width = own_width(graph, context, node, (next, &known));
             known.insert(next, width);
         } else {
             open.push(next);
@@ -103,7 +119,12 @@ fn width_from(graph: &Graph, node: &Node) -> Vec<CollectionId> {
     }
 }
 
-fn own_width(graph: &Graph, node: &Node, id: CollectionId, known: &BTreeMap<CollectionId, u32>) -> u32 {
+fn own_width(
+    graph: &Graph,
+    context: &Context<'_>,
+    node: &Node,
+    (id, known): (CollectionId, &BTreeMap<CollectionId, u32>),
+) -> u32 {
     let inherited = width_from(graph, node).iter().map(|input| known[input]).min();
     let key_width = |group: CollectionId| match &graph.producer(group).op {
         Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => width(columns.len()),
@@ -111,7 +132,7 @@ fn own_width(graph: &Graph, node: &Node, id: CollectionId, known: &BTreeMap<Coll
     };
     match &node.op {
         Op::Read(source) => read_width(source, graph.collection(id).fields.as_ref()),
-        Op::ParallelDo(Do::Select(columns)) => width(columns.len()),
+        Op::ParallelDo(Do::Select(_) | Do::Map(_)) => context.passes_on(node).map_or(0, |places| width(places.len())),
         Op::Combine(Fold::Count) => key_width(node.inputs[0]) + 1,
         Op::Combine(Fold::Lua(_)) => key_width(node.inputs[0]),
         Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => width(columns.len()) + 1,

@@ -133,7 +133,7 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
             None => return Some("it could read any field".into()),
         }
     }
-    let least = least_width(graph, graph.node(way.first).inputs[0]);
+    let least = least_width(graph, context, graph.node(way.first).inputs[0]);
     let missing = way.needs.iter().find(|column| **column >= least)?;
     Some(format!("a row without field {} must fail the flow there", missing + 1))
 }

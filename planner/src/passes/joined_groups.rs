@@ -1,20 +1,26 @@
-//! A join of a join on the same key is one join of all its sides: one shuffle instead of two.
+//! A join of a join on the same key is one join of all its sides: one shuffle instead of two. So are joins and coGroups of what is
+//! grouped by the same key already.
 //!
 //! Where the inner join would have to make up missing sides before the outer one sees them, both stay.
+
+mod regrouped;
 
 use plan::{Do, Graph, Group, JoinKind, NodeId, OnError, Op};
 
 use super::{
-    Log,
+    Context, Log,
     facts::{leading, width},
-    legs::{Join, untags},
+    legs::{Join, all_untags, untags},
     splice::{self, Readers},
 };
 
-pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
     for untag in untags(graph) {
         // Each merge may bring another inner join within reach.
         while merge_one(graph, untag, log) {}
+    }
+    for untag in all_untags(graph) {
+        regrouped::merge(graph, context, untag, log);
     }
 }
 
@@ -25,10 +31,6 @@ fn merge_one(graph: &mut Graph, untag: NodeId, log: &mut Log) -> bool {
         let input = outer.input(graph, leg);
         let producer = graph.producer(input);
         let (step, inner_step) = (graph.node(untag).step.clone(), producer.step.clone());
-        if matches!(producer.op, Op::Combine(_)) && leading(&outer.key(graph, leg)) {
-            let why = format!("`{inner_step}` is grouped already, but folds before it joins: two shuffles");
-            log.declined(&step, why);
-        }
         if !matches!(producer.op, Op::ParallelDo(Do::UntagJoin { .. })) {
             continue;
         }

@@ -3,20 +3,41 @@
 use plan::{Fold, Graph, Group, Key, Node, NodeId, OnError, Op, Values};
 
 use super::{
-    Log,
+    Context, Log,
     facts::{keeps_key_in_place, leading, least_width, looks_at, passes_rows_on, tagged, unique},
     splice::{self, Readers},
 };
 
-pub(super) fn run(graph: &mut Graph, log: &mut Log) {
+pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
     if graph.nodes.values().filter(|node| matches!(node.op, Op::Group(_))).nth(1).is_none() {
         // It takes two.
         return;
     }
+    // What goes may bring what it stood between within reach of each other.
+    loop {
+        let mut round = Log::new(log.pass);
+        once(graph, context, &mut round);
+        let told = round.into_decisions();
+        let is_last = told.iter().all(|decision| !decision.did);
+        for decision in told {
+            match decision.did {
+                true => log.did(&decision.step, decision.reason),
+                // Of the others, what stands at the end.
+                false if is_last => log.declined(&decision.step, decision.reason),
+                false => {}
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+}
+
+fn once(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
     let mut readers = Readers::of(graph);
     for id in graph.topological().unwrap_or_default() {
         let Some(Op::Group(_)) = graph.nodes.get(&id).map(|node| &node.op) else { continue };
-        if let Some(verdict) = undone(graph, &readers, id).or_else(|| placed(graph, id)) {
+        if let Some(verdict) = undone(graph, context, &readers, id).or_else(|| placed(graph, context, id)) {
             let step = graph.node(id).step.clone();
             match verdict {
                 Ok(why) => {
@@ -28,7 +49,7 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
                 Err(why) => log.declined(&step, why),
             }
         }
-        if let Some(verdict) = single_rows(graph, &readers, id) {
+        if let Some(verdict) = single_rows(graph, context, &readers, id) {
             let step = graph.node(id).step.clone();
             match verdict {
                 Ok(combine) => {
@@ -43,7 +64,7 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
 }
 
 /// Whether the next shuffle undoes all that this one does; `None` where that is not the question.
-fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String, String>> {
+fn undone(graph: &Graph, context: &Context<'_>, readers: &Readers, id: NodeId) -> Option<Result<String, String>> {
     let node = graph.node(id);
     let Op::Group(group) = &node.op else { return None };
     let next = next_group(graph, readers, node)?;
@@ -58,7 +79,7 @@ fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String,
         }
         Group::ByKey { .. } | Group::ByLeg { .. } | Group::Limit { .. } => return None,
     }
-    let least = least_width(graph, node.inputs[0]);
+    let least = least_width(graph, context, node.inputs[0]);
     let then_columns = looks_at(then);
     let unchecked = looks_at(group).into_iter().find(|column| *column >= least && !then_columns.contains(column));
     Some(match unchecked {
@@ -70,11 +91,11 @@ fn undone(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<String,
 }
 
 /// Whether rows with equal keys are together already, because no two have the same; `None` where that is not the question.
-fn placed(graph: &Graph, id: NodeId) -> Option<Result<String, String>> {
+fn placed(graph: &Graph, context: &Context<'_>, id: NodeId) -> Option<Result<String, String>> {
     let node = graph.node(id);
     let Op::Group(group @ Group::Hash { key }) = &node.op else { return None };
-    let unique = unique(graph, node.inputs[0])?;
-    let least = least_width(graph, node.inputs[0]);
+    let unique = unique(graph, context, node.inputs[0])?;
+    let least = least_width(graph, context, node.inputs[0]);
     let missing = looks_at(group).into_iter().find(|column| *column >= least);
     Some(if !unique.implies(key) {
         Err("kept: its key is not that of the group before it".into())
@@ -103,10 +124,10 @@ fn next_group(graph: &Graph, readers: &Readers, node: &Node) -> Option<NodeId> {
 }
 
 /// Whether a fold's groups are single rows that come out as they went in: its combine, or why not.
-fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<NodeId, String>> {
+fn single_rows(graph: &Graph, context: &Context<'_>, readers: &Readers, id: NodeId) -> Option<Result<NodeId, String>> {
     let node = graph.node(id);
     let Op::Group(Group::ByKey { key, values, .. }) = &node.op else { return None };
-    let Some(unique) = unique(graph, node.inputs[0]) else {
+    let Some(unique) = unique(graph, context, node.inputs[0]) else {
         return behind_fold(graph, node).or_else(|| behind_join(graph, node, key)).map(Err);
     };
     if !unique.implies(key) {
@@ -125,7 +146,7 @@ fn single_rows(graph: &Graph, readers: &Readers, id: NodeId) -> Option<Result<No
         }
         _ => false,
     };
-    let least = least_width(graph, node.inputs[0]);
+    let least = least_width(graph, context, node.inputs[0]);
     let columns = if let Op::Group(group) = &node.op { looks_at(group) } else { return None };
     Some(if !as_it_was {
         Err("its groups are single rows, but come out in another form".into())
@@ -151,7 +172,7 @@ fn behind_fold(graph: &Graph, node: &Node) -> Option<String> {
         producer = graph.producer(*producer.inputs.first()?);
     }
     matches!(producer.op, Op::Combine(_)).then_some(())?;
-    between.map(|node| format!("shuffled: `{}` lies between it and the group before it, and may change the key", node.step))
+    between.map(|node| format!("shuffled: `{}` lies between it and the group before it, and may change the key or make several rows of one", node.step))
 }
 
 /// A group of a join's rows by the key of the join, with nothing but filters between: they need not move, but they do.

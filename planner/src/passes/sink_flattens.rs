@@ -45,11 +45,12 @@ impl Sinking {
                 None => {
                     let name = graph.node(reader).step.clone();
                     self.copy(graph, reader, &inputs);
-                    log.did(&name, format!("copied to the {} inputs of the union `{step}`", inputs.len()));
+                    log.did(&name, runs_per_input(&step, inputs.len()));
                 }
                 Some(why) => {
                     if let Some(why) = why {
-                        log.declined(&graph.node(reader).step, format!("not copied to the inputs of the union `{step}`: {why}"));
+                        let why = format!("runs behind the union `{step}`, not on each of its inputs: {why}");
+                        log.declined(&graph.node(reader).step, why);
                     }
                     stay.push(reader);
                 }
@@ -102,6 +103,13 @@ impl Sinking {
         let collection = Collection { id, producer, ..graph.collection(like).clone() };
         graph.collections.insert(id, collection);
         id
+    }
+}
+
+fn runs_per_input(union: &str, inputs: usize) -> String {
+    match inputs {
+        1 => format!("runs on the one input of the union `{union}`, in the pass that makes it"),
+        _ => format!("runs on each of the {inputs} inputs of the union `{union}`, in the passes that make them: each row meets it once"),
     }
 }
 

@@ -130,6 +130,108 @@ fn figure_2() {
 }
 
 #[test]
+fn figure_2_with_an_operate_that_nobody_reads() {
+    check(
+        "in: read: TEXT
+         a: parallelDo: {outputs: [p0, p1], lua: 'function(x) emit.p0(x) emit.p1(x) end'}
+         b: from: [a.p0], map: LUA
+         wb: write: SINK
+         c: from: [a.p0], parallelDo: {outputs: [p0, p1], lua: 'function(x) emit.p0(x) emit.p1(x) end'}
+         wc: from: [c.p0], write: SINK
+         wd: from: [c.p1], write: SINK
+         d: from: [a.p1], persist: true, map: LUA
+         op: operate: OPERATE, sideInputs: [{name: s, from: a.p1, as: list}]",
+        "7 7 1 1
+         m1: in > a+b+c+d+wb+wc+wd | pass a.p1 | pass d | pass wb | pass wc | pass wd
+         op reads a.p1 after m1",
+    );
+}
+
+#[test]
+fn what_reaches_no_write_is_no_more_after_dead_code() {
+    check(
+        "r: read: TEXT
+         x: map: LUA
+         v: from: [r], map: LUA
+         z: sort: {}
+         w: from: [x], write: SINK",
+        "4 2 1 1
+         m1: r > x+w | pass w",
+    );
+}
+
+#[test]
+fn what_is_not_deterministic_is_not_removed() {
+    check(
+        "r: read: TEXT
+         x: map: LUA
+         v: from: [r], deterministic: false, map: LUA
+         p: from: [x], pipe: {command: cat}
+         e: from: [r], forEach: LUA
+         w: from: [x], write: SINK",
+        "5 5 1 1
+         m1: r > e+v+x+p+w | pass w",
+    );
+    check(
+        "r: read: TEXT
+         w: write: SINK
+         q: read: TEXT
+         p: pipe: {command: cat}",
+        "2 2 2 2
+         m1: q > p
+         m2: r > w | pass w",
+    );
+}
+
+#[test]
+fn a_join_of_groups_is_one_shuffle() {
+    check(
+        "a: read: TEXT
+         g: groupBy: {key: [1]}
+         b: read: TEXT
+         h: groupBy: {key: [1]}
+         j: from: [g, h], join: {key: [1], broadcast: never}
+         w: write: SINK",
+        "7 6 4 1
+         m1: a > g | b > h | j > j+w <0,1",
+    );
+    check(
+        "a: read: TEXT
+         b: read: TEXT
+         g: from: [a, b], coGroup: {key: [1]}
+         c: read: TEXT
+         j: from: [g, c], coGroup: {key: [1]}
+         w: write: SINK",
+        "9 7 5 1
+         m1: a > g | b > g | c > j | j > j+w <0,1,2",
+    );
+}
+
+#[test]
+fn a_reduction_of_reduced_rows_by_the_same_key_is_no_shuffle() {
+    check(
+        "r: read: TEXT
+         a: reduceBy: {key: [1], FOLD}
+         x: map: {lua: 'function(k, v) return k, v * 2 end'}
+         s: select: {columns: [1, 2]}
+         b: reduceBy: {key: [1], FOLD}
+         w: write: SINK",
+        "7 6 2 1
+         m1: r | a[a] > a+x+s+b+w <0",
+    );
+    check(
+        "r: read: TEXT
+         a: reduceBy: {key: [1], FOLD}
+         x: map: {lua: 'function(k, v) return k + 1, v end'}
+         b: reduceBy: {key: [1], FOLD}
+         w: write: SINK",
+        "6 6 5 2
+         m1: r | a[a] > a <0
+         m2 after m1: a > x | b[b] > b+w <0",
+    );
+}
+
+#[test]
 fn figure_4() {
     check(
         "a1: operate: OPERATE
@@ -284,8 +386,8 @@ fn a_source_as_a_side_input_needs_no_stage() {
          x: map: LUA, sideInputs: [{name: s, from: q, as: list}]
          w: write: SINK",
         "2 2 1 1
-         m2: r > x+w (q) | pass w
-         m1 loads q",
+         m1: r > x+w (q) | pass w
+         l1 loads q",
     );
 }
 

@@ -59,8 +59,8 @@ fn beam_a_source_read_as_a_side_input_is_stored_first() {
     let plan = check(
         "r=read; q=read; m=pd M r | q; write W m",
         [2, 2, 1, 2],
-        "m1: in q; pass q
-         m2 after m1: in r > M+W; pass W",
+        "l1: in q; pass q
+         m1 after l1: in r > M+W; pass W",
     );
     told(&plan, "stages", "q", false, "a pass of its own");
 }

@@ -27,9 +27,9 @@ fn text_tells_the_flow_the_decisions_and_the_stages() {
     same(
         &plan::text::stages(&plan),
         "operations: 7 in the flow, 7 when rewritten, 3 when fused; stages: 1
-m1
+l1
   stores dict, which is needed whole
-m2, after m1
+m1, after l1
   reads lines -> words + counts + odd + rest (beside dict)
   shuffles lines for counts; combined by counts before the shuffle -> counts + show
   writes rest",

@@ -31,7 +31,7 @@ const TABLE: [(u32, Shown); 24] = {
             Goldens(
                 "sink-flattens",
                 [
-                    ("a=read; b=read; u=fl U a b; x=pd X u; write W x", "X", "copied to the 2 inputs"),
+                    ("a=read; b=read; u=fl U a b; x=pd X u; write W x", "X", "each of the 2 inputs"),
                     ("a=read; b=read; u=fl U a b; p=pipe P u !nd; write W p", "P", "sees whole partitions"),
                 ],
             ),
@@ -116,7 +116,7 @@ const TABLE: [(u32, Shown); 24] = {
                 "mscr-fusion",
                 [
                     ("r=read; g=gbk G r key:0; h=gbk H r key:1; write V g; write W h", "H", "shares a shuffle"),
-                    ("r=read; m=pd M r; g=gbk G m; c=cv C g; j=cogroup J m c; write W j", "J", "a shuffle apart"),
+                    ("r=read; m=pd M r; g=gbk G m; c=cv C g; j=cogroup J m c; write W j", "J", "more shuffles lie before it"),
                 ],
             ),
         ),
@@ -206,7 +206,7 @@ const TABLE: [(u32, Shown); 24] = {
                 "map-only-merging",
                 [
                     ("a=read; b=read; u=fl U a b; write W u", "W", "one stage"),
-                    ("a=read; b=read; s=sort S b; x=pd X s; t=op T | x; u=fl U a t; write W u", "W", "a shuffle apart"),
+                    ("a=read; b=read; s=sort S b; x=pd X s; t=op T | x; u=fl U a t; write W u", "W", "more shuffles lie before one"),
                 ],
             ),
         ),

@@ -13,7 +13,7 @@ fn a_group_and_a_join_with_its_own_source_are_two_stages() {
         "m1: in r > M+J; out G[C] > C <0; pass J
          m2 after m1: in c > J; in J; out J > J+W <0,1",
     );
-    told(&plan, "mscr-fusion", "J", false, "a shuffle apart");
+    told(&plan, "mscr-fusion", "J", false, "more shuffles lie before it");
     told(&plan, "stages", "M", true, "runs once, in the stage of `G`");
 }
 
@@ -25,7 +25,7 @@ fn b_a_mapper_whose_other_output_comes_back_is_a_stage_of_its_own() {
         "m1: in r > A; pass a; pass b
          m2 after m1: in q > S; in a; out G > W <0,1",
     );
-    told(&plan, "stages", "A", false, "not a mapper of the group `G`");
+    told(&plan, "stages", "A", false, "does not run in the stage of the shuffle of `G`");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn j_a_reducer_beside_what_its_own_stage_makes_is_a_stage_of_its_own() {
         "m1: in r > A; out G <0; pass b
          m2 after m1: in g > X+W; pass W",
     );
-    told(&plan, "stages", "X", false, "a side input of it comes out of that very stage");
+    told(&plan, "stages", "X", false, "one of its side inputs comes out of that very stage");
     check(
         "r=read; g=gbk G r; h=sort H r; x=pd X g | h; write W x",
         [4, 4, 3, 2],

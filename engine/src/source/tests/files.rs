@@ -104,7 +104,7 @@ fn a_missing_file_fails_with_its_path() {
 fn a_file_that_shrinks_while_it_is_read_fails() {
     let fixture = Fixture::new([("in", b"1\n2\n3\n")]);
     let source = files(Format::Text, &["in"]);
-    let splits = list(&source, None, &fixture.run, Wanted { partitions: None, threads: 1 }).unwrap();
+    let splits = list(&source, None, &fixture.run, Wanted { partitions: None, threads: 1, steps: 1 }).unwrap();
     fs::write(fixture.dir.path().join("in"), "1\n").unwrap();
     let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
     let error = read(&splits[0], &source, &ctx, "step", &mut Rows::default()).unwrap_err();
@@ -128,7 +128,7 @@ fn an_error_further_down_tells_file_and_line() {
         let source = files(Format::Csv(csv()), &[name]);
         for partitions in [1, 3] {
             let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
-            let splits = list(&source, None, &fixture.run, Wanted { partitions: Some(partitions), threads: 1 }).unwrap();
+            let splits = list(&source, None, &fixture.run, Wanted { partitions: Some(partitions), threads: 1, steps: 1 }).unwrap();
             let errors: Vec<String> = splits
                 .iter()
                 .filter_map(|split| read(split, &source, &ctx, "step", &mut Picky(&ctx)).err())

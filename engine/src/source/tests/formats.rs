@@ -192,7 +192,7 @@ fn bad_records_can_be_set_aside_as_they_stand() {
     let check = |format: Format, content: &str, expected: &str, expected_bad: &[&str]| {
         let fixture = Fixture::new([("in", content.as_bytes())]);
         let source = files(format, &["in"]);
-        let splits = list(&source, None, &fixture.run, Wanted { partitions: None, threads: 1 }).unwrap();
+        let splits = list(&source, None, &fixture.run, Wanted { partitions: None, threads: 1, steps: 1 }).unwrap();
         let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
         let (mut rows, mut bad) = (Rows::default(), Vec::new());
         let mut keep = |record: &[u8]| {
@@ -231,7 +231,7 @@ fn a_source_stops_when_no_more_is_wanted_or_the_run_is_stopped() {
         if matches!(format, Format::Json { .. }) {
             fs::write(fixture.dir.path().join("in"), "[1]\n".repeat(1 << 18)).unwrap();
         }
-        let splits = list(&source, None, &fixture.run, Wanted { partitions: Some(1), threads: 1 }).unwrap();
+        let splits = list(&source, None, &fixture.run, Wanted { partitions: Some(1), threads: 1, steps: 1 }).unwrap();
         let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
         let mut out = Enough(0);
         read(&splits[0], &source, &ctx, "step", &mut out).unwrap();

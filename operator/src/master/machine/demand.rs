@@ -41,7 +41,7 @@ impl Machine {
         self.number_maps();
         let mut walk = Walk::default();
         let kept = self.walk_results(&mut walk);
-        let ready = self.walk_sinks(&mut walk) && kept;
+        let ready = self.walk_sinks(&mut walk) & self.walk_effects(&mut walk) && kept;
         self.stale = false;
         if self.redo_lost(&walk.redo, &walk.doubt) {
             self.agenda.clear();
@@ -84,6 +84,12 @@ impl Machine {
             }
         }
         ready
+    }
+
+    /// Steps that run though nobody reads what they make: whether they have run.
+    fn walk_effects(&self, walk: &mut Walk) -> bool {
+        let sets = self.flow().effects.iter().copied();
+        sets.fold(true, |ready, set| self.need_set(walk, set, &|_| false) && ready)
     }
 
     /// Asks for the output of all tasks of a set, as far as it is used; whether all of it is there.

@@ -70,6 +70,8 @@ pub(super) struct Flow {
     pub(super) lasting: BTreeSet<TaskSet>,
     /// Sets with write nodes, by the write's node.
     pub(super) writers: BTreeMap<NodeId, BTreeSet<TaskSet>>,
+    /// Sets that run for their effects: operates and what is not deterministic, where nobody reads what they make.
+    pub(super) effects: BTreeSet<TaskSet>,
 }
 
 impl Flow {
@@ -93,6 +95,7 @@ impl Flow {
             switched: BTreeSet::new(),
             inputs: BTreeMap::new(),
             indeterminate: BTreeSet::new(),
+            effects: BTreeSet::new(),
             lasting: BTreeSet::new(),
             writers: BTreeMap::new(),
             plan,
@@ -183,6 +186,8 @@ impl Flow {
 
     fn mark_sets(&mut self) {
         (self.indeterminate, self.lasting, self.writers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        self.effects = BTreeSet::new();
+        let read: BTreeSet<CollectionId> = self.plan.graph.nodes.values().flat_map(Node::reads).collect();
         let nodes =
             self.places.iter().flat_map(|(node, places)| places.iter().map(|place| (self.plan.graph.node(*node), *place)));
         for (node, place) in nodes.collect::<Vec<_>>() {
@@ -192,6 +197,8 @@ impl Flow {
             }
             if node.is_write() {
                 self.writers.entry(node.id).or_default().insert(set);
+            } else if (!node.deterministic || matches!(node.op, Op::Operate(_))) && node.outputs.iter().all(|made| !read.contains(made)) {
+                self.effects.insert(set);
             }
             if node.is_write() || node.outputs.iter().any(|output| self.plan.graph.collection(*output).persist) {
                 self.lasting.insert(set);

@@ -662,7 +662,7 @@ m: map function(x) end of c0 -> c1 m
 }
 
 #[test]
-fn what_reaches_no_write_is_dropped() {
+fn what_reaches_no_write_is_expanded_too() {
     check_graph(
         r#"  - name: lines
     read: {inline: {lines: [a]}}
@@ -679,6 +679,8 @@ fn what_reaches_no_write_is_dropped() {
         r#"
 lines: read inline [["a"]] -> c0 lines
 kept: map function(x) end of c0 -> c1 kept
+a: map function(x) end of c0 -> c2 a
+b: group sort [] of c2 -> c3 b ordered
 "#,
     );
 }
