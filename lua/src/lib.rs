@@ -172,7 +172,7 @@ pub fn lift(function: &str, role: Role, prelude: &str) -> Result<native::Lifted,
 /// For each place of the results of a `map`'s function the parameter that it passes on there, as it came, in every row that it makes;
 /// as many places as every such row has. `None` where the function is not plain enough to tell.
 #[must_use]
-pub fn passes_on(function: &str, prelude: &str) -> Option<Vec<Option<usize>>> {
+pub fn passed_results(function: &str, prelude: &str) -> Option<Vec<Option<usize>>> {
     kept::kept(&lift(function, Role::Map, prelude).ok()?.body)
 }
 

@@ -57,7 +57,7 @@ fn nesting_without_end_is_an_error_and_no_overflow() {
 #[test]
 fn what_a_function_passes_on_is_seen_whatever_it_returns() {
     let check = |source: &str, expected: Option<&[Option<usize>]>| {
-        assert_eq!(passes_on(source, "").as_deref(), expected, "{source}");
+        assert_eq!(passed_results(source, "").as_deref(), expected, "{source}");
     };
     check("function(k, v) return k, v + 1 end", Some(&[Some(0), None]));
     check("function(k, v) if v > 1 then return k, v end return k, 0 end", Some(&[Some(0), None]));

@@ -139,7 +139,7 @@ impl Default for Lua {
         Self {
             reads: |source| lua::parse(source).ok().and_then(|function| lua::reads(&function)),
             is_plain_filter: |source, prelude| lua::tier(source, lua::Role::Filter, prelude) == lua::Tier::Native,
-            passes_on: lua::passes_on,
+            passes_on: lua::passed_results,
         }
     }
 }
