@@ -1007,20 +1007,20 @@ fn parameters() {
     );
     // What is built from a parameter without a value is not told on top.
     check_problems(
-        r#"SPEC params: [{name: f}, {name: n}]
+        r#"SPEC params: [{name: f}, {name: col}]
   steps:
   - name: rows
     read: {inline: {rows: [[1, 2]]}}
   - name: m
     map: {lua: '$(params.f)'}
   - name: s
-    sort: {by: [{field: '$(params.n)'}]}
+    sort: {by: [{field: '$(params.col)'}]}
   - name: out
-    write: {stdout: {format: '$(params.n)%y'}}
+    write: {stdout: {format: '$(params.col)%y'}}
 "#,
         r#"
 5:12: parameter "f" has no value; give "value" here, or --param f=... on the command line
-5:23: parameter "n" has no value; give "value" here, or --param n=... on the command line
+5:23: parameter "col" has no value; give "value" here, or --param col=... on the command line
 "#,
     );
     check_problems(
