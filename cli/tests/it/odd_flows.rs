@@ -144,7 +144,14 @@ fn what_was_grouped_is_joined_and_grouped_again() {
         odd(&[MIXED, MIXED, INTEGERS, pairs, FLOATS, group, &join, sizes, &write("s8", "a")]);
     }
     let sizes = "map: {lua: 'function(k, a, b) return k, #a, a[1] and #a[1], a[1] and #a[1][1], #b end'}";
-    odd(&[MIXED, group, INTEGERS, "coGroup: {key: [1]}\nfrom: [s2, s3]", "map: {lua: 'function(k, a, b) return k, #a, a[1] and #a[1], #b end'}", &write("s5", "a")]);
+    odd(&[
+        MIXED,
+        group,
+        INTEGERS,
+        "coGroup: {key: [1]}\nfrom: [s2, s3]",
+        "map: {lua: 'function(k, a, b) return k, #a, a[1] and #a[1], #b end'}",
+        &write("s5", "a"),
+    ]);
     odd(&[MIXED, MIXED, INTEGERS, pairs, FLOATS, "coGroup: {key: [1]}\nfrom: [s4, s5]", sizes, &write("s7", "a")]);
 }
 

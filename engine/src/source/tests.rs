@@ -56,7 +56,8 @@ impl Fixture {
 
     /// The rows of each split.
     pub(super) fn splits(&self, source: &Source, partitions: Option<u32>) -> Result<Vec<Vec<Vec<Value>>>, String> {
-        let splits = list(source, None, &self.run, Wanted { partitions, threads: 2, steps: 1 }).map_err(|error| plan::in_full(&error))?;
+        let splits =
+            list(source, None, &self.run, Wanted { partitions, threads: 2, steps: 1 }).map_err(|error| plan::in_full(&error))?;
         assert!(partitions.is_none_or(|partitions| splits.len() == partitions as usize) && !splits.is_empty());
         let ctx = TaskContext::new(Arc::clone(&self.run), 0);
         let read = |split: &Split| {

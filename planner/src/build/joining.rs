@@ -118,7 +118,9 @@ impl Joining<'_> {
                         if let Some(other) = others.first().copied() {
                             let (name, what) = (self.step(other).to_owned(), self.what(shared));
                             let more = if self.units.depth[unit] > self.units.depth[other] { "more" } else { "fewer" };
-                            let why = format!("not in one shuffle pass with `{name}`, though both {what}: {more} shuffles lie before it");
+                            let why = format!(
+                                "not in one shuffle pass with `{name}`, though both {what}: {more} shuffles lie before it"
+                            );
                             self.log.declined(&self.step(unit).to_owned(), why);
                         }
                         others.push(unit);

@@ -40,7 +40,13 @@ fn behind(graph: &Graph, node: &Node, column: u32) -> Behind {
     };
     let place = column as usize;
     match &node.op {
-        Op::Read(source) => if has_floats(source, Some(column)) { Behind::Unknown } else { Behind::Exact },
+        Op::Read(source) => {
+            if has_floats(source, Some(column)) {
+                Behind::Unknown
+            } else {
+                Behind::Exact
+            }
+        }
         Op::Flatten { .. } => Behind::Same(node.inputs.iter().map(|input| (*input, column)).collect()),
         _ if passes_rows_on(node) => Behind::Same(vec![(node.inputs[0], column)]),
         Op::ParallelDo(Do::Select(columns)) => same(node.inputs[0], columns.get(place)),
@@ -89,7 +95,8 @@ fn has_floats(source: &Source, column: Option<u32>) -> bool {
             Some(column) => row.get(column as usize).is_some_and(is_odd),
             None => row.iter().any(is_odd),
         }),
-        Source::Files { format: Format::Json { .. } | Format::Parquet { .. } | Format::Orc { .. }, .. } | Source::Cached { .. } => true,
+        Source::Files { format: Format::Json { .. } | Format::Parquet { .. } | Format::Orc { .. }, .. }
+        | Source::Cached { .. } => true,
     }
 }
 

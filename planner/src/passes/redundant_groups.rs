@@ -172,7 +172,12 @@ fn behind_fold(graph: &Graph, node: &Node) -> Option<String> {
         producer = graph.producer(*producer.inputs.first()?);
     }
     matches!(producer.op, Op::Combine(_)).then_some(())?;
-    between.map(|node| format!("shuffled: `{}` lies between it and the group before it, and may change the key or make several rows of one", node.step))
+    between.map(|node| {
+        format!(
+            "shuffled: `{}` lies between it and the group before it, and may change the key or make several rows of one",
+            node.step
+        )
+    })
 }
 
 /// A group of a join's rows by the key of the join, with nothing but filters between: they need not move, but they do.

@@ -109,7 +109,9 @@ impl Sinking {
 fn runs_per_input(union: &str, inputs: usize) -> String {
     match inputs {
         1 => format!("runs on the one input of the union `{union}`, in the pass that makes it"),
-        _ => format!("runs on each of the {inputs} inputs of the union `{union}`, in the passes that make them: each row meets it once"),
+        _ => format!(
+            "runs on each of the {inputs} inputs of the union `{union}`, in the passes that make them: each row meets it once"
+        ),
     }
 }
 

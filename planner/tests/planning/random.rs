@@ -148,7 +148,9 @@ impl Flow {
     }
 
     fn function(&mut self) -> String {
-        self.random.pick(&["as:reads:0", "as:reads:0,1", "as:reads:2", "as:any", "as:other", "as:random", "as:keeps:0,1", "", ""]).to_string()
+        self.random
+            .pick(&["as:reads:0", "as:reads:0,1", "as:reads:2", "as:any", "as:other", "as:random", "as:keeps:0,1", "", ""])
+            .to_string()
     }
 
     fn inputs(&mut self, least: usize) -> Vec<String> {

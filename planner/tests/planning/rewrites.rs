@@ -185,7 +185,10 @@ fn a_join_is_shuffled_where_no_side_may_be_held_whole() {
         ("a=read @9; b=read @9; j=join J a b bc:never; write W j", "`broadcast: never`"),
         ("a=read @9; b=read @9; j=join J a b parts:3; write W j", "3 partitions"),
         ("a=read @9; b=read @80000000; j=join J a b kind:left; write W j", "`b` has about 76.3 MiB"),
-        ("a=read @99 format:json; b=read @9; j=join J a b kind:left; write W j", "keys of `a` may be 4 in one row and 4.0 in another"),
+        (
+            "a=read @99 format:json; b=read @9; j=join J a b kind:left; write W j",
+            "keys of `a` may be 4 in one row and 4.0 in another",
+        ),
         ("a=read @99 format:json; b=read @9 format:json; j=join J a b; write W j", "keys of `a` may be 4"),
         ("a=read @99 format:json; x=pd X a; b=read @9 format:json; j=join J x b bc:always; write W j", "keys of `x` may be 4"),
     ];
@@ -233,7 +236,10 @@ fn groups_of_single_rows_are_not_shuffled_again() {
 #[test]
 fn what_stood_between_shuffles_that_are_dropped_is_looked_at_again() {
     // The sort fails for rows without a field, which dealing would not; what comes after that would.
-    let plan = planned("r=read format:json; x=pd X r; s=sort S x by:0; d=deal D s; c=reduceby C d key:0; write W c", &Options::default());
+    let plan = planned(
+        "r=read format:json; x=pd X r; s=sort S x by:0; d=deal D s; c=reduceby C d key:0; write W c",
+        &Options::default(),
+    );
     told(&plan, "redundant-groups", "D", true, "dropped");
     told(&plan, "redundant-groups", "S", true, "the shuffle of `C` undoes");
     assert!(!plan.decisions.iter().any(|told| told.pass == "redundant-groups" && told.step == "S" && !told.did));
@@ -242,7 +248,8 @@ fn what_stood_between_shuffles_that_are_dropped_is_looked_at_again() {
 #[test]
 fn what_keeps_the_key_of_single_rows_in_its_place_needs_no_shuffle_either() {
     for between in ["x=pd X c as:keeps:0,_", "x=select X c cols:0,1", "x=pd X c as:keeps:0,1; y=fi Y x; x=pd Z y as:keeps:0,_"] {
-        let plan = planned(&format!("{ROWS}; c=reduceby C r key:0; {between}; d=reduceby D x key:0; write W d"), &Options::default());
+        let plan =
+            planned(&format!("{ROWS}; c=reduceby C r key:0; {between}; d=reduceby D x key:0; write W d"), &Options::default());
         told(&plan, "redundant-groups", "D", true, "one row already");
         assert_eq!(plan.mscrs.len(), 1, "{between}");
     }
@@ -292,7 +299,11 @@ fn what_is_grouped_by_one_key_is_joined_and_grouped_again_in_one_shuffle() {
         ("g=gbk G a key:1; h=gbk H b; j=join J g h kind:full", [7, 6, 4, 1], "m1: in a > G; in b > H; out J > J+J+W <0,1"),
         ("g=gbk G a; j=cogroup J g b", [6, 6, 4, 1], "m1: in a > G; in b > J; out J > J+J+W <0,1"),
         ("c=cogroup C a b; j=cogroup J c d", [9, 7, 5, 1], "m1: in a > C; in b > C; in d > J; out J > J+J+W <0,1,2"),
-        ("c=cogroup C a b; g=gbk G d; j=join J c g kind:left", [10, 7, 5, 1], "m1: in a > C; in b > C; in d > G; out J > J+J+W <0,1,2"),
+        (
+            "c=cogroup C a b; g=gbk G d; j=join J c g kind:left",
+            [10, 7, 5, 1],
+            "m1: in a > C; in b > C; in d > G; out J > J+J+W <0,1,2",
+        ),
     ];
     for (statements, counts, expected) in goldens {
         let plan = check(&format!("a=read; b=read; d=read; {statements}; write W j"), counts, expected);

@@ -206,7 +206,11 @@ const TABLE: [(u32, Shown); 24] = {
                 "map-only-merging",
                 [
                     ("a=read; b=read; u=fl U a b; write W u", "W", "one stage"),
-                    ("a=read; b=read; s=sort S b; x=pd X s; t=op T | x; u=fl U a t; write W u", "W", "more shuffles lie before one"),
+                    (
+                        "a=read; b=read; s=sort S b; x=pd X s; t=op T | x; u=fl U a t; write W u",
+                        "W",
+                        "more shuffles lie before one",
+                    ),
                 ],
             ),
         ),

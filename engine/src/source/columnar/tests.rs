@@ -206,7 +206,8 @@ fn inspecting_tells_the_columns() {
 fn compressed_parquet_is_read_through_memory() {
     let bytes = zstd::encode_all(&parquet(&numbers(3), 10)[..], 1).unwrap();
     let fixture = Fixture::new([("in.zst", &bytes)]);
-    let splits = list(&files(PARQUET, &["in.zst"]), None, &fixture.run, Wanted { partitions: None, threads: 1, steps: 1 }).unwrap();
+    let splits =
+        list(&files(PARQUET, &["in.zst"]), None, &fixture.run, Wanted { partitions: None, threads: 1, steps: 1 }).unwrap();
     assert_eq!(splits.len(), 1);
     assert_eq!(show(&fixture.rows(&files(PARQUET, &["in.zst"])).unwrap()), "0|row 0\n1|row 1\n2|row 2\n");
 }

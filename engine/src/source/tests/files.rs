@@ -126,7 +126,8 @@ fn an_error_further_down_tells_file_and_line() {
         let source = files(Format::Csv(csv()), &[name]);
         for partitions in [1, 3] {
             let ctx = TaskContext::new(Arc::clone(&fixture.run), 0);
-            let splits = list(&source, None, &fixture.run, Wanted { partitions: Some(partitions), threads: 1, steps: 1 }).unwrap();
+            let splits =
+                list(&source, None, &fixture.run, Wanted { partitions: Some(partitions), threads: 1, steps: 1 }).unwrap();
             let errors: Vec<String> = splits
                 .iter()
                 .filter_map(|split| read(split, &source, &ctx, "step", &mut Picky(&ctx)).err())

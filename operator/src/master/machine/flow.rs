@@ -197,7 +197,9 @@ impl Flow {
             }
             if node.is_write() {
                 self.writers.entry(node.id).or_default().insert(set);
-            } else if (!node.deterministic || matches!(node.op, Op::Operate(_))) && node.outputs.iter().all(|made| !read.contains(made)) {
+            } else if (!node.deterministic || matches!(node.op, Op::Operate(_)))
+                && node.outputs.iter().all(|made| !read.contains(made))
+            {
                 self.effects.insert(set);
             }
             if node.is_write() || node.outputs.iter().any(|output| self.plan.graph.collection(*output).persist) {

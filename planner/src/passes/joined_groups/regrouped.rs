@@ -43,7 +43,10 @@ pub(super) fn merge(graph: &mut Graph, context: &Context<'_>, untag: NodeId, log
     let is_join = matches!(graph.node(untag).op, Op::ParallelDo(Do::UntagJoin { .. }));
     let apart = is_join && sides.iter().any(|side| matches!(side, Side::Rows));
     if !names.is_empty() && apart {
-        declined.push(format!("not one shuffle with {}: other sides are single rows, each of which meets the lists", names.join(" and ")));
+        declined.push(format!(
+            "not one shuffle with {}: other sides are single rows, each of which meets the lists",
+            names.join(" and ")
+        ));
     } else if !names.is_empty() && graph.node(untag).on_error != OnError::Fail {
         declined.push(format!("not one shuffle with {}: it sets bad rows aside", names.join(" and ")));
     } else if !names.is_empty() {
@@ -155,10 +158,9 @@ fn put_behind(graph: &mut Graph, untag: NodeId, legs: u32, (keys, sides): (u32, 
     let before = graph.node(untag).clone();
     let kind = if let Op::ParallelDo(Do::UntagJoin { kind, .. }) = before.op { Some(kind) } else { None };
     let made = graph.collection(before.outputs[0]).clone();
-    graph.collections.insert(
-        lists,
-        Collection { id: lists, producer: untag, fields: None, ordered: false, persist: false, ..made },
-    );
+    graph
+        .collections
+        .insert(lists, Collection { id: lists, producer: untag, fields: None, ordered: false, persist: false, ..made });
     for output in &before.outputs {
         if let Some(collection) = graph.collections.get_mut(output) {
             collection.producer = id;
