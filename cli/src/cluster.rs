@@ -1,5 +1,6 @@
 //! The cluster: the kubeconfig's, by its usual rules. What the commands for it have in common.
 
+pub(crate) mod bearer;
 pub(crate) mod follow;
 pub(crate) mod patience;
 
@@ -9,7 +10,6 @@ use crds::status::GleamFlowStatus;
 use kube::api::{Api, Patch, PatchParams};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
-use secrecy::ExposeSecret;
 
 use crate::failure::Failure;
 
@@ -28,8 +28,8 @@ pub(crate) struct Target {
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// The caller's own, where the kubeconfig has one.
-    pub(crate) token: Option<String>,
+    /// How it is reached, and as whom.
+    pub(crate) config: Config,
 }
 
 impl Target {
@@ -51,11 +51,10 @@ impl Target {
             Err(error) => Config::incluster().map_err(|_| request(error, "read the kubeconfig"))?,
         };
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let token = token(&config);
         // What is tried again is said, see `patience`.
         config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| system(error, "set up the connection to the cluster"))?;
-        Ok(Cluster { client, namespace, token })
+        let client = Client::try_from(config.clone()).map_err(|error| system(error, "set up the connection to the cluster"))?;
+        Ok(Cluster { client, namespace, config })
     }
 }
 
@@ -102,12 +101,6 @@ impl Cluster {
             (None, error) => Failure::System(anyhow::Error::new(error).context(context)),
         }
     }
-}
-
-fn token(config: &Config) -> Option<String> {
-    let auth = &config.auth_info;
-    let file = || std::fs::read_to_string(auth.token_file.as_ref()?).ok();
-    auth.token.as_ref().map(|token| token.expose_secret().to_owned()).or_else(file)
 }
 
 /// What the operator says of a flow; of one that it has not seen yet, nothing.

@@ -15,6 +15,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 
 use crate::cluster::Cluster;
+use crate::cluster::bearer::authorization;
 use crate::cluster::patience::{ONE_ANSWER, Patience, operator_passes, patiently, words};
 use crate::failure::Failure;
 use crate::output as told;
@@ -41,7 +42,8 @@ enum Trouble {
 
 /// Prints rows of `write.stdout` that only agents hold. `home`: the operator's namespace, where it is known.
 pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, step: &str) -> Result<(), Failure> {
-    let Some(token) = cluster.token.as_deref().and_then(proto::token::authorization) else {
+    let token = authorization(&cluster.config).await;
+    let Some(token) = token.map_err(|error| Failure::System(error.context("failed to have the kubeconfig's token")))? else {
         let hint = "the kubeconfig has no token, by which the operator could know you (a client certificate is known to the API server alone)";
         return Err(Failure::System(anyhow!(hint).context("failed to ask the operator")));
     };

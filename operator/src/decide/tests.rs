@@ -148,6 +148,22 @@ fn pods_that_come_to_a_node_that_is_gone_are_made_ever_later_and_not_without_end
 }
 
 #[test]
+fn executors_that_never_find_the_next_leader_are_noticed_without_an_event() {
+    let mut flow = flow(json!({}));
+    let pods = [pod(0, PodPhase::Running)];
+    flow.status = look(&flow, &pods, Some(progress(1, &["a-1-0"])), &started(), &one_agent()).status;
+    assert_eq!(executors_ready(&look(&flow, &pods, Some(progress(1, &["a-1-0"])), &started(), &one_agent())).0, "Ready");
+    let next = |age: i64| {
+        let memory = Memory { taken_up: NOW - age, ..started() };
+        look(&flow, &pods, Some(progress(1, &[])), &memory, &one_agent())
+    };
+    let decision = next(5);
+    assert_eq!(executors_ready(&decision).0, "Ready", "they may be on their way");
+    assert!(decision.again.is_some_and(|again| again <= 10), "{:?}", decision.again);
+    assert_eq!(executors_ready(&next(15)).0, "Starting");
+}
+
+#[test]
 fn executors_that_end_at_once_without_an_error_are_told_and_waited_after() {
     let flow = flow(json!({}));
     let ended = |lasted: i64| {
