@@ -20,7 +20,8 @@ mod rules;
 mod store;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use e2e::{Cluster, Place, Prepared, namespaces, prepare};
@@ -31,7 +32,15 @@ type ClusterTest = fn(&Cluster) -> Result<()>;
 /// A test that does not.
 type PlainTest = fn() -> Result<()>;
 
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How long this run of tests lasts already.
+fn age() -> Duration {
+    BEGUN.elapsed()
+}
+
 fn main() -> Result<ExitCode> {
+    LazyLock::force(&BEGUN);
     let arguments = Arguments::from_args();
     // A question about the tests, or a filter that leaves none that need it, is answered without a cluster.
     if arguments.list || !any_needs_cluster(&arguments) {

@@ -15,6 +15,9 @@ use crate::ClusterTest;
 use crate::product::{self, HOME, Shared, await_complete, condition, status, text};
 
 const SECONDS: u64 = 600;
+/// On a slow machine less, so that all tests of a cluster end within an hour or so; but never less than this.
+const LEAST: u64 = 120;
+const ALL_TESTS: u64 = 3000;
 const BYTES: u64 = 1 << 20;
 /// Flows that run at the same time.
 const FLOWS: usize = 3;
@@ -55,7 +58,8 @@ fn asked(variable: &str) -> Result<Option<u64>> {
 fn random(cluster: &Cluster) -> Result<()> {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_secs());
     let seed = asked("GLEAMFLOW_KILL_SEED")?.unwrap_or_else(clock);
-    let seconds = asked("GLEAMFLOW_KILL_SECONDS")?.unwrap_or(SECONDS);
+    let seconds = asked("GLEAMFLOW_KILL_SECONDS")?
+        .unwrap_or_else(|| ALL_TESTS.saturating_sub(crate::age().as_secs()).clamp(LEAST, SECONDS));
     eprintln!("figure: random deaths: GLEAMFLOW_KILL_SEED={seed} GLEAMFLOW_KILL_SECONDS={seconds}");
     product::install(cluster)?;
     kill::await_fresh(cluster)?;
