@@ -4,7 +4,7 @@ use oracle::GeneratedFlow;
 use planner::Options;
 
 /// How many flows an ordinary test run tries; `GLEAMFLOW_RANDOM_GRAPHS` says another number.
-const FLOWS: u64 = 300;
+const FLOWS: u64 = 2_000;
 
 #[test]
 fn planning_a_random_flow_changes_no_result() {
