@@ -60,6 +60,14 @@ pub(crate) fn running(cluster: &Cluster, namespace: &str, label: &str) -> Result
     Ok(items(&pods).filter_map(target).collect())
 }
 
+/// The one executor of a flow. Its tasks may be at a gate before its kubelet has told the API server that it runs.
+pub(crate) fn await_executor(cluster: &Cluster, namespace: &str, flow: &str) -> Result<Target> {
+    until(product::PATIENCE, &format!("one executor of {flow}"), || {
+        let mut running = executors(cluster, namespace, flow)?;
+        Ok(running.pop().filter(|_| running.is_empty()))
+    })
+}
+
 /// The running executors of a flow.
 pub(crate) fn executors(cluster: &Cluster, namespace: &str, flow: &str) -> Result<Vec<Target>> {
     running(cluster, namespace, &format!("gleamflow.io/flow={flow}"))

@@ -60,8 +60,7 @@ impl<'c> Place<'c> {
     }
 
     fn executor(&self) -> Result<Target> {
-        let running = kill::executors(self.cluster, self.namespace.name(), FLOW)?;
-        running.into_iter().next().context("no executor runs")
+        kill::await_executor(self.cluster, self.namespace.name(), FLOW)
     }
 
     /// All rows, once, after one retry; made by so many pods.

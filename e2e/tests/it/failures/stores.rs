@@ -195,9 +195,7 @@ fn executors(cluster: &Cluster) -> Result<()> {
     let fleet = Fleet::stand(cluster, "executors", &ALL)?;
     let since = Instant::now();
     for (name, _) in &fleet.flows {
-        let executors = kill::executors(cluster, fleet.namespace.name(), name)?;
-        ensure!(executors.len() == 1, "{name} has executors {executors:?}");
-        executors.iter().try_for_each(|executor| executor.kill(cluster))?;
+        kill::await_executor(cluster, fleet.namespace.name(), name)?.kill(cluster)?;
     }
     fleet.store.open();
     nothing_again(&fleet.finish("executor killed at an object store", since)?)
@@ -215,10 +213,9 @@ fn leader(cluster: &Cluster) -> Result<()> {
 /// Pieces that are still to be staged are lost: their tasks run again, and all that came of rows that may come out otherwise.
 fn agent(cluster: &Cluster) -> Result<()> {
     let fleet = Fleet::stand(cluster, "agent", &[STAGING])?;
-    let executors = kill::executors(cluster, fleet.namespace.name(), STAGING)?;
-    let node = &executors.first().context("no executor runs")?.node;
+    let node = kill::await_executor(cluster, fleet.namespace.name(), STAGING)?.node;
     let since = Instant::now();
-    kill::agent(cluster, node)?.kill(cluster)?;
+    kill::agent(cluster, &node)?.kill(cluster)?;
     fleet.store.open();
     let all = fleet.finish("agent killed while sinks are staged", since)?;
     // All that there was, once more, and what the executor began before the loss was known.
