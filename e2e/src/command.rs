@@ -79,7 +79,7 @@ pub(crate) fn run_aloud(command: &mut Command) -> Result<()> {
 }
 
 /// Runs a program, whatever comes of it.
-pub(crate) fn outcome(command: &mut Command, input: Option<&str>) -> Result<Output> {
+pub fn outcome(command: &mut Command, input: Option<&str>) -> Result<Output> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("failed to start {}", shown(command)))?;

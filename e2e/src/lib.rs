@@ -27,8 +27,8 @@ mod user;
 mod workspace;
 
 pub use cluster::{Cluster, Namespace};
-pub use command::Output;
+pub use command::{Output, outcome};
 pub use place::Place;
-pub use prepare::{IMAGE_TAG, Prepared, gleamflow, helm, prepare};
+pub use prepare::{IMAGE_TAG, Prepared, gleamflow, helm, kubeconform, openapi, prepare};
 pub use user::User;
 pub use workspace::root;

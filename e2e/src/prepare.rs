@@ -21,6 +21,11 @@ pub struct Prepared {
     /// The command line.
     pub gleamflow: PathBuf,
     pub helm: PathBuf,
+    pub kubeconform: PathBuf,
+    /// The OpenAPI document of Kubernetes.
+    pub openapi: PathBuf,
+    /// The program that says what NetworkPolicies let through.
+    pub policies: PathBuf,
     /// Image archives, for all nodes.
     pub images: Vec<PathBuf>,
 }
@@ -40,7 +45,8 @@ impl Prepared {
 /// Makes everything that a cluster at `place` needs.
 pub fn prepare(place: &Place) -> Result<Prepared> {
     std::fs::create_dir_all(workspace::kept()).context("failed to make target/e2e")?;
-    let (gleamflow, helm) = (gleamflow()?, helm()?);
+    let (gleamflow, helm, policies) = (gleamflow()?, helm()?, tools::POLICIES.build()?);
+    let (kubeconform, openapi) = (kubeconform()?, openapi()?);
     let mut images = match place {
         Place::Kind => {
             prepare_kind()?;
@@ -57,7 +63,7 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
     let (operator, executor, agent) = (program(image::OPERATOR)?, program(image::EXECUTOR)?, program(image::AGENT)?);
     images.push(Image::operator(operator).assemble()?);
     images.push(Image::executor(executor, agent).assemble()?);
-    Ok(Prepared { gleamflow, helm, images })
+    Ok(Prepared { gleamflow, helm, kubeconform, openapi, policies, images })
 }
 
 /// The command line, built unless that was done outside.
@@ -79,6 +85,22 @@ pub fn helm() -> Result<PathBuf> {
         return Ok(prepared.helm);
     }
     tools::HELM.build()
+}
+
+/// kubeconform, built unless that was done outside.
+pub fn kubeconform() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.kubeconform);
+    }
+    tools::KUBECONFORM.build()
+}
+
+/// The OpenAPI document of Kubernetes, fetched with its sources unless that was done outside.
+pub fn openapi() -> Result<PathBuf> {
+    if let Ok(prepared) = Prepared::carried() {
+        return Ok(prepared.openapi);
+    }
+    tools::openapi()
 }
 
 /// kind itself, where it is not installed.

@@ -28,6 +28,10 @@ pub(crate) const KUBE: Tool = Tool { name: "kube", module: "e2e/cluster", packag
 /// What holds a pod's namespaces.
 pub(crate) const PAUSE: Tool = Tool { name: "pause", module: "e2e/cluster", package: "./pause" };
 pub(crate) const HELM: Tool = Tool { name: "helm", module: "e2e/tools", package: "helm.sh/helm/v3/cmd/helm" };
+pub(crate) const KUBECONFORM: Tool =
+    Tool { name: "kubeconform", module: "e2e/tools", package: "github.com/yannh/kubeconform/cmd/kubeconform" };
+/// Says what NetworkPolicies let through.
+pub(crate) const POLICIES: Tool = Tool { name: "policies", module: "e2e/tools", package: "./policies" };
 pub(crate) const KIND: Tool = Tool { name: "kind", module: "e2e/tools", package: "sigs.k8s.io/kind" };
 
 impl Tool {
@@ -67,6 +71,15 @@ impl Tool {
         }
         Ok(hex(&digest.finalize()))
     }
+}
+
+/// The OpenAPI document of the Kubernetes that the cluster is made of; it comes with the sources.
+pub(crate) fn openapi() -> Result<PathBuf> {
+    let mut go = Command::new("go");
+    go.args(["mod", "download", "-json", "k8s.io/kubernetes"]).current_dir(KUBE.module());
+    let module: serde_json::Value = serde_json::from_str(&command::run(&mut go)?).context("go's answer is not JSON")?;
+    let folder = module["Dir"].as_str().context("go did not say where k8s.io/kubernetes is")?;
+    Ok(Path::new(folder).join("api/openapi-spec/swagger.json"))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

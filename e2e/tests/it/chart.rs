@@ -29,13 +29,14 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
 }
 
 /// Values that change what the chart makes.
-const MODES: [&[&str]; 6] = [
+pub(crate) const MODES: [&[&str]; 7] = [
     &[],
     &["rbac.clusterScoped=false"],
     &["rbac.clusterScoped=false", "namespaces={chart-a,chart-b}"],
     &["namespaces={chart-a,chart-b}", "replicas=2", "podDisruptionBudget.enabled=true", "networkPolicy.enabled=false"],
     &["crds.install=false", "serviceAccount.create=false", "rbac.create=false"],
     &["crds.keep=false", "imagePullSecrets={pull}", "priorityClassName=system-cluster-critical", "agent.nodeSelector.disk=fast"],
+    &["networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring"],
 ];
 
 fn its_definition_is_that_of_the_types() -> Result<()> {
@@ -53,6 +54,11 @@ fn helm_lint_has_nothing_to_say() -> Result<()> {
     Ok(())
 }
 
+/// The chart's objects.
+pub(crate) fn rendered(values: &[&str]) -> Result<String> {
+    run(&mut with_values("template", &["gleamflow", "--namespace", "home"], values)?)
+}
+
 fn wrong_values_are_refused() -> Result<()> {
     let wrong = [
         ("rbac.clusterscoped=true", "clusterscoped"),
@@ -60,6 +66,7 @@ fn wrong_values_are_refused() -> Result<()> {
         ("replicas=-1", "replicas"),
         ("namespaces={Big}", "namespaces"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("networkPolicy.metricsFrom[0].from=monitoring", "metricsFrom"),
         ("podDisruptionBudget.enabled=true", "needs replicas of 2 or more"),
     ];
     for (value, expected) in wrong {
@@ -157,8 +164,7 @@ agent:
 
 /// What the chart makes in the namespace `home`.
 fn objects(cluster: &Cluster, values: &[&str]) -> Result<Vec<Value>> {
-    let text = run(&mut with_values("template", &["gleamflow", "--namespace", "home"], values)?)?;
-    let list = cluster_json(cluster, &text)?;
+    let list = cluster_json(cluster, &rendered(values)?)?;
     // kubectl writes one object after the other.
     serde_json::Deserializer::from_str(&list)
         .into_iter::<Value>()

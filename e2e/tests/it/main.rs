@@ -17,6 +17,7 @@ mod product;
 mod release;
 mod round_trip;
 mod rules;
+mod schemas;
 mod store;
 
 use std::process::ExitCode;
@@ -158,7 +159,7 @@ fn any_is_wanted(arguments: &Arguments, tests: &[(&'static str, ClusterTest)]) -
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {
-    chart::plain()
+    [chart::plain(), schemas::plain()].concat()
 }
 
 fn shared_tests() -> Vec<(&'static str, ClusterTest)> {
