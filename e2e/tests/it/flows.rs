@@ -9,6 +9,7 @@ mod figures;
 mod kept;
 mod kills;
 mod mistakes;
+mod policies;
 mod secrets;
 mod tables;
 
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         burst::all(),
         kept::all(),
         mistakes::all(),
+        policies::all(),
         big::all(),
         tables::all(),
         secrets::all(),

@@ -95,9 +95,30 @@ fn storage_is_mounted_where_the_flow_looks_for_it() {
     let policy = policy::policy(&flow, "u-1", "words-1", flow.spec.as_ref().unwrap(), "gleamflow");
     let egress = policy["spec"]["egress"].as_array().unwrap();
     assert_eq!(egress.last().unwrap()["ports"], json!([{"protocol": "TCP", "port": 9000}]));
+    assert!(egress.last().unwrap()["to"].is_null(), "a name may be any address");
     assert_eq!(policy["spec"]["ingress"], json!([]));
     let none = policy::policy(&with(json!({})), "u-1", "words-1", with(json!({})).spec.as_ref().unwrap(), "gleamflow");
     assert_eq!(none["spec"]["egress"].as_array().unwrap().len(), 3, "agents, operator, names");
+}
+
+#[test]
+fn stores_at_addresses_are_reached_there_alone() {
+    let flow = with(json!({"storage": {"objectStores": [
+        {"prefix": "s3://a/", "endpoint": "http://192.0.2.7:9000"},
+        {"prefix": "s3://b/", "endpoint": "https://192.0.2.7/path"},
+        {"prefix": "s3://c/", "endpoint": "http://[2001:db8::7]:9001"},
+        {"prefix": "s3://d/", "endpoint": "https://[2001:db8::7]"},
+        {"prefix": "s3://e/"},
+    ]}}));
+    let policy = policy::policy(&flow, "u-1", "words-1", flow.spec.as_ref().unwrap(), "gleamflow");
+    let tcp = |ports: &[u16]| ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect::<Vec<_>>();
+    let to = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}, {"namespaceSelector": {}}]);
+    let expected = [
+        json!({"ports": tcp(&[80, 443])}),
+        json!({"to": to("192.0.2.7/32"), "ports": tcp(&[443, 9000])}),
+        json!({"to": to("2001:db8::7/128"), "ports": tcp(&[443, 9001])}),
+    ];
+    assert_eq!(policy["spec"]["egress"].as_array().unwrap()[3..], expected);
 }
 
 #[test]
