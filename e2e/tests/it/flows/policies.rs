@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::ClusterTest;
 use crate::gate::Gate;
 use crate::nodes::shell_pod;
-use crate::product::{self, HOME, Shared, await_complete, await_executors, items, text, until};
+use crate::product::{self, HOME, Shared, await_complete, items, text, until};
+use Who::{Agent, Elsewhere, Neighbour, Operator, OtherRun, Run, Server, Store, Stranger};
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![("flows::policies_let_through_what_runs_need_and_nothing_else", what_runs_need_and_nothing_else)]
@@ -27,13 +28,69 @@ const ELSEWHERE: &str = "192.0.2.8";
 const STORE_PORT: u16 = 9000;
 const ROWS: u32 = 60_000;
 
+/// Who is at one end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    /// An executor of the run that names a store.
+    Run,
+    OtherRun,
+    Agent,
+    Operator,
+    /// A pod that is not ours, in the runs' namespace.
+    Neighbour,
+    /// One in another.
+    Stranger,
+    /// The API server.
+    Server,
+    Store,
+    Elsewhere,
+}
+
+/// Who connects to whom and where, and whether that may be.
+const TRIES: [(Who, Who, u16, bool); 31] = [
+    // What a run needs
+    (Run, Agent, AGENT, true),
+    (Run, Operator, OPERATOR, true),
+    (OtherRun, Agent, AGENT, true),
+    (Agent, Operator, OPERATOR, true),
+    (Operator, Agent, AGENT, true),
+    (Run, Store, STORE_PORT, true),
+    (Run, Elsewhere, 53, true),
+    // What user code tries
+    (Run, Server, 6443, false),
+    (Run, OtherRun, AGENT, false),
+    (OtherRun, Run, METRICS, false),
+    (Run, Neighbour, METRICS, false),
+    (Run, Stranger, METRICS, false),
+    (Run, Agent, METRICS, false),
+    (Run, Operator, METRICS, false),
+    (Run, Agent, OPERATOR, false),
+    (Run, Elsewhere, STORE_PORT, false),
+    (Run, Store, 443, false),
+    (OtherRun, Store, STORE_PORT, false),
+    // What strangers try, from the run's namespace and from theirs
+    (Neighbour, Run, AGENT, false),
+    (Stranger, Run, AGENT, false),
+    (Neighbour, Agent, AGENT, false),
+    (Stranger, Agent, AGENT, false),
+    (Neighbour, Operator, OPERATOR, false),
+    (Stranger, Operator, OPERATOR, false),
+    (Elsewhere, Agent, AGENT, false),
+    (Elsewhere, Operator, OPERATOR, false),
+    // An agent that somebody has taken over
+    (Agent, Server, 6443, false),
+    (Agent, Run, AGENT, false),
+    (Agent, Elsewhere, 53, false),
+    // Readers of metrics
+    (Stranger, Agent, METRICS, true),
+    (Stranger, Operator, METRICS, true),
+];
+
 fn what_runs_need_and_nothing_else(cluster: &Cluster) -> Result<()> {
     product::install(cluster)?;
     let (ours, theirs) = (cluster.namespace("policies")?, cluster.namespace("policies-strangers")?);
     let shared = Shared::new(cluster, ours.name(), "shared")?;
-    let gates = ["stored", "plain"].map(|name| Gate::new(shared.path(), name, 0));
-    let [stored, plain] = gates;
-    let gates = [("stored", stored?), ("plain", plain?)];
+    let gates = [("stored", Gate::new(shared.path(), "stored", 0)?), ("plain", Gate::new(shared.path(), "plain", 0)?)];
     for (name, gate) in &gates {
         cluster.apply(ours.name(), &flow(name, gate))?;
     }
@@ -41,62 +98,26 @@ fn what_runs_need_and_nothing_else(cluster: &Cluster) -> Result<()> {
         cluster.apply(namespace, &shell_pod("stranger", "exec sleep 3600"))?;
         cluster.wait(namespace, "condition=Ready", &["pod/stranger".to_owned()], product::PATIENCE)?;
     }
-    let mut executors = Vec::new();
-    for (name, gate) in &gates {
-        gate.await_waiting(1)?;
-        executors.push(text(&await_executors(cluster, ours.name(), name, 1)?[0]["metadata"]["name"]));
-    }
+    gates.iter().try_for_each(|(_, gate)| gate.await_waiting(1))?;
     let world = World::look(cluster)?;
-    let pod = |namespace: &str, name: &str| world.peer(namespace, name);
-    let (mine, other) = (pod(ours.name(), &executors[0])?, pod(ours.name(), &executors[1])?);
-    let (agent, operator) = (world.one_of("agent")?, world.one_of("operator")?);
-    let (near, far) = (pod(ours.name(), "stranger")?, pod(theirs.name(), "stranger")?);
+    let executor = |gate: &Gate| world.peer(ours.name(), &gate.waiting()?[0]);
     let outside = |address: &str| json!({"IP": address});
-    let server = outside(&server(cluster)?);
-    let tries = [
-        // What a run needs
-        (&mine, &agent, AGENT, true),
-        (&mine, &operator, OPERATOR, true),
-        (&other, &agent, AGENT, true),
-        (&agent, &operator, OPERATOR, true),
-        (&operator, &agent, AGENT, true),
-        (&mine, &outside(STORE), STORE_PORT, true),
-        (&mine, &outside(ELSEWHERE), 53, true),
-        // What user code tries
-        (&mine, &server, 6443, false),
-        (&mine, &other, AGENT, false),
-        (&other, &mine, METRICS, false),
-        (&mine, &near, METRICS, false),
-        (&mine, &far, METRICS, false),
-        (&mine, &agent, METRICS, false),
-        (&mine, &operator, METRICS, false),
-        (&mine, &agent, OPERATOR, false),
-        (&mine, &outside(ELSEWHERE), STORE_PORT, false),
-        (&mine, &outside(STORE), 443, false),
-        (&other, &outside(STORE), STORE_PORT, false),
-        // What strangers try, from the run's namespace and from theirs
-        (&near, &mine, AGENT, false),
-        (&far, &mine, AGENT, false),
-        (&near, &agent, AGENT, false),
-        (&far, &agent, AGENT, false),
-        (&near, &operator, OPERATOR, false),
-        (&far, &operator, OPERATOR, false),
-        (&outside(ELSEWHERE), &agent, AGENT, false),
-        (&outside(ELSEWHERE), &operator, OPERATOR, false),
-        // An agent that somebody has taken over
-        (&agent, &server, 6443, false),
-        (&agent, &mine, AGENT, false),
-        (&agent, &outside(ELSEWHERE), 53, false),
-        // Readers of metrics
-        (&far, &agent, METRICS, true),
-        (&far, &operator, METRICS, true),
-    ];
-    let asked: Vec<Value> = tries.iter().map(|(from, to, port, _)| connection(from, to, *port)).collect();
-    let verdicts = let_through(cluster, &world.policies, &asked)?;
-    let free = let_through(cluster, &[], &asked)?;
-    for ((traffic, verdict), (_, _, _, expected)) in asked.iter().zip(&verdicts).zip(&tries) {
-        ensure!(verdict.both() == *expected, "{verdict:?} where {expected} is right: {traffic:#}");
+    let who = BTreeMap::from([
+        (Run, executor(&gates[0].1)?),
+        (OtherRun, executor(&gates[1].1)?),
+        (Agent, world.one_of("agent")?),
+        (Operator, world.one_of("operator")?),
+        (Neighbour, world.peer(ours.name(), "stranger")?),
+        (Stranger, world.peer(theirs.name(), "stranger")?),
+        (Server, outside(&server(cluster)?)),
+        (Store, outside(STORE)),
+        (Elsewhere, outside(ELSEWHERE)),
+    ]);
+    let asked = TRIES.map(|(from, to, port, _)| connection(&who[&from], &who[&to], port));
+    for (verdict, (from, to, port, expected)) in let_through(cluster, &world.policies, &asked)?.iter().zip(TRIES) {
+        ensure!(verdict.both() == expected, "{from:?} to {to:?} at {port}: {verdict:?} where {expected} is right");
     }
+    let free = let_through(cluster, &[], &asked)?;
     ensure!(free.iter().all(Verdict::both), "without policies, something else keeps them apart: {free:?}");
     every_connection_is_let_through(cluster, ours.name())?;
     for (name, gate) in &gates {
