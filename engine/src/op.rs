@@ -20,6 +20,7 @@ use crate::key::ColumnError;
 use crate::{BatchLog, Error, MemoryPool, Result, RowSink, Val, codec};
 
 mod accumulator;
+pub(crate) mod alone;
 pub mod combine;
 mod gather;
 pub mod group;

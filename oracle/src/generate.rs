@@ -1,6 +1,7 @@
 //! Random flows whose result does not depend on partitions, threads or memory: YAML text and the input files it reads.
 
 mod builder;
+mod chains;
 mod functions;
 mod rowwise;
 mod shape;
@@ -84,7 +85,8 @@ fn add(builder: &mut Builder) {
     match builder.random.below(100) {
         0..=6 => sources::add(builder),
         7..=54 => rowwise::add(builder),
-        55..=94 => shuffles::add(builder),
+        55..=87 => shuffles::add(builder),
+        88..=94 => chains::add(builder),
         _ => builder.write_some(),
     }
 }
@@ -124,6 +126,11 @@ mod tests {
             "fields: [",
             "$(params.",
             "lua: |",
+            "deterministic: false",
+            "memory: 64Mi",
+            "union: {ordered: true}",
+            "pathsFrom: ",
+            "offset: 2",
         ] {
             assert!(text.contains(feature), "no flow uses {feature}");
         }

@@ -177,6 +177,9 @@ impl Interpreter<'_> {
             Do::Tag { leg, key } => self.each(node, &input, &(*leg, key), |(leg, key), row| one(joins::tag(*leg, key, row))),
             Do::UntagCoGroup { legs } => Ok(vec![joins::co_group(&input, *legs)]),
             Do::Regroup { kind, keys, sides } => Ok(vec![joins::regroup(&input, *kind, *keys as usize, sides)]),
+            Do::Alone { key, made } => {
+                self.each(node, &input, &(key, *made), |(key, made), row| one(groups::alone(row, key, *made)))
+            }
             Do::UntagJoin { kind, legs, widths } => Ok(vec![joins::join(&input, *kind, *legs, widths)]),
             Do::ProbeJoin { kind, big, keys, widths } => {
                 let others = node.side_inputs.iter().map(|side| self.rows(side.from)).collect::<Result<Vec<_>, _>>()?;

@@ -208,6 +208,16 @@ fn bugs() -> Vec<Planted> {
             Oracle,
         ),
         bug(
+            PassName::RedundantGroups,
+            "- {name: s, from: [r], select: {columns: [1, 2]}}\n- {name: a, reduceBy: {key: [1], lua: 'function(x, y) return x + y end'}}
+             - {name: b, groupBy: {key: [1]}}\n- {name: w, write: {json: {path: w}}}",
+            D(|draft| {
+                let group = of_step(&draft.graph, "b", any);
+                draft.graph.nodes.get_mut(&group).unwrap().op = Op::ParallelDo(Do::Identity);
+            }),
+            Oracle,
+        ),
+        bug(
             PassName::JoinedGroups,
             "- {name: q, read: {inline: {rows: [[1, x]]}}}\n- {name: t, read: {inline: {rows: [[2, x]]}}}
              - {name: i, from: [r, q], join: {key: [1], kind: left, broadcast: never}}

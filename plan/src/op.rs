@@ -74,6 +74,11 @@ pub enum Do {
         keys: u32,
         sides: Vec<Regrouped>,
     },
+    /// What a group by `key` makes of rows no two of which have the same key: of each row, without a shuffle.
+    Alone {
+        key: Key,
+        made: Alone,
+    },
     /// A broadcast join: the input is leg `big`; side input number `i` is the `i`-th of the other legs, whole.
     ProbeJoin {
         kind: JoinKind,
@@ -83,6 +88,15 @@ pub enum Do {
     },
     /// A sink. Has no outputs.
     Write(Sink),
+}
+
+/// What a [`Do::Alone`] puts behind the key fields of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Alone {
+    /// The list of its one item, as a groupBy makes it.
+    List,
+    /// Its other fields, as a fold of them.
+    Values,
 }
 
 /// What a side of a [`Do::Regroup`] was.

@@ -6,7 +6,7 @@ mod graph;
 use std::{collections::BTreeMap, fmt::Write};
 
 use crate::{
-    After, FunctionTier, Graph, InputChannel, Mscr, OutputChannel, Pass, Plan,
+    After, FunctionTier, Graph, InputChannel, Mscr, NodeId, OutputChannel, Pass, Plan,
     json::{pass_name, side_inputs, steps},
 };
 
@@ -16,7 +16,7 @@ pub use graph::{graph, operator};
 #[must_use]
 pub fn render(before: &Graph, plan: &Plan) -> String {
     let mut text = format!(
-        "flow\n{}\ndecisions\n{}\nstages\n{}",
+        "flow, as the operations that its steps are made of\n{}\ndecisions, by what they are about: + done, - not done, and why\n{}\nstages, each after those that make what it needs\n{}",
         indented(&graph(before)),
         indented(&decisions(plan)),
         indented(&stages(plan))
@@ -63,7 +63,7 @@ pub fn decisions(plan: &Plan) -> String {
 pub fn stages(plan: &Plan) -> String {
     let counts = plan.operations;
     let mut text = format!(
-        "operations: {} in the flow, {} when rewritten, {} when fused; stages: {}\n",
+        "operations: {} in the flow, {} after the rewrites, {} with those that run in one pass as one; stages: {}\n",
         counts.initial,
         counts.sunk,
         counts.fused,
@@ -108,7 +108,7 @@ fn stage(plan: &Plan, mscr: &Mscr) -> String {
                 let from: Vec<String> = from.iter().map(|index| reads(plan, &mscr.inputs[*index])).collect();
                 let mut line = format!("  shuffles {} for {}", from.join(", "), plan.graph.node(*group).step);
                 if !combine.is_empty() {
-                    let _ = write!(line, "; combined by {} before the shuffle", steps(plan, combine).join(" and "));
+                    let _ = write!(line, ", folded before the shuffle{}", folds(plan, *group, combine));
                 }
                 if !reduce.is_empty() {
                     let _ = write!(line, " -> {}", steps(plan, reduce).join(" + "));
@@ -130,6 +130,12 @@ fn stage(plan: &Plan, mscr: &Mscr) -> String {
         }
     }
     text + &passes.concat()
+}
+
+/// Which folds run before a shuffle, where it is not the one of the step that shuffles.
+fn folds(plan: &Plan, group: NodeId, combine: &[NodeId]) -> String {
+    let names = steps(plan, combine);
+    if names == [plan.graph.node(group).step.as_str()] { String::new() } else { format!(" by {}", names.join(" and ")) }
 }
 
 fn reads(plan: &Plan, channel: &InputChannel) -> String {

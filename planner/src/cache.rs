@@ -191,7 +191,7 @@ fn wiring(graph: &Graph, node: &Node) -> String {
 fn repeatable(node: &Node, prelude: &str, world: &World) -> Result<(), String> {
     let said = world.deterministic.get(&node.step).copied();
     let vouch = "say `deterministic: true` there if it always makes the same rows";
-    if !node.deterministic {
+    if !node.deterministic || said == Some(false) {
         let kind = match node.op {
             Op::ParallelDo(Do::Pipe { .. } | Do::PipeAsArgs { .. }) => "it is a pipe",
             Op::ParallelDo(Do::ForEach(_)) => "it is a forEach",

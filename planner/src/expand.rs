@@ -235,6 +235,8 @@ impl Expansion<'_> {
                 collection.fields = self.letters[current.index].as_ref().and_then(|made| made.names.complete());
             }
         }
+        // A union is a view: it runs nothing that could differ.
+        let is_view = matches!(op, Op::Flatten { .. });
         let node = Node {
             id,
             step: step.name.clone(),
@@ -242,7 +244,7 @@ impl Expansion<'_> {
             inputs,
             side_inputs: if function { current.sides.clone() } else { Vec::new() },
             outputs: outputs.clone(),
-            deterministic: step.deterministic.unwrap_or(!is_indeterminate(current.operator)),
+            deterministic: is_view || step.deterministic.unwrap_or(!is_indeterminate(current.operator)),
             partitions: step.partitions.filter(|_| partitioned),
             size_ratio: None,
             memory: step.hints.as_ref().and_then(|hints| hints.memory.as_ref()).and_then(|memory| memory.bytes().ok()),

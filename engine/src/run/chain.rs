@@ -7,6 +7,7 @@ use std::sync::Arc;
 use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
+use crate::op::alone::Singles;
 use crate::op::probe::ProbeJoin;
 use crate::op::regroup::Regroup;
 use crate::shuffle::MapTask;
@@ -132,6 +133,7 @@ impl Chain<'_> {
             Do::Regroup { kind, keys, sides } => {
                 Ok(Box::new(Regroup::new(*kind, *keys as usize, sides.clone(), only(&mut outs))))
             }
+            Do::Alone { key, made } => Ok(Box::new(Singles::new(key.clone(), *made, only(&mut outs)))),
             Do::Tag { leg, key } => Ok(Box::new(super::deal::Tag::new(self.ctx, node, *leg, key, only(&mut outs)))),
             Do::ProbeJoin { .. } => Ok(match self.job.probe_table(node)? {
                 Some(table) => Box::new(Probe { join: ProbeJoin::new(table, node.step.clone()), out: only(&mut outs) }),

@@ -57,6 +57,19 @@ impl Builder {
         self.made.iter().filter(|made| !made.read).count()
     }
 
+    /// What was made last.
+    pub(super) fn last(&self) -> Option<Made> {
+        self.made.last().cloned()
+    }
+
+    /// Adds a source that names its input itself, and gives its name.
+    pub(super) fn add_named_read(&mut self, read: &str) -> String {
+        let name = self.fresh();
+        self.add_named(&name, &[], read, &Extras::new());
+        self.previous = Some(name.clone());
+        name
+    }
+
     /// A name for a step that comes next.
     pub(super) fn fresh(&self) -> String {
         format!("s{}", self.steps.len() + 1)
@@ -143,11 +156,14 @@ impl Builder {
         if self.random.chance(percent) { vec![format!("partitions: {}", self.random.pick(&[1, 2, 3, 5, 8]))] } else { Vec::new() }
     }
 
-    /// Maybe `persist` or a hint.
+    /// Maybe `persist`, a hint, or that a step may make other rows another time (which none does).
     pub(super) fn marks(&mut self) -> Extras {
         match self.random.below(100) {
             0..=6 => vec!["persist: true".to_owned()],
             7..=12 => vec![format!("hints: {{sizeRatio: {}}}", self.random.pick(&["0.1", "0.5", "2", "10"]))],
+            13..=16 => vec!["deterministic: false".to_owned()],
+            17..=18 => vec!["hints: {memory: 64Mi}".to_owned()],
+            19..=20 => vec!["deterministic: false".to_owned(), "persist: true".to_owned()],
             _ => Vec::new(),
         }
     }

@@ -197,7 +197,7 @@ fn co_group(builder: &mut Builder) -> Option<()> {
     Some(())
 }
 
-fn join(builder: &mut Builder) -> Option<()> {
+pub(super) fn join(builder: &mut Builder) -> Option<()> {
     let (legs, key) = legs(builder, |shape| shape.width() >= 1 && shape.rows <= 2000)?;
     let product: u64 = legs.iter().map(|leg| leg.shape.rows.max(1)).product();
     if product > MOST_ROWS {

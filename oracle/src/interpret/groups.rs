@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use plan::{Key, Order, Values};
+use plan::{Alone, Key, Order, Values};
 
 use super::functions::Machine;
 use super::{at, pick};
@@ -70,6 +70,15 @@ fn one_group(group: &[(Row, &Row)], key: &Key, values: Values, by: &[Order]) -> 
     }
     let items = rows.iter().map(|row| item_of(row, key, values)).collect();
     Ok(Grouped { key: shown(group.iter().map(|(key, _)| key)), items })
+}
+
+/// The group of a row that no other has the key of.
+pub(super) fn alone(row: &[Value], key: &Key, made: Alone) -> Result<Row, String> {
+    let one = one_group(&[(key_of(row, key)?, &row.to_vec())], key, Values::Rest, &[])?;
+    Ok(match made {
+        Alone::List => one.as_row(),
+        Alone::Values => [one.key, one.items.concat()].concat(),
+    })
 }
 
 /// Of equal keys, field by field the form that shows.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Do, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
+use crate::{Alone, Do, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
 
 /// One line per node: its step, what it does, what it reads, and what was said about it.
 #[must_use]
@@ -76,6 +76,13 @@ fn parallel_do(work: &Do) -> String {
         Do::Tag { leg, key } => format!("side {} by field {}", leg + 1, positions(key)),
         Do::UntagCoGroup { legs } => format!("lists of {legs} sides"),
         Do::Regroup { sides, .. } => format!("groups of {} sides again", sides.len()),
+        Do::Alone { key, made } => {
+            let made = match made {
+                Alone::List => "list of one item",
+                Alone::Values => "row",
+            };
+            format!("a {made} each by {}, not shuffled", by(key))
+        }
         Do::UntagJoin { kind, legs, .. } => format!("{} join of {legs} sides", join(*kind)),
         Do::ProbeJoin { kind, big, .. } => format!("{} join of side {} with the others held whole", join(*kind), big + 1),
         Do::Write(_) => "write".into(),

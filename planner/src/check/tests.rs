@@ -1068,6 +1068,10 @@ fn warnings() {
     from: [lines]
     persist: true
     map: {lua: 'function(x) return x end'}
+  - name: u
+    from: [lines, lines]
+    deterministic: false
+    union: {}
   - name: out
     from: [lines]
     write: {stdout: {}}
@@ -1075,6 +1079,7 @@ fn warnings() {
         r#"
 10:5: step "b": what the step makes reaches no write; it runs all the same: it is not deterministic and may be there for its effects; read it in a step that does, or leave it out
 12:5: step "c": what the step makes reaches no write; it runs all the same, as an operate may be there for its effects; read it in a step that does, or leave it out
+19:5: step "u": the step is dropped: what it makes reaches no write; read it in a step that does, or leave it out
 "#,
     );
 }

@@ -71,7 +71,8 @@ fn reads(edges: &Edges) -> impl Iterator<Item = usize> + '_ {
 /// Whether a step runs even if nobody reads what it makes.
 pub(crate) fn runs_unread(step: &Step, operator: &Operator<'_>) -> bool {
     let deterministic = step.deterministic.unwrap_or(!is_indeterminate(operator));
-    !deterministic || step.persist || matches!(operator, Operator::Operate(_))
+    let is_view = matches!(operator, Operator::Union(_));
+    (!deterministic && !is_view) || step.persist || matches!(operator, Operator::Operate(_))
 }
 
 /// The steps that lead to such a one, itself among them.

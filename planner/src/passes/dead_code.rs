@@ -18,8 +18,8 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
     for id in &dead {
         log.did(splice::step_of(graph, *id), "dropped: nobody reads what it makes, and it writes nothing");
     }
-    tell_kept(graph, log);
     splice::remove(graph, dead);
+    tell_kept(graph, log);
 }
 
 /// Whether a node must run even if nobody reads what it makes.

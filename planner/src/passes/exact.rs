@@ -50,6 +50,7 @@ fn behind(graph: &Graph, node: &Node, column: u32) -> Behind {
         Op::Flatten { .. } => Behind::Same(node.inputs.iter().map(|input| (*input, column)).collect()),
         _ if passes_rows_on(node) => Behind::Same(vec![(node.inputs[0], column)]),
         Op::ParallelDo(Do::Select(columns)) => same(node.inputs[0], columns.get(place)),
+        Op::ParallelDo(Do::Alone { key: Key::Columns(key), .. }) if place < key.len() => same(node.inputs[0], key.get(place)),
         // A line is text.
         Op::ParallelDo(Do::Pipe { .. } | Do::PipeAsArgs { .. }) => Behind::Exact,
         Op::Group(Group::ByKey { key: Key::Columns(key), .. }) if place < key.len() => same(node.inputs[0], key.get(place)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{CollectionId, Do, Fold, Format, Graph, Group, Key, Node, Op, Order, Source, Values};
+use plan::{Alone, CollectionId, Do, Fold, Format, Graph, Group, Key, Node, Op, Order, Source, Values};
 
 use super::Context;
 
@@ -43,6 +43,12 @@ pub(super) fn unique(graph: &Graph, context: &Context<'_>, id: CollectionId) -> 
             Op::Combine(fold) => break folded(graph, node, fold),
             Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => break Some(first_columns(columns.len())),
             Op::ParallelDo(Do::UntagCoGroup { .. }) => break tagged(graph, node).map(first_columns),
+            Op::ParallelDo(Do::Alone { key, .. }) => {
+                break Some(match key {
+                    Key::Columns(columns) => first_columns(columns.len()),
+                    Key::Row => Unique::Row,
+                });
+            }
             Op::ParallelDo(Do::Regroup { keys, .. }) => break Some(Unique::Columns((0..*keys).collect())),
             _ if passes_rows_on(node) => next = node.inputs[0],
             _ => {
@@ -136,6 +142,7 @@ fn own_width(
         Op::Combine(Fold::Count) => key_width(node.inputs[0]) + 1,
         Op::Combine(Fold::Lua(_)) => key_width(node.inputs[0]),
         Op::Group(Group::ByKey { key: Key::Columns(columns), .. }) => width(columns.len()) + 1,
+        Op::ParallelDo(Do::Alone { key: Key::Columns(columns), made }) => width(columns.len()) + u32::from(*made == Alone::List),
         Op::ParallelDo(Do::UntagCoGroup { legs }) => tagged(graph, node).map_or(0, width) + legs,
         _ => inherited.unwrap_or(0),
     }

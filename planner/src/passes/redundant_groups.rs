@@ -1,6 +1,6 @@
-//! Shuffles that change nothing: one whose order or placement the next shuffle undoes, and a fold of groups that are single rows.
+//! Shuffles that change nothing: one whose order or placement the next shuffle undoes, and one whose groups are single rows.
 
-use plan::{Fold, Graph, Group, Key, Node, NodeId, OnError, Op, Values};
+use plan::{Alone, Do, Fold, Graph, Group, Key, Node, NodeId, OnError, Op, Values};
 
 use super::{
     Context, Log,
@@ -52,9 +52,9 @@ fn once(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
         if let Some(verdict) = single_rows(graph, context, &readers, id) {
             let step = graph.node(id).step.clone();
             match verdict {
-                Ok(combine) => {
-                    log.did(&step, "each of its groups is one row already: rows are passed on without a shuffle");
-                    pass_on(graph, id, combine);
+                Ok(single) => {
+                    log.did(&step, single.told());
+                    single.put_in(graph, id);
                     readers = Readers::of(graph);
                 }
                 Err(why) => log.declined(&step, why),
@@ -117,14 +117,22 @@ fn next_group(graph: &Graph, readers: &Readers, node: &Node) -> Option<NodeId> {
         let reader = graph.node(readers.sole(graph, made)?);
         match reader.op {
             Op::Group(_) => return Some(reader.id),
-            Op::ParallelDo(plan::Do::Identity) => made = reader.outputs[0],
+            Op::ParallelDo(Do::Identity) => made = reader.outputs[0],
             _ => return None,
         }
     }
 }
 
-/// Whether a fold's groups are single rows that come out as they went in: its combine, or why not.
-fn single_rows(graph: &Graph, context: &Context<'_>, readers: &Readers, id: NodeId) -> Option<Result<NodeId, String>> {
+/// What a group of single rows becomes.
+struct Single {
+    /// What is done to a row in its place.
+    work: Do,
+    /// The fold that goes with it, if that is all that reads it.
+    combine: Option<NodeId>,
+}
+
+/// A group whose groups are single rows as what it makes of one of them, or why not.
+fn single_rows(graph: &Graph, context: &Context<'_>, readers: &Readers, id: NodeId) -> Option<Result<Single, String>> {
     let node = graph.node(id);
     let Op::Group(Group::ByKey { key, values, .. }) = &node.op else { return None };
     let Some(unique) = unique(graph, context, node.inputs[0]) else {
@@ -133,32 +141,44 @@ fn single_rows(graph: &Graph, context: &Context<'_>, readers: &Readers, id: Node
     if !unique.implies(key) {
         return Some(Err("shuffled: its key is not that of the group before it, so rows with equal keys may be apart".into()));
     }
-    let Some(combine) = readers.sole(graph, node.outputs[0]).map(|reader| graph.node(reader)) else {
-        return Some(Err("its groups are single rows, but they are read as lists".into()));
-    };
-    if !matches!(combine.op, Op::Combine(_)) {
-        return Some(Err("its groups are single rows, but they are read as lists".into()));
-    }
-    let as_it_was = match &combine.op {
-        Op::Combine(Fold::Smallest) => *values == Values::Row,
-        Op::Combine(Fold::Lua(_)) => {
-            *values == Values::Rest && matches!(key, Key::Columns(_)) && keeps_key_in_place(key, *values)
-        }
-        _ => false,
-    };
+    let combine = readers.sole(graph, node.outputs[0]).map(|reader| graph.node(reader));
+    let combine = combine.filter(|reader| matches!(reader.op, Op::Combine(_)));
+    let is_combined = readers.main(node.outputs[0]).iter().any(|reader| matches!(graph.node(*reader).op, Op::Combine(_)));
     let least = least_width(graph, context, node.inputs[0]);
     let columns = if let Op::Group(group) = &node.op { looks_at(group) } else { return None };
-    Some(if !as_it_was {
-        Err("its groups are single rows, but come out in another form".into())
+    let sets_aside = node.on_error != OnError::Fail || combine.is_some_and(|combine| combine.on_error != OnError::Fail);
+    let why = if combine.is_none() && is_combined {
+        "its groups are single rows, but folds are not all that reads them, or one of several"
     } else if columns.iter().any(|column| *column >= least) {
-        Err("its groups are single rows, but a row without a key field must fail".into())
-    } else if node.partitions.or(combine.partitions).is_some() {
-        Err("its groups are single rows, but its result is to have its own partitions".into())
-    } else if node.on_error != OnError::Fail || combine.on_error != OnError::Fail || !combine.deterministic {
-        Err("its groups are single rows, but it sets bad rows aside or is not deterministic".into())
+        "its groups are single rows, but a row without a key field must fail"
+    } else if node.partitions.or(combine.and_then(|combine| combine.partitions)).is_some() {
+        "its groups are single rows, but its result is to have its own partitions"
+    } else if graph.collection(node.outputs[0]).persist {
+        "its groups are single rows, but they are persisted"
+    } else if sets_aside || !node.deterministic || combine.is_some_and(|combine| !combine.deterministic) {
+        "its groups are single rows, but it sets bad rows aside or is not deterministic"
     } else {
-        Ok(combine.id)
-    })
+        return Some(match work(key, *values, combine) {
+            Some(work) => Ok(Single { work, combine: combine.map(|combine| combine.id) }),
+            None => Err("its groups are single rows, but come out in another form".into()),
+        });
+    };
+    Some(Err(why.into()))
+}
+
+/// What a group, with its fold if that is all that reads it, makes of a row that is alone.
+fn work(key: &Key, values: Values, combine: Option<&Node>) -> Option<Do> {
+    let alone = |made| Some(Do::Alone { key: key.clone(), made });
+    match (combine.map(|combine| &combine.op), values) {
+        (None, Values::Rest) => alone(Alone::List),
+        (Some(Op::Combine(Fold::Smallest)), Values::Row) => Some(Do::Identity),
+        (Some(Op::Combine(Fold::Lua(_))), Values::Rest) => match key {
+            Key::Columns(_) if keeps_key_in_place(key, values) => Some(Do::Identity),
+            Key::Columns(_) => alone(Alone::Values),
+            Key::Row => None,
+        },
+        _ => None,
+    }
 }
 
 /// A group behind a fold with a function between them that might, for all we know, keep the key.
@@ -186,7 +206,7 @@ fn behind_join(graph: &Graph, node: &Node, key: &Key) -> Option<String> {
     while passes_rows_on(producer) && matches!(producer.op, Op::ParallelDo(_)) {
         producer = graph.producer(producer.inputs[0]);
     }
-    let Op::ParallelDo(plan::Do::UntagJoin { .. }) = producer.op else { return None };
+    let Op::ParallelDo(Do::UntagJoin { .. }) = producer.op else { return None };
     let Key::Columns(columns) = key else { return None };
     (leading(columns) && tagged(graph, producer) == Some(columns.len())).then(|| {
         let join = &producer.step;
@@ -194,22 +214,35 @@ fn behind_join(graph: &Graph, node: &Node, key: &Key) -> Option<String> {
     })
 }
 
-/// The group becomes a ParallelDo that passes rows on; the fold goes.
-fn pass_on(graph: &mut Graph, group: NodeId, combine: NodeId) {
-    let fold = graph.node(combine).clone();
-    let grouped = graph.node(group).outputs.clone();
-    graph.nodes.remove(&combine);
-    for made in &grouped {
-        graph.collections.remove(made);
-    }
-    for made in &fold.outputs {
-        if let Some(collection) = graph.collections.get_mut(made) {
-            collection.producer = group;
+impl Single {
+    fn told(&self) -> &'static str {
+        match &self.work {
+            Do::Alone { .. } => "each of its groups is one row already: each row becomes what its group would, without a shuffle",
+            _ => "each of its groups is one row already: rows are passed on without a shuffle",
         }
     }
-    if let Some(node) = graph.nodes.get_mut(&group) {
-        node.op = Op::ParallelDo(plan::Do::Identity);
-        node.outputs = fold.outputs;
-        node.size_ratio = fold.size_ratio;
+
+    /// The group becomes a ParallelDo; the fold goes.
+    fn put_in(self, graph: &mut Graph, group: NodeId) {
+        let fold = self.combine.map(|combine| graph.node(combine).clone());
+        if let Some(fold) = &fold {
+            let grouped = graph.node(group).outputs.clone();
+            graph.nodes.remove(&fold.id);
+            for made in &grouped {
+                graph.collections.remove(made);
+            }
+            for made in &fold.outputs {
+                if let Some(collection) = graph.collections.get_mut(made) {
+                    collection.producer = group;
+                }
+            }
+        }
+        if let Some(node) = graph.nodes.get_mut(&group) {
+            node.op = Op::ParallelDo(self.work);
+            if let Some(fold) = fold {
+                node.outputs = fold.outputs;
+                node.size_ratio = fold.size_ratio;
+            }
+        }
     }
 }

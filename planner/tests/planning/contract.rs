@@ -88,7 +88,7 @@ fn short(json: &Value) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(steps: &str, expected: &str) {
+pub(crate) fn check(steps: &str, expected: &str) {
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let found = short(&planned(steps));
     assert_eq!(found, expected, "found\n{}", found.join("\n"));

@@ -11,4 +11,5 @@ mod renderers;
 mod rewrites;
 mod scale;
 mod table;
+mod taken;
 mod traps;

@@ -115,6 +115,9 @@ impl Flow {
         if matches!(operator, "pd" | "fm" | "args" | "pipe") && self.random.chance(24) {
             statement.push_str(" !nd");
         }
+        if matches!(operator, "pd" | "fi" | "fm" | "select" | "args") && self.random.chance(6) {
+            statement.push_str(" !skip");
+        }
         if matches!(operator, "pd" | "fm" | "reduceby" | "gbk") && self.random.chance(20) {
             write!(statement, " ~{}", self.random.pick(&["0.1", "0.5", "2"])).unwrap();
         }
@@ -169,7 +172,10 @@ impl Flow {
             11..=25 => drop(self.make(&format!("pd {function}"), &[input])),
             26..=33 => drop(self.make(&format!("fi {function}"), &[input])),
             34..=38 => drop(self.make(&format!("fm {function}"), &[input])),
-            39..=43 => drop(self.make("select cols:0,2", &[input])),
+            39..=43 => {
+                let columns = self.random.pick(&["cols:0,2", "cols:1,0", "cols:0,0,1"]).to_string();
+                drop(self.make(&format!("select {columns}"), &[input]));
+            }
             44..=53 => {
                 let inputs = self.inputs(1);
                 drop(self.make("fl", &inputs));
@@ -207,7 +213,20 @@ impl Flow {
     /// What the rewrites look for, which chance alone makes too rarely.
     fn pattern(&mut self) {
         let read = |flow: &mut Self| flow.make("read path:p9 format:csv fields:a,b,c,d", &[]);
-        match self.random.below(4) {
+        match self.random.below(6) {
+            4 => {
+                let rows = read(self);
+                let folded = self.make("reduceby key:0", &[rows]);
+                let moved = self.make("select cols:1,0", &[folded]);
+                let again = self.random.pick(&["gbk key:1", "reduceby key:1", "count key:1", "gbk key:0"]).to_string();
+                self.make(&again, &[moved]);
+            }
+            5 => {
+                let legs = [read(self), self.input()];
+                let groups = legs.map(|rows| self.make("gbk key:0", &[rows]));
+                let again = self.random.pick(&["cogroup key:0", "join key:0 bc:never", "join key:0 kind:full"]).to_string();
+                self.make(&again, &groups);
+            }
             0 => {
                 let shuffle =
                     self.random.pick(&["sort by:1", "reduceby key:0", "count key:0", "distinct key:1", "hash key:0"]).to_string();

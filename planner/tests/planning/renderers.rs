@@ -17,21 +17,21 @@ fn text_tells_the_flow_the_decisions_and_the_stages() {
     let text = plan::text::render(&planner::prepared(graph(FLOW)), &plan);
     println!("{text}");
     for part in [
-        "flow\n  dict: read\n",
+        "of\n  dict: read\n",
         "words: flatMap of lines\n",
         "  + counts: sole consumer of its group",
-        "stages\n  operations: 7 in the flow",
+        "needs\n  operations: 7 in the flow",
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     same(
         &plan::text::stages(&plan),
-        "operations: 7 in the flow, 7 when rewritten, 3 when fused; stages: 1
+        "operations: 7 in the flow, 7 after the rewrites, 3 with those that run in one pass as one; stages: 1
 l1
   stores dict, which is needed whole
 m1, after l1
   reads lines -> words + counts + odd + rest (beside dict)
-  shuffles lines for counts; combined by counts before the shuffle -> counts + show
+  shuffles lines for counts, folded before the shuffle -> counts + show
   writes rest",
     );
 }

@@ -1,6 +1,6 @@
 //! Each rewrite once where it applies and where it must not, with the reason that it gives.
 
-use plan::{Do, Format, Group, Key, Op, Source};
+use plan::{Alone, Do, Format, Group, Key, Op, Source};
 use planner::{Options, PassName};
 
 use crate::form::{check, check_with, planned, told, without};
@@ -47,6 +47,11 @@ fn what_nobody_reads_is_dropped_unless_it_is_not_deterministic() {
     told(&plan, "dead-code", "X", true, "nobody reads");
     let plan = check("r=read; x=pd X r !nd; y=pd Y r; write W y", [3, 3, 1, 1], "m1: in r > X+Y+W; pass W");
     told(&plan, "dead-code", "X", false, "not deterministic");
+    // Its inputs stay with it; what reads it and ends nowhere does not.
+    let plan =
+        check("r=read; x=pd X r; p=pipe P x !nd; d=pd D p; y=pd Y r; write W y", [5, 4, 1, 1], "m1: in r > X+P+Y+W; pass W");
+    told(&plan, "dead-code", "D", true, "nobody reads");
+    told(&plan, "dead-code", "P", false, "not deterministic");
 }
 
 #[test]
@@ -224,7 +229,6 @@ fn groups_of_single_rows_are_not_shuffled_again() {
         ("d=reduceby D c key:1", "not that of the group before"),
         ("d=reduceby D c key:0 parts:3", "its own partitions"),
         ("d=count D c key:0", "another form"),
-        ("d=gbk D c key:0", "read as lists"),
         ("x=pd X c; d=reduceby D x key:0", "may change the key"),
     ];
     for (statement, why) in cases {
@@ -263,9 +267,39 @@ fn what_keeps_the_key_of_single_rows_in_its_place_needs_no_shuffle_either() {
         let plan = planned(&format!("{ROWS}; c=reduceby C r key:0; {statements}; write W d"), &Options::default());
         told(&plan, "redundant-groups", "D", false, why);
     }
-    // The key in another place: it is unique there, too, but comes out in front.
-    let swapped = format!("{ROWS}; c=reduceby C r key:0; x=pd X c as:keeps:_,0; d=reduceby D x key:1; write W d");
-    told(&planned(&swapped, &Options::default()), "redundant-groups", "D", false, "come out in another form");
+}
+
+#[test]
+fn groups_of_single_rows_are_made_of_each_row() {
+    let lists = "each row becomes what its group would, without a shuffle";
+    let (list, values) = (Alone::List, Alone::Values);
+    // The key in another place is unique there, too, but comes out in front.
+    for (statements, made) in [
+        ("d=gbk D c key:0", list),
+        ("d=gbk D c key:0 by:0", list),
+        ("x=fi X c; d=gbk D x key:0", list),
+        ("x=pd X c as:keeps:_,0; d=gbk D x key:1", list),
+        ("x=pd X c as:keeps:_,0; d=reduceby D x key:1", values),
+        ("g=gbk G r key:0; d=gbk D g key:0", list),
+    ] {
+        let plan = planned(&format!("{ROWS}; c=reduceby C r key:0; {statements}; write W d; write V c"), &Options::default());
+        told(&plan, "redundant-groups", "D", true, lists);
+        let Op::ParallelDo(Do::Alone { made: found, .. }) = op_of(&plan, "D") else { panic!("{statements}") };
+        assert_eq!(*found, made, "{statements}");
+        assert_eq!(plan.mscrs.len(), 1, "{statements}");
+    }
+    let cases = [
+        ("d=gbk D c key:0 !persist", "they are persisted"),
+        ("d=gbk D c key:0 parts:3", "its own partitions"),
+        ("d=gbk D c key:0 by:4", "a row without a key field must fail"),
+        ("d=gbk D c key:0 !nd", "not deterministic"),
+        ("d=gbk D c key:0; e=cv E d; f=cv F d; write X e; write Y f", "folds are not all that reads them"),
+        ("d=gbk D c key:1", "not that of the group before"),
+    ];
+    for (statements, why) in cases {
+        let plan = planned(&format!("{ROWS}; c=reduceby C r key:0; {statements}; write W d"), &Options::default());
+        told(&plan, "redundant-groups", "D", false, why);
+    }
 }
 
 #[test]
