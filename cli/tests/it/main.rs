@@ -3,6 +3,7 @@
 mod acceptance;
 mod adaptive;
 mod api_server;
+mod aside;
 mod cache;
 mod cleanup;
 mod command_line;
