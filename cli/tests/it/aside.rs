@@ -94,7 +94,7 @@ fn a_row_that_does_not_fit_its_sink_is_set_aside() {
     assert_eq!(count(&print.run(&["--report", "json"]), "s2"), Some(2));
     for (rows, sink, good, bad) in [
         ("[[a], [\"b\\tc\"], [d]]", "tsv: {path: out, mode: replace}", vec!["a", "d"], vec!["b\tc"]),
-        ("[[1], [2, 3], []]", "csv: {path: out, mode: replace, header: true}}\nfields: [x", vec!["", "1", "x"], vec!["2\t3"]),
+        ("[[1], [2, 3], []]", "csv: {path: out, mode: replace, header: true}}\nfields: [x", vec!["\"\"", "1", "x"], vec!["2\t3"]),
         ("[[1], [2, 3]]", "json: {path: out, mode: replace}}\nfields: [x", vec!["{\"x\":1}"], vec!["2\t3"]),
     ] {
         let write = if sink.contains("fields") { format!("{{{sink}]") } else { format!("{{{sink}}}") };

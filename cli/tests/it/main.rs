@@ -8,6 +8,7 @@ mod cache;
 mod cleanup;
 mod command_line;
 mod contract;
+mod corners;
 mod examples;
 mod flow;
 mod functions;

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// A failed attempt on an object store.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    #[error("{url:?} is not in a store that can be read or written here (known are local paths, file:///, s3://, gs://, az://, http:// and https://)")]
+    #[error("{url:?} is not in a store that can be read or written here (known are s3://, gs://, az://, http:// and https://)")]
     UnknownScheme { url: String },
     #[error("{url:?} is not a file of this machine; write file:///path, or the path alone")]
     ElsewhereFile { url: String },
