@@ -17,12 +17,7 @@ fn check(rows: &str, step: &str, good: &[&str], bad: &[&str]) {
     Flow::of(&[&read, step, "write: {stdout: {}}"]).fails(&["\"s2\"", "row"]);
     let skip = Flow::of(&[&read, &format!("{step}\nonError: {{policy: Skip}}"), "write: {stdout: {}}"]);
     skip.prints(good);
-    let dead = Flow::of(&[
-        &read,
-        &format!("{step}\nonError: {{policy: DeadLetter, to: s4}}"),
-        "write: {stdout: {}}",
-        stays,
-    ]);
+    let dead = Flow::of(&[&read, &format!("{step}\nonError: {{policy: DeadLetter, to: s4}}"), "write: {stdout: {}}", stays]);
     dead.prints(good);
     for flow in [&skip, &dead] {
         let ran = flow.run(&["--report", "json", "--partitions", "7"]);
@@ -103,7 +98,11 @@ fn a_row_that_does_not_fit_its_sink_is_set_aside() {
             flow.run(&["--partitions", partitions]).expect(0, &[]);
             let mut lines = flow.output_lines("out");
             lines.dedup();
-            assert_eq!((lines, flow.output_lines("bad")), (good.iter().map(|s| s.to_string()).collect(), bad.iter().map(|s| s.to_string()).collect()), "{sink}");
+            assert_eq!(
+                (lines, flow.output_lines("bad")),
+                (good.iter().map(|s| s.to_string()).collect(), bad.iter().map(|s| s.to_string()).collect()),
+                "{sink}"
+            );
         }
     }
     let ordered = Flow::of(&[

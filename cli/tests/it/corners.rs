@@ -31,7 +31,8 @@ fn an_address_that_can_never_work_is_refused_before_anything_runs() {
 
 #[test]
 fn a_file_url_is_a_path_to_read_from_and_to_write_to() {
-    let flow = Flow::of(&["read: {range: {to: 1}}", "write: {stdout: {}}"]).file("in put/a.txt", "one\n").file("in put/b.txt", "two\n");
+    let flow =
+        Flow::of(&["read: {range: {to: 1}}", "write: {stdout: {}}"]).file("in put/a.txt", "one\n").file("in put/b.txt", "two\n");
     let folder = flow.path("in put").display().to_string();
     let out = flow.path("out put").display().to_string().replace(' ', "%20");
     let write = format!("write: {{text: {{path: \"file://{out}\", mode: replace}}}}");
