@@ -203,7 +203,7 @@ f:1:4: this is not YAML: while scanning a quoted scalar, found unexpected end of
 "#,
         ),
         r#"
-f:1:1: this is not YAML: while parsing node, found unknown anchor
+f:1:1: this is not YAML: while parsing node, found unknown anchor; a text that begins with "*" needs quotes: "*a"
 "#,
     );
     check(
@@ -621,7 +621,7 @@ fn an_order_by_nothing() {
 f:7:16: step "a": "by" is an empty list
 f:9:21: step "b": "by" is an empty list
 f:11:17: step "c": "by" is an empty list
-f:13:33: step "d": "orderBy" is an empty list
+f:13:34: step "d": "orderBy" is an empty list
 "#,
     );
 }
