@@ -29,9 +29,11 @@ fn blame_sink(error: &SinkError) -> Fault {
         | SinkError::Contended { .. }
         | SinkError::Store(_)
         | SinkError::Parquet { .. } => Fault::Storage,
-        SinkError::Format(_) | SinkError::Mixed { .. } | SinkError::Widths { .. } | SinkError::NoLines { .. } | SinkError::Row(_) => {
-            Fault::Flow
-        }
+        SinkError::Format(_)
+        | SinkError::Mixed { .. }
+        | SinkError::Widths { .. }
+        | SinkError::NoLines { .. }
+        | SinkError::Row(_) => Fault::Flow,
     }
 }
 

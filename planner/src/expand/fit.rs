@@ -64,9 +64,7 @@ fn keyed(operator: &Operator<'_>, names: &Names) -> Option<Fit> {
     };
     let by = |by: &[OrderField]| widest(&mut by.iter().map(|by| &by.field));
     match operator {
-        Operator::GroupBy(group) => {
-            widest(&mut group.key.iter().chain(group.order_by.iter().map(|by| &by.field)))
-        }
+        Operator::GroupBy(group) => widest(&mut group.key.iter().chain(group.order_by.iter().map(|by| &by.field))),
         Operator::Distinct(keyed) | Operator::Count(keyed) => widest(&mut keyed.key.iter().flatten()),
         Operator::CoGroup(keyed) | Operator::Partition(keyed) => widest(&mut keyed.key.iter()),
         Operator::Join(join) => widest(&mut join.key.iter()),
