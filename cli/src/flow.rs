@@ -200,7 +200,9 @@ fn check(
 
 fn is_remote(source: &Source) -> bool {
     match source {
-        Source::Files { paths: Paths::Listed(paths), .. } => paths.iter().any(|path| Stores::is_url(path)),
+        Source::Files { paths: Paths::Listed(paths), .. } => {
+            paths.iter().any(|path| !matches!(Stores::local_path(path.as_bytes()), Ok(Some(_))))
+        }
         Source::Files { paths: Paths::Rows, .. } | Source::Inline { .. } | Source::Range { .. } | Source::Cached { .. } => false,
     }
 }

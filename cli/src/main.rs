@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod failure;
 mod flow;
+mod heap;
 mod interrupt;
 mod logging;
 mod machine;

@@ -43,7 +43,7 @@ pub struct GroupBy {
     pub key: Vec<FieldRef>,
     /// The order of each group's items; without it they have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub order_by: Vec<OrderField>,
 }
 
@@ -125,7 +125,7 @@ pub struct Union {
 pub struct Sort {
     /// What to order by, the most important first; ties are broken by the whole row. Default: the whole row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub by: Vec<OrderField>,
 }
 
@@ -134,7 +134,7 @@ pub struct Sort {
 pub struct Top {
     /// What to order by, the most important first; ties are broken by the whole row. Default: the whole row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub by: Vec<OrderField>,
     /// How many rows.
     #[serde(alias = "false")]
@@ -164,7 +164,7 @@ pub struct NoOptions {}
 pub struct Merge {
     /// For a sorted merge: what to order by, the most important first. Default: one partition after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub by: Vec<OrderField>,
 }
 

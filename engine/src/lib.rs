@@ -8,6 +8,7 @@
 //! Rows are pushed, as borrowed [`Val`]s, through chains of [`RowSink`]s; nothing is materialized between fused steps. Where
 //! rows outlive a call they are MessagePack rows in [`Batch`]es, which a [`BatchLog`] keeps in memory or on disk.
 
+pub(crate) mod aside;
 pub mod batch;
 pub mod cache;
 pub mod cleanup;

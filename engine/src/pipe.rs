@@ -67,7 +67,7 @@ pub enum PipeError {
 /// If the shell cannot be started.
 pub fn pipe(step: &str, command: &str, ctx: &Rc<TaskContext>, out: Box<dyn RowSink>) -> Result<Box<dyn RowSink>> {
     let shell = Shell { step: step.to_owned(), command: command.to_owned(), ctx: Rc::clone(ctx) };
-    let child = shell.start(&[], child::Input::Fed)?;
+    let child = shell.start(&[], child::Input::Fed).map_err(|error| shell.fail(None, error))?;
     Ok(Box::new(Pipe { shell, child, block: Vec::with_capacity(2 * BLOCK), lines: Lines::new(out) }))
 }
 
@@ -79,9 +79,9 @@ struct Shell {
 }
 
 impl Shell {
-    fn start(&self, arguments: &[&std::ffi::OsStr], input: child::Input) -> Result<Child> {
+    fn start(&self, arguments: &[&std::ffi::OsStr], input: child::Input) -> Result<Child, PipeError> {
         Child::start(&self.step, &self.command, arguments, &self.ctx.run, input)
-            .map_err(|source| self.fail(None, PipeError::Start { command: self.command.clone(), source }))
+            .map_err(|source| PipeError::Start { command: self.command.clone(), source })
     }
 
     fn fail(&self, row: Option<&[Val<'_>]>, error: PipeError) -> crate::Error {
@@ -111,18 +111,15 @@ impl Shell {
         Ok(true)
     }
 
-    /// Waits until a child that closed its output is gone, and judges its status.
-    fn end(&self, child: &mut Child, row: Option<&[Val<'_>]>) -> Result<()> {
+    /// Waits until a child that closed its output is gone, and judges its status: what was wrong with it, if anything.
+    fn end(&self, child: &mut Child) -> Result<Option<PipeError>> {
         loop {
             self.ctx.check_running()?;
             if let Some(status) = child.wait().map_err(|source| self.broken(source))? {
-                return if status.success() { Ok(()) } else { Err(self.failed(child, status, row)) };
+                let failed = || PipeError::Status { command: self.command.clone(), status, tail: child.tail() };
+                return Ok((!status.success()).then(failed));
             }
         }
-    }
-
-    fn failed(&self, child: &Child, status: ExitStatus, row: Option<&[Val<'_>]>) -> crate::Error {
-        self.fail(row, PipeError::Status { command: self.command.clone(), status, tail: child.tail() })
     }
 }
 
@@ -161,7 +158,9 @@ impl RowSink for Pipe {
         self.send()?;
         self.child.close_input();
         if self.shell.drain(&mut self.child, &mut self.lines)? {
-            self.shell.end(&mut self.child, None)?;
+            if let Some(error) = self.shell.end(&mut self.child)? {
+                return Err(self.shell.fail(None, error));
+            }
         } else {
             // As in `command | head`: who wants no more does not ask how it would have ended.
             self.child.terminate();

@@ -3,6 +3,7 @@
 pub(crate) mod away;
 pub(crate) mod chain;
 mod deal;
+mod fitting;
 mod fold;
 mod fold_lists;
 mod heads;

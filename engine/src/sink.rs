@@ -28,6 +28,7 @@ mod swap;
 #[doc(hidden)]
 pub use change::{interrupted_after, killed_after};
 pub use error::SinkError;
+pub(crate) use rows::RowForm;
 pub(crate) use stdout::LineFormat;
 #[doc(hidden)]
 pub use swap::without_exchange;

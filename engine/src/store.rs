@@ -17,7 +17,10 @@ pub use location::{Location, Object};
 pub use reader::ObjectReader;
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Runtime;
@@ -75,6 +78,24 @@ impl Stores {
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     }
 
+    /// The local path that a path of a flow stands for, as it is written or as `file:///...` (where `%20` is a space); `None`
+    /// for a URL of a store.
+    ///
+    /// # Errors
+    /// If it is a `file:` URL of another machine.
+    pub fn local_path(path: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+        let shown = String::from_utf8_lossy(path);
+        if !Stores::is_url(&shown) {
+            return Ok(Some(PathBuf::from(OsStr::from_bytes(path))));
+        }
+        let Some(rest) = path.strip_prefix(b"file://") else { return Ok(None) };
+        let local = rest.strip_prefix(b"localhost").unwrap_or(rest);
+        if !local.starts_with(b"/") {
+            return Err(StoreError::ElsewhereFile { url: shown.into_owned() });
+        }
+        Ok(Some(PathBuf::from(OsString::from_vec(decoded(local)))))
+    }
+
     /// The object or prefix that a URL names. Makes no request.
     ///
     /// # Errors
@@ -97,6 +118,25 @@ impl Stores {
         };
         Ok(Location::new(url, store, address.path, Arc::clone(&self.engine)))
     }
+}
+
+/// The bytes that a URL's path stands for.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| path.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+    let (mut bytes, mut at) = (Vec::with_capacity(path.len()), 0);
+    while let Some(byte) = path.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                bytes.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    bytes
 }
 
 impl fmt::Debug for Stores {

@@ -1,6 +1,7 @@
 //! The naive interpreter: node after node in topological order, whole collections as vectors, one partition, one thread.
 
 mod files;
+mod fits;
 mod functions;
 mod groups;
 mod joins;
@@ -174,6 +175,7 @@ impl Interpreter<'_> {
             }),
             Do::Pipe { command } => Ok(vec![process::fed(command, &input)?]),
             Do::Identity => Ok(vec![input]),
+            Do::Fit(fit) => self.each(node, &input, fit, |fit, row| one(fits::fit(fit, row))),
             Do::Tag { leg, key } => self.each(node, &input, &(*leg, key), |(leg, key), row| one(joins::tag(*leg, key, row))),
             Do::UntagCoGroup { legs } => Ok(vec![joins::co_group(&input, *legs)]),
             Do::Regroup { kind, keys, sides } => Ok(vec![joins::regroup(&input, *kind, *keys as usize, sides)]),

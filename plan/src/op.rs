@@ -52,6 +52,8 @@ pub enum Do {
     },
     /// The ParallelDo of an expanded `count`, `distinct`, `reduce` or `top`: the row as it is.
     Identity,
+    /// Before an operator whose step sets bad rows aside: the row as it is, where the operator can take it.
+    Fit(Fit),
     /// Leg `leg` of a join or coGroup: the row, tagged, keyed by its columns `key`. Its consumer is a [`Group::ByLeg`].
     Tag {
         leg: u32,
@@ -97,6 +99,15 @@ pub enum Alone {
     List,
     /// Its other fields, as a fold of them.
     Values,
+}
+
+/// What an operator can take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fit {
+    /// Rows of at least so many fields: a key or an order reaches that far.
+    Width(u32),
+    /// Rows that this sink has a line for; not of Parquet, which has none.
+    Line(Sink),
 }
 
 /// What a side of a [`Do::Regroup`] was.

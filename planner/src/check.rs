@@ -4,6 +4,8 @@
 //! GleamFlow --params--> steps --wiring--> edges --expand--> plan::Graph      (problems of all of these together)
 //! ```
 
+pub(crate) mod address;
+pub(crate) mod aside;
 mod cluster;
 pub(crate) mod format;
 mod functions;

@@ -1,5 +1,6 @@
 //! Checked steps to the deferred graph: each operator becomes the elementary operations that it stands for.
 
+mod fit;
 mod operators;
 mod sink;
 
@@ -8,7 +9,8 @@ use crds::{Direction, FieldRef, Operator, OrderField, Step};
 use plan::{Collection, CollectionId, Do, Function, Graph, Group, Node, NodeId, OnError, Op, Order, SideInput};
 
 use crate::Facts;
-use crate::check::wiring::{Port, Wiring, can_set_aside};
+use crate::check::aside;
+use crate::check::wiring::{Port, Wiring};
 use crate::check::{CheckOptions, FlowProblem};
 use crate::names::{Missing, Names, Rest};
 
@@ -121,6 +123,7 @@ impl Expansion<'_> {
         let input = |port: &Option<Port>| if is_unclear { broken() } else { self.output(*port) };
         current.inputs = edges.inputs.iter().map(input).collect();
         self.join_letters(&mut current, &edges.letters);
+        self.fit_keys(&mut current);
         let mut made = self.operator(&current);
         if is_unclear {
             made.iter_mut().for_each(|made| made.names = Names::with_rest(Rest::Broken));
@@ -270,11 +273,11 @@ impl Expansion<'_> {
     }
 
     fn on_error(&self, current: &Current<'_>, op: &Op) -> OnError {
-        let policy = current.step.on_error.as_ref().map_or(ErrorPolicy::Fail, |on_error| on_error.policy);
-        if !can_set_aside(current.operator) || matches!(op, Op::Flatten { .. }) {
+        let by_itself = aside::by_itself(current.operator) && !matches!(op, Op::Flatten { .. });
+        if !by_itself && !matches!(op, Op::ParallelDo(Do::Fit(_))) {
             return OnError::Fail;
         }
-        match policy {
+        match aside::policy(current.step) {
             ErrorPolicy::Fail => OnError::Fail,
             ErrorPolicy::Skip => OnError::Skip,
             ErrorPolicy::DeadLetter => OnError::DeadLetter,

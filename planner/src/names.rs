@@ -208,32 +208,41 @@ impl Names {
     }
 }
 
+/// A collection as users know it: the step, `step.output`, or rows that a step set aside; in quotes.
+pub(crate) fn called(label: &str) -> String {
+    match label.strip_suffix(".onError") {
+        Some(step) => format!("{step:?} that were set aside"),
+        None => format!("{label:?}"),
+    }
+}
+
 impl Missing {
     /// Message and help, about rows of the collection `of`; `None` where it is only a consequence.
     pub(crate) fn describe(&self, of: &str) -> Option<(String, Option<String>)> {
         let step = of.split('.').next().unwrap_or(of);
+        let of = called(of);
         Some(match self {
             Self::NotPositive(position) => (format!("there is no field {position}"), Some("positions count from 1".to_owned())),
             Self::Beyond { position, width } => {
                 let fields = if *width == 1 { "one field".to_owned() } else { format!("{width} fields") };
-                (format!("there is no field {position}: rows of {of:?} have {fields}"), None)
+                (format!("there is no field {position}: rows of {of} have {fields}"), None)
             }
             Self::NoSuchName { name, known } => {
                 let help = did_you_mean(name, known.iter().map(String::as_str));
                 let help = help.unwrap_or_else(|| format!("named are {}", known.join(", ")));
-                (format!("rows of {of:?} have no field named {name:?}"), Some(help))
+                (format!("rows of {of} have no field named {name:?}"), Some(help))
             }
             Self::Ambiguous(name) => {
                 let help = "use a position, or name them apart with \"fields\"";
-                (format!("several fields of {of:?} are named {name:?}"), Some(help.to_owned()))
+                (format!("several fields of {of} are named {name:?}"), Some(help.to_owned()))
             }
             Self::Unnamed(name) => {
                 let help = format!("give \"fields\" to step {step:?}, or use a position");
-                (format!("rows of {of:?} have no named fields, so there is no {name:?}"), Some(help))
+                (format!("rows of {of} have no named fields, so there is no {name:?}"), Some(help))
             }
             Self::Unread(name) => {
                 let help = format!("give \"fields\" to step {step:?}, or use a position");
-                (format!("whether rows of {of:?} have a field {name:?} is not known: its files were not looked at"), Some(help))
+                (format!("whether rows of {of} have a field {name:?} is not known: its files were not looked at"), Some(help))
             }
             Self::Broken => return None,
         })

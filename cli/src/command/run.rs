@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::flow::{Flow, Look, Planning};
 use crate::interrupt::Watch;
 use crate::progress::Progress;
-use crate::{machine, output, report, summary};
+use crate::{heap, machine, output, report, summary};
 
 /// Less is not enough for one task to hold a block of rows.
 const LEAST_MEMORY: u64 = 1 << 20;
@@ -96,7 +96,9 @@ impl Run {
             return Err(Failure::Interrupted);
         }
         let progress = Progress::new(&plan);
-        let result = engine::run::run(&plan, &self.options(&flow.base, cached, watch), &progress);
+        let options = self.options(&flow.base, cached, watch);
+        heap::fit(options.memory);
+        let result = engine::run::run(&plan, &options, &progress);
         progress.finish();
         Ok(result?)
     }

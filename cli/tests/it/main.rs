@@ -3,10 +3,12 @@
 mod acceptance;
 mod adaptive;
 mod api_server;
+mod aside;
 mod cache;
 mod cleanup;
 mod command_line;
 mod contract;
+mod corners;
 mod examples;
 mod flow;
 mod functions;

@@ -110,7 +110,7 @@ impl Checker<'_> {
         let mut unknown = false;
         for entry in entries {
             let key = meant_key(entry, entries, schema);
-            let at = at.field(key);
+            let (around, at) = (at, at.field(key));
             self.places.insert(&at.path, Some(entry.position), &entry.value);
             if schema["properties"].get(key).is_none() {
                 self.key(entry, &at);
@@ -128,7 +128,10 @@ impl Checker<'_> {
                 }
                 None => {
                     unknown = true;
-                    self.unknown_field(entry, entries, schema, &at);
+                    match help::cut_at_comma(entry, entries) {
+                        Some(text) => self.cut_at_comma(entry, text, &at, around),
+                        None => self.unknown_field(entry, entries, schema, &at),
+                    }
                 }
             }
         }
@@ -159,6 +162,18 @@ impl Checker<'_> {
         self.report(entry.position, at, message, Some(help));
     }
 
+    /// What stands behind a comma in an unquoted text; told once for each text, which is not looked at any further.
+    fn cut_at_comma(&mut self, entry: &Entry, text: &Entry, at: &At, around: &At) {
+        let whole = around.field(&text.key);
+        if self.places.is_doubtful(&whole.path) {
+            self.places.doubt(&at.path);
+            return;
+        }
+        self.places.doubt(&whole.path);
+        let message = format!("a comma between {{ and }} ends an unquoted text, so {:?} is a field of its own", entry.key);
+        self.report(entry.position, at, message, Some(format!("put all of {:?} in quotes", text.key)));
+    }
+
     fn list(&mut self, node: &Node, schema: &Value, at: &At) -> Option<Value> {
         let Content::List(items) = &node.content else {
             return self.wrong(node, at, "a list", help::instead_of_list(node, at.name()));
@@ -187,6 +202,9 @@ impl Checker<'_> {
         if *style == Style::Plain {
             match read(text) {
                 Reading::Text => {}
+                reading if reading != Reading::Null && schema.get("enum").is_some() => {
+                    return self.wrong(node, at, "text", Some(help::choose(&strings(&schema["enum"]))));
+                }
                 Reading::Null => return self.wrong(node, at, "text", None),
                 Reading::Doubtful(doubt) => return self.doubtful(node, doubt, at, Wanted::Text),
                 Reading::Bool(_) | Reading::Integer(_) | Reading::Float(_) => {
@@ -201,7 +219,7 @@ impl Checker<'_> {
     fn text(&mut self, node: &Node, text: &str, schema: &Value, at: &At) -> bool {
         let length = text.chars().count() as u64;
         if let Some(choices) = schema.get("enum").map(strings).filter(|choices| !choices.contains(&text)) {
-            let help = did_you_mean(text, choices.iter().copied()).unwrap_or_else(|| format!("write {}", choices.join(", ")));
+            let help = did_you_mean(text, choices.iter().copied()).unwrap_or_else(|| help::choose(&choices));
             self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
             return false;
         }

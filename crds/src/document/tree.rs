@@ -318,6 +318,8 @@ impl Builder<'_> {
         let indent = &line[..line.len() - line.trim_start().len()];
         let help = if indent.contains('\t') {
             Some("YAML is indented with spaces, not with tabs".to_owned())
+        } else if let Some(text) = special(line, position.column) {
+            Some(format!("a text that begins with {:?} needs quotes: {text:?}", &text[..1]))
         } else if line.contains("lua:") || line.contains("command:") {
             Some("put the text in single quotes, or on lines of its own after \"|\"".to_owned())
         } else {
@@ -334,6 +336,14 @@ impl Builder<'_> {
         let problem = self.problem(position, message).help(help.into());
         self.problems.push(problem);
     }
+}
+
+/// The unquoted text at a place, where it begins with a character that means something else in YAML.
+fn special(line: &str, column: usize) -> Option<&str> {
+    let at = line.char_indices().nth(column.saturating_sub(1)).map(|(at, _)| at)?;
+    let text = &line[at..];
+    let end = text.find([',', ']', '}', '"', '\'']).or_else(|| text.find(" #")).unwrap_or(text.len());
+    text.starts_with(['*', '&', '%', '@', '`']).then(|| text[..end].trim_end())
 }
 
 fn position(marker: Marker) -> Position {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::aside::Aside;
 use crate::{Error, RunContext, codec};
 
 type Rows = Rc<RefCell<Vec<String>>>;
@@ -57,7 +58,7 @@ impl Bench {
     }
 
     fn as_args(&self, command: &str) -> Box<dyn RowSink> {
-        pipe_as_args("step", command, &self.ctx, self.keep(usize::MAX)).unwrap()
+        pipe_as_args("step", command, Aside::none("step", &self.ctx), self.keep(usize::MAX))
     }
 
     fn rows(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
+use crate::aside::Aside;
 use crate::op::alone::Singles;
 use crate::op::probe::ProbeJoin;
 use crate::op::regroup::Regroup;
@@ -14,6 +15,7 @@ use crate::shuffle::MapTask;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, function, pipe};
 
 use super::deal::{Target, deal};
+use super::fitting::Fitting;
 use super::fold_lists::FoldLists;
 use super::heads::fused_combines;
 use super::job::{Job, is_ordered_sink};
@@ -126,9 +128,19 @@ impl Chain<'_> {
             Do::Map(_) | Do::FlatMap(_) | Do::Filter(_) | Do::ForEach(_) | Do::Split { .. } => {
                 function::stage(node, self.ctx, &self.job.sides(node)?, outs)
             }
-            Do::Select(columns) => Ok(self.select(node, columns.clone(), only(&mut outs))),
+            Do::Select(columns) => {
+                let aside = Aside::of(node, self.ctx, &mut outs);
+                Ok(Box::new(Select { columns: columns.clone(), scratch: RowScratch::default(), aside, out: only(&mut outs) }))
+            }
+            Do::Fit(fit) => {
+                let aside = Aside::of(node, self.ctx, &mut outs);
+                Ok(Box::new(Fitting::new(&node.step, fit, aside, only(&mut outs))?))
+            }
             Do::Pipe { command } => pipe::pipe(&node.step, command, self.ctx, only(&mut outs)),
-            Do::PipeAsArgs { command } => pipe::pipe_as_args(&node.step, command, self.ctx, only(&mut outs)),
+            Do::PipeAsArgs { command } => {
+                let aside = Aside::of(node, self.ctx, &mut outs);
+                Ok(pipe::pipe_as_args(&node.step, command, aside, only(&mut outs)))
+            }
             Do::Identity => Ok(only(&mut outs)),
             Do::Regroup { kind, keys, sides } => {
                 Ok(Box::new(Regroup::new(*kind, *keys as usize, sides.clone(), only(&mut outs))))
@@ -154,10 +166,6 @@ impl Chain<'_> {
         // One task may feed several copies of a write.
         let number = if is_ordered_sink(&self.job.plan, &node.step) { self.place.0 } else { next };
         sink.writer(number, self.ctx)
-    }
-
-    fn select(&self, node: &Node, columns: Vec<u32>, out: Box<dyn RowSink>) -> Box<dyn RowSink> {
-        Box::new(Select { step: node.step.clone(), columns, ctx: Rc::clone(self.ctx), scratch: RowScratch::default(), out })
     }
 
     fn keep(&self, collection: CollectionId) -> Box<dyn RowSink> {

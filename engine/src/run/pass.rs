@@ -1,13 +1,13 @@
 //! The small sinks between steps: count, copy to several, keep, project, drop.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::aside::Aside;
 use crate::op::probe::ProbeJoin;
 use crate::shuffle::MapTask;
 use crate::worker::Watch;
-use crate::{BatchLog, Result, RowScratch, RowSink, TaskContext, Val, key};
+use crate::{BatchLog, Result, RowScratch, RowSink, Val, key};
 
 use super::job::Job;
 
@@ -129,30 +129,37 @@ impl RowSink for Keep {
 
 /// `select`: the columns of a row, reordered.
 pub(crate) struct Select {
-    pub(crate) step: String,
     pub(crate) columns: Vec<u32>,
-    pub(crate) ctx: Rc<TaskContext>,
     pub(crate) scratch: RowScratch,
+    pub(crate) aside: Aside,
     pub(crate) out: Box<dyn RowSink>,
 }
 
 impl RowSink for Select {
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let mut selected = self.scratch.take();
-        for &column in &self.columns {
-            selected.push(key::column(row, column).map_err(|missing| self.ctx.fail(&self.step, Some(row), missing))?);
-        }
-        let result = self.out.push(&selected);
+        let missing = self.columns.iter().find_map(|column| match key::column(row, *column) {
+            Ok(value) => {
+                selected.push(value);
+                None
+            }
+            Err(missing) => Some(missing),
+        });
+        let result = match missing {
+            None => self.out.push(&selected),
+            Some(missing) => self.aside.row(row, missing),
+        };
         self.scratch.give(selected);
         result
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.out.finish()
+        self.out.finish()?;
+        self.aside.finish()
     }
 
     fn wants_more(&self) -> bool {
-        self.out.wants_more()
+        self.out.wants_more() || self.aside.wants_more()
     }
 }
 

@@ -27,8 +27,6 @@ pub enum SinkError {
     Gone { path: PathBuf },
     #[error("others changed {path:?} again and again while it was replaced")]
     Contended { path: PathBuf },
-    #[error("{url:?} is not a path or URL that a sink can write to")]
-    Path { url: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("failed to write {name:?}")]
@@ -43,6 +41,8 @@ pub enum SinkError {
     Mixed { column: String, a: &'static str, b: &'static str },
     #[error("tasks made rows of {a} and of {b} fields, which have no common header; name them with fields")]
     Widths { a: usize, b: usize },
+    #[error("the files in {place:?} are not made of lines")]
+    NoLines { place: String },
     #[error(transparent)]
     Row(#[from] RowError),
 }

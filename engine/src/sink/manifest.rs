@@ -12,7 +12,7 @@ use plan::task::StagedSink;
 use serde::{Deserialize, Serialize};
 
 use super::SinkError;
-use super::place::{SUCCESS, local_path, short_run};
+use super::place::{SUCCESS, short_run};
 use crate::{Error, Result, RunContext, Stores};
 
 pub(super) use directory::{Directory, How};
@@ -127,7 +127,7 @@ pub fn discard(step: &str, staged: &StagedSink, stores: &Stores) -> Result<()> {
 /// If the place cannot be reached.
 pub fn sweep(step: &str, sink: &plan::Sink, run: &RunContext, attempts: Attempts<'_>) -> Result<()> {
     let plan::Sink::Files { path, .. } = sink else { return Ok(()) };
-    let swept = local_path(path).and_then(|local| match local {
+    let swept = Stores::local_path(path.as_bytes()).map_err(SinkError::from).and_then(|local| match local {
         Some(local) => directory::sweep(&real(&run.base.join(local)), attempts),
         None => objects::sweep(path, &run.stores, attempts),
     });

@@ -1,6 +1,6 @@
 //! Where a file sink's files become visible: a local directory or a prefix of an object store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::directory::Directory;
@@ -23,7 +23,7 @@ pub(super) enum Place {
 impl Place {
     /// Opens the place of a path as the flow has it; `tag` names what is staged.
     pub(super) fn open(path: &str, mode: plan::Mode, run: &RunContext, tag: &str) -> Result<Place, SinkError> {
-        if let Some(local) = local_path(path)? {
+        if let Some(local) = Stores::local_path(path.as_bytes())? {
             let beginning = run.cleanup.begin();
             let directory = Directory::open(&run.base.join(local), mode, &run.base, tag)?;
             return Ok(Place::Directory(directory.registered(&beginning)));
@@ -134,18 +134,6 @@ pub(super) fn is_unique(tag: &str) -> bool {
 /// Whether a file of this name is data: readers skip the others, and sinks leave them alone.
 pub(super) fn is_data(name: &str) -> bool {
     !name.starts_with(['.', '_'])
-}
-
-/// The path of a local place, `None` for an object store's.
-pub(super) fn local_path(path: &str) -> Result<Option<PathBuf>, SinkError> {
-    if !Stores::is_url(path) {
-        return Ok(Some(PathBuf::from(path)));
-    }
-    if !path.starts_with("file:") {
-        return Ok(None);
-    }
-    let local = url::Url::parse(path).ok().and_then(|url| url.to_file_path().ok());
-    local.map(Some).ok_or_else(|| SinkError::Path { url: path.to_owned() })
 }
 
 /// The names in a local directory.

@@ -1,11 +1,12 @@
 //! Rows as the lines of a sink's format.
 
 use super::error::RowError;
+use super::{LineFormat, SinkError};
 use crate::{Result, Val, key, text};
 
 /// Makes lines of rows. One per writer: a header without names depends on its first row.
 #[derive(Clone, Debug)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     form: Form,
     header: Header,
 }
@@ -119,6 +120,34 @@ impl Encoder {
                 out.resize(out.len() + names.saturating_sub(fields.max(1)), delimiter);
                 Ok(())
             }
+        }
+    }
+}
+
+/// How a sink makes a line of a row, without the sink.
+#[derive(Debug)]
+pub(crate) enum RowForm {
+    Stdout(LineFormat),
+    Files(Encoder),
+}
+
+impl RowForm {
+    /// That of a sink of lines.
+    pub(crate) fn of(sink: &plan::Sink) -> Result<RowForm, SinkError> {
+        match sink {
+            plan::Sink::Stdout { format } => LineFormat::new(format.as_deref()).map(RowForm::Stdout),
+            plan::Sink::Files { format, path, fields, .. } => match Encoder::new(format, fields.as_ref()) {
+                Some(encoder) => Ok(RowForm::Files(encoder)),
+                None => Err(SinkError::NoLines { place: path.clone() }),
+            },
+        }
+    }
+
+    /// Appends a row's line; part of it may have been written where there is none.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, row: &[Val<'_>]) -> Result<(), RowError> {
+        match self {
+            RowForm::Stdout(format) => Ok(format.write(out, row)?),
+            RowForm::Files(encoder) => encoder.write(out, row),
         }
     }
 }

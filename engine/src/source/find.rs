@@ -4,8 +4,6 @@ mod local;
 mod remote;
 mod tree;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,10 +46,10 @@ pub(super) fn find(
 }
 
 fn find_one(path: &[u8], world: World<'_>) -> Result<Vec<SourceFile>, SourceError> {
-    let shown = String::from_utf8_lossy(path);
-    if !crate::Stores::is_url(&shown) {
-        return local::find(Path::new(OsStr::from_bytes(path)), world.base);
+    if let Some(path) = crate::Stores::local_path(path)? {
+        return local::find(&path, world.base);
     }
+    let shown = String::from_utf8_lossy(path);
     let url = std::str::from_utf8(path).map_err(|_| SourceError::NotText { path: shown.clone().into_owned() })?;
     remote::find(url, world.stores)
 }

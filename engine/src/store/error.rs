@@ -9,6 +9,8 @@ use thiserror::Error;
 pub enum StoreError {
     #[error("{url:?} is not in a store that can be read or written here (known are s3://, gs://, az://, http:// and https://)")]
     UnknownScheme { url: String },
+    #[error("{url:?} is not a file of this machine; write file:///path, or the path alone")]
+    ElsewhereFile { url: String },
     #[error("{url:?} names no bucket")]
     NoBucketNamed { url: String },
     #[error("{url:?} is not a valid URL")]

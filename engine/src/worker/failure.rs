@@ -23,13 +23,17 @@ fn blame_sink(error: &SinkError) -> Fault {
         SinkError::AlreadyThere { .. }
         | SinkError::NotADirectory { .. }
         | SinkError::HoldsFlow { .. }
-        | SinkError::Path { .. } => Fault::Hopeless,
+        | SinkError::Store(StoreError::ElsewhereFile { .. }) => Fault::Hopeless,
         SinkError::File { .. }
         | SinkError::Gone { .. }
         | SinkError::Contended { .. }
         | SinkError::Store(_)
         | SinkError::Parquet { .. } => Fault::Storage,
-        SinkError::Format(_) | SinkError::Mixed { .. } | SinkError::Widths { .. } | SinkError::Row(_) => Fault::Flow,
+        SinkError::Format(_)
+        | SinkError::Mixed { .. }
+        | SinkError::Widths { .. }
+        | SinkError::NoLines { .. }
+        | SinkError::Row(_) => Fault::Flow,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Alone, Do, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
+use crate::{Alone, Do, Fit, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
 
 /// One line per node: its step, what it does, what it reads, and what was said about it.
 #[must_use]
@@ -73,6 +73,8 @@ fn parallel_do(work: &Do) -> String {
         Do::Pipe { .. } => "pipe".into(),
         Do::PipeAsArgs { .. } => "pipeAsArgs".into(),
         Do::Identity => "rows as they are".into(),
+        Do::Fit(Fit::Width(width)) => format!("rows of at least {width} fields"),
+        Do::Fit(Fit::Line(_)) => "rows that fit the format".into(),
         Do::Tag { leg, key } => format!("side {} by field {}", leg + 1, positions(key)),
         Do::UntagCoGroup { legs } => format!("lists of {legs} sides"),
         Do::Regroup { sides, .. } => format!("groups of {} sides again", sides.len()),

@@ -7,7 +7,7 @@ use crds::{FieldRef, Step};
 use plan::{CsvOptions, Format, Paths, Source, ValueType};
 use serde_json::Value;
 
-use super::{CheckOptions, FlowProblem};
+use super::{CheckOptions, FlowProblem, address};
 use crate::names::{Missing, Names, Rest};
 use crate::{Facts, SourceFacts};
 
@@ -23,6 +23,20 @@ pub(crate) fn paths_from(read: &Read) -> Option<(&'static str, &str)> {
         ("files", read.files.as_ref().and_then(|files| files.paths_from.as_deref())),
     ];
     found.into_iter().find_map(|(source, name)| Some((source, name?)))
+}
+
+/// The source and the listed paths of a read of files.
+fn paths(read: &Read) -> Option<(&'static str, &[String])> {
+    let found = [
+        ("text", read.text.as_ref().and_then(|files| files.paths.as_deref())),
+        ("csv", read.csv.as_ref().and_then(|files| files.paths.as_deref())),
+        ("tsv", read.tsv.as_ref().and_then(|files| files.paths.as_deref())),
+        ("json", read.json.as_ref().and_then(|files| files.paths.as_deref())),
+        ("parquet", read.parquet.as_ref().and_then(|files| files.paths.as_deref())),
+        ("orc", read.orc.as_ref().and_then(|files| files.paths.as_deref())),
+        ("files", read.files.as_ref().and_then(|files| files.paths.as_deref())),
+    ];
+    found.into_iter().find_map(|(source, paths)| Some((source, paths?)))
 }
 
 /// The source of a read before its files were looked at: no columns, no types. `None` for what is in no listed file.
@@ -82,6 +96,13 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn read(&mut self, read: &Read) -> (Source, Names) {
         let base = format!("{}.read", self.path);
+        if let Some((source, paths)) = paths(read) {
+            for (index, path) in paths.iter().enumerate() {
+                if let Some((message, help)) = address::problem(path, address::Use::Read) {
+                    self.report(&format!(".read.{source}.paths[{index}]"), message, help);
+                }
+            }
+        }
         let mut at = |source: &str| self.path = format!("{base}.{source}");
         if let Some(files) = &read.text {
             at("text");

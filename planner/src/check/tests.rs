@@ -853,7 +853,7 @@ fn errors_set_aside() {
     write: {stdout: {}}
 "#,
         r#"
-10:14: step "s": rows cannot be set aside in a sort; they can in map, flatMap, filter, forEach, parallelDo and reads of csv, tsv and json
+10:14: step "s": rows cannot be set aside in a sort by the whole row: it takes any row
 "#,
     );
     check_problems(
@@ -919,7 +919,7 @@ fn errors_set_aside() {
     write: {stdout: {}}
 "#,
         r#"
-8:14: step "lines": rows cannot be set aside in a read of this format; they can in map, flatMap, filter, forEach, parallelDo and reads of csv, tsv and json
+8:14: step "lines": rows cannot be set aside in a read of text: any line is a row
 "#,
     );
 }
@@ -1080,6 +1080,34 @@ fn warnings() {
 10:5: step "b": what the step makes reaches no write; it runs all the same: it is not deterministic and may be there for its effects; read it in a step that does, or leave it out
 12:5: step "c": what the step makes reaches no write; it runs all the same, as an operate may be there for its effects; read it in a step that does, or leave it out
 19:5: step "u": the step is dropped: what it makes reaches no write; read it in a step that does, or leave it out
+"#,
+    );
+}
+
+#[test]
+fn addresses_that_can_never_work_are_problems_with_their_parameters_replaced() {
+    check_problems(
+        r#"  - name: a
+    read: {text: {paths: ["x.txt", "ftp://x/y", "s3://"]}}
+  - name: out
+    write: {csv: {path: "https://x.org/y"}}
+"#,
+        r#"
+7:36: step "a": "ftp://x/y" is not in a store that is known here; known are local paths, file:///, s3://, gs://, az://, http:// and https://
+7:49: step "a": "s3://" names no bucket; write s3://bucket/path
+9:25: step "out": "https://x.org/y" cannot be written to: what is behind http is only read; write to a path or to s3://, gs:// or az://
+"#,
+    );
+    check_problems(
+        r#"SPEC params: [{name: in, value: 'hdfs://n/x'}]
+  steps:
+  - name: a
+    read: {files: {paths: ["$(params.in)"]}}
+  - name: out
+    write: {stdout: {}}
+"#,
+        r#"
+8:28: step "a": "hdfs://n/x" is not in a store that is known here; known are local paths, file:///, s3://, gs://, az://, http:// and https://
 "#,
     );
 }

@@ -8,7 +8,7 @@ use crds::nearest::did_you_mean;
 use crds::step::ErrorPolicy;
 use crds::{Operator, Step};
 
-use super::{CheckOptions, FlowProblem};
+use super::{CheckOptions, FlowProblem, aside};
 use crate::expand::is_indeterminate;
 
 /// An output of a step.
@@ -245,10 +245,9 @@ impl<'a> Connector<'a> {
     /// The step that reads this step's dead letters.
     fn dead_letters(&mut self, index: usize) -> Option<usize> {
         let on_error = self.steps[index].on_error.as_ref()?;
-        let operator = &self.operators[index];
-        if on_error.policy != ErrorPolicy::Fail && !can_set_aside(operator) {
-            let help = "they can in map, flatMap, filter, forEach, parallelDo and reads of csv, tsv and json".to_owned();
-            self.report(index, ".onError", format!("rows cannot be set aside in a {}", described(operator)), Some(help));
+        let refused = aside::refused(&self.operators[index]).filter(|_| on_error.policy != ErrorPolicy::Fail);
+        if let Some(refused) = refused {
+            self.report(index, ".onError", format!("rows cannot be set aside in a {refused}"), None);
             return None;
         }
         match (on_error.policy, &on_error.to) {
@@ -291,22 +290,5 @@ impl<'a> Connector<'a> {
     fn report(&mut self, index: usize, field: &str, message: String, help: Option<String>) {
         let problem = FlowProblem::new(format!("steps[{index}]{field}"), message);
         self.problems.push(problem.help(help).step(&self.steps[index].name));
-    }
-}
-
-/// Whether an operator has bad rows that can be set aside.
-pub(crate) fn can_set_aside(operator: &Operator<'_>) -> bool {
-    match operator {
-        Operator::Map(_) | Operator::FlatMap(_) | Operator::Filter(_) | Operator::ForEach(_) | Operator::ParallelDo(_) => true,
-        Operator::Unclear => true,
-        Operator::Read(read) => read.csv.is_some() || read.tsv.is_some() || read.json.is_some(),
-        _ => false,
-    }
-}
-
-fn described(operator: &Operator<'_>) -> &'static str {
-    match operator {
-        Operator::Read(_) => "read of this format",
-        other => other.name(),
     }
 }

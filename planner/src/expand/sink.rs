@@ -4,8 +4,9 @@ use crds::write::{CsvSink, Stdout, Write, WriteMode};
 use plan::{Do, Mode, Op, Sink, SinkFormat};
 
 use super::{Current, Expansion};
+use crate::check::address;
 use crate::check::format::verbs;
-use crate::names::{Names, Rest};
+use crate::names::{Names, Rest, called};
 
 impl Expansion<'_> {
     /// Adds the node of a write step.
@@ -20,7 +21,8 @@ impl Expansion<'_> {
         } else {
             self.files(current, write, &names)
         };
-        self.node(current, Op::ParallelDo(Do::Write(sink)), current.ids(), &[]);
+        let inputs = self.fit_lines(current, &sink);
+        self.node(current, Op::ParallelDo(Do::Write(sink)), inputs, &[]);
     }
 
     fn stdout(&mut self, current: &Current<'_>, stdout: &Stdout, names: &Names) -> Sink {
@@ -29,8 +31,8 @@ impl Expansion<'_> {
             Some(Err((message, help))) => self.report(current, path, message, help),
             Some(Ok(count)) => {
                 if let Some(width) = names.width().filter(|width| *width != count) {
-                    let label = current.input().label;
-                    let message = format!("the format takes {count} fields, and rows of {label:?} have {width}");
+                    let label = called(&current.input().label);
+                    let message = format!("the format takes {count} fields, and rows of {label} have {width}");
                     self.report(current, path, message, None);
                 }
             }
@@ -138,6 +140,10 @@ impl Expansion<'_> {
     fn check_path(&mut self, current: &Current<'_>, kind: &str, path: &str) {
         if path.is_empty() {
             // It may be anything: the file's own problem.
+            return;
+        }
+        if let Some((message, help)) = address::problem(path, address::Use::Write) {
+            self.report(current, current.option(&format!("{kind}.path")), message, help);
             return;
         }
         let plain = normal(&self.absolute(path));

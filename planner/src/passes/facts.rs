@@ -88,7 +88,7 @@ fn folded(graph: &Graph, combine: &Node, fold: &Fold) -> Option<Unique> {
 /// Whether every row out is a row in, none twice.
 pub(super) fn passes_rows_on(node: &Node) -> bool {
     match &node.op {
-        Op::ParallelDo(Do::Filter(_) | Do::Identity) => true,
+        Op::ParallelDo(Do::Filter(_) | Do::Identity | Do::Fit(_)) => true,
         Op::Group(group) => !matches!(group, Group::ByKey { .. } | Group::ByLeg { .. }),
         Op::ParallelDo(_) | Op::Read(_) | Op::Flatten { .. } | Op::Combine(_) | Op::Operate(_) => false,
     }

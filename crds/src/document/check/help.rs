@@ -87,6 +87,31 @@ pub(super) fn instead_of_list(node: &Node, name: &str) -> Option<String> {
     }
 }
 
+/// The field whose unquoted text a comma has cut: this one, without a value, is what stood behind the comma.
+pub(super) fn cut_at_comma<'a>(entry: &Entry, siblings: &'a [Entry]) -> Option<&'a Entry> {
+    let plain = |entry: &&Entry| match &entry.value.content {
+        Content::Scalar { text, style: Style::Plain } => Some(!text.is_empty()),
+        Content::Scalar { .. } | Content::List(_) | Content::Map(_) => None,
+    };
+    if !entry.plain || plain(&entry) != Some(false) {
+        return None;
+    }
+    let before = siblings.iter().take_while(|other| other.position != entry.position);
+    before.filter(|other| plain(other) != Some(false)).last().filter(|other| plain(other).is_some() && read_text(other))
+}
+
+fn read_text(entry: &Entry) -> bool {
+    matches!(&entry.value.content, Content::Scalar { text, .. } if read(text) == Reading::Text)
+}
+
+/// "write a, b or c".
+pub(super) fn choose(choices: &[&str]) -> String {
+    match choices {
+        [most @ .., last] if !most.is_empty() => format!("write {} or {last}", most.join(", ")),
+        _ => format!("write {}", choices.join(", ")),
+    }
+}
+
 /// What was probably meant by an unknown field.
 pub(super) fn for_unknown_field(key: &str, siblings: &[Entry], schema: &Value, step: &Value) -> String {
     let known: Vec<&str> = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();

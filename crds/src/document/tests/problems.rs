@@ -203,7 +203,7 @@ f:1:4: this is not YAML: while scanning a quoted scalar, found unexpected end of
 "#,
         ),
         r#"
-f:1:1: this is not YAML: while parsing node, found unknown anchor
+f:1:1: this is not YAML: while parsing node, found unknown anchor; a text that begins with "*" needs quotes: "*a"
 "#,
     );
     check(
@@ -549,7 +549,7 @@ f:8:17: step "a": "partitions" is 0, and must be at least 1
 f:10:16: step "b": "n" is -1, and must be at least 0
 f:11:17: step "b": "partitions" is 100000, and must be at most 65536
 f:13:17: step "c": "key" is an empty list
-f:13:27: step "c": "kind" cannot be "outer"; write inner, left, right, full
+f:13:27: step "c": "kind" cannot be "outer"; write inner, left, right or full
 f:15:28: step "d": "kind" cannot be "inne"; did you mean "inner"?
 f:17:16: step "e": "lua" is empty
 f:18:11: step "e": "from" is an empty list
@@ -571,10 +571,57 @@ f:18:11: step "e": "from" is an empty list
 f:6:11: step "Big_Words": "name" cannot be "Big_Words"; allowed are lower-case letters, digits and "-", with a letter or digit at both ends
 f:8:11: step "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghij": "name" has 50 characters, and at most 40 are allowed
 f:10:25: step "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghij": "name" cannot be "my-table"; allowed are letters, digits and "_", not beginning with a digit
-f:10:48: step "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghij": "as" cannot be "table"; write value, list, map
+f:10:48: step "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghij": "as" cannot be "table"; write value, list or map
 f:11:11: "name" cannot be ""; allowed are lower-case letters, digits and "-", with a letter or digit at both ends
 f:12:28: "outputs[0]" cannot be "a b"; allowed are letters, digits and "_", not beginning with a digit
 f:13:5: "name" is missing
+"#,
+    );
+}
+
+#[test]
+fn words_that_are_no_text_where_one_of_some_is_wanted() {
+    check(
+        &steps("  - name: j\n    join: {key: [1], broadcast: true, kind: off}\n"),
+        r#"
+f:7:33: step "j": "broadcast" should be text, not true; write always, never or auto
+f:7:45: step "j": "kind" should be text, not "off"; write inner, left, right or full
+"#,
+    );
+}
+
+#[test]
+fn texts_that_need_quotes() {
+    check(
+        &steps("  - name: a\n    read: {text: {paths: [*.txt]}}\n"),
+        r#"
+f:7:27: this is not YAML: while parsing node, found unknown anchor; a text that begins with "*" needs quotes: "*.txt"
+"#,
+    );
+    check(
+        &steps("  - name: a\n    write: {stdout: {format: %s %d}}\n"),
+        r#"
+f:7:30: this is not YAML: unexpected character: `%'; a text that begins with "%" needs quotes: "%s %d"
+"#,
+    );
+    check(
+        &steps("  - name: a\n    map: {lua: function(x, y) return x, 1 end}\n"),
+        r#"
+f:7:28: step "a": a comma between { and } ends an unquoted text, so "y) return x" is a field of its own; put all of "lua" in quotes
+"#,
+    );
+}
+
+#[test]
+fn an_order_by_nothing() {
+    let sorts = "  - name: a\n    sort: {by: []}\n  - name: b\n    top: {n: 1, by: []}\n  - name: c\n    merge: {by: []}\n";
+    check(
+        &steps(&format!("{sorts}  - name: d\n    groupBy: {{key: [1], orderBy: []}}\n")),
+        r#"
+f:7:16: step "a": "by" is an empty list
+f:9:21: step "b": "by" is an empty list
+f:11:17: step "c": "by" is an empty list
+f:13:34: step "d": "orderBy" is an empty list
 "#,
     );
 }

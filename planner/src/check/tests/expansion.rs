@@ -684,3 +684,28 @@ b: group sort [] of c2 -> c3 b ordered
 "#,
     );
 }
+
+#[test]
+fn rows_without_a_key_are_found_before_the_shuffle() {
+    check_graph(
+        r#"  - name: lines
+    read: {inline: {rows: [[1], [1, 2]]}}
+  - name: s
+    sort: {by: [{field: 2}]}
+    onError: {policy: DeadLetter, to: bad}
+  - name: show
+    write: {stdout: {format: '%d %d'}}
+    onError: {policy: Skip}
+  - name: bad
+    write: {stdout: {}}
+"#,
+        r#"
+lines: read inline [[1],[1,2]] -> c0 lines
+s: Fit(Width(2)) of c0, DeadLetter -> c1 s; c2 s.onError
+s: group sort [1] of c1 -> c3 s ordered
+show: Fit(Line(Stdout { format: Some("%d %d") })) of c3, Skip -> c4 show ordered
+show: write Some("%d %d") of c4
+bad: write None of c2
+"#,
+    );
+}
