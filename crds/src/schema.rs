@@ -304,4 +304,6 @@ fn to_json_schema(schema: &mut Value) {
 }
 
 #[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
 mod tests;
