@@ -1,15 +1,18 @@
 //! The product at work: what users do with flows, and what can happen to them, under one release for all.
 
+mod agents;
 mod big;
 mod burst;
 mod commands;
-mod examples;
+mod deadlines;
+pub(crate) mod examples;
 mod failures;
 mod figures;
 mod kept;
 mod kills;
 mod mistakes;
 mod secrets;
+mod shown;
 mod tables;
 
 use crate::ClusterTest;
@@ -20,6 +23,8 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         figures::all(),
         examples::all(),
         commands::all(),
+        shown::all(),
+        deadlines::all(),
         failures::all(),
         burst::all(),
         kept::all(),
@@ -28,6 +33,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         tables::all(),
         secrets::all(),
         kills::all(),
+        agents::all(),
     ]
     .concat()
 }

@@ -10,6 +10,7 @@ mod flows;
 mod gate;
 mod images;
 mod large;
+mod nowhere;
 mod nodes;
 mod outages;
 mod pods;
@@ -158,7 +159,7 @@ fn any_is_wanted(arguments: &Arguments, tests: &[(&'static str, ClusterTest)]) -
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {
-    chart::plain()
+    [chart::plain(), nowhere::plain()].concat()
 }
 
 fn shared_tests() -> Vec<(&'static str, ClusterTest)> {

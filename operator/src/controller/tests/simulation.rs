@@ -11,7 +11,7 @@ use super::fake_master::{FakeMaster, Truths};
 use super::fake_server::{Change, FakeServer};
 use crate::authority::RunPapers;
 use crate::config::Image;
-use crate::controller::{Again, Controller, Outputs};
+use crate::controller::{Again, Controller, Fleet, Outputs};
 use crate::metrics::Metrics;
 use crate::naming;
 use crate::server::{Kind, Ref};
@@ -77,6 +77,7 @@ impl Simulation {
             writer: format!("operator/{}", self.terms),
             flows: Mutex::default(),
             outputs: Outputs::default(),
+            fleet: Fleet::default(),
         };
         let store = self.server.store();
         let read = store.log.len();
