@@ -31,7 +31,9 @@ fn processes(carried: &str) -> Vec<String> {
         environment.split(|byte| *byte == 0).any(|entry| entry == carried.as_bytes())
     };
     let paths = entries.map(|entry| entry.path()).filter(|path| of_run(path));
-    paths.map(|path| format!("process {}: {}", path.display(), fs::read_to_string(path.join("comm")).unwrap_or_default())).collect()
+    paths
+        .map(|path| format!("process {}: {}", path.display(), fs::read_to_string(path.join("comm")).unwrap_or_default()))
+        .collect()
 }
 
 fn mounts(run: &str) -> Vec<String> {

@@ -73,7 +73,9 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
 fn agents_come_and_go(cluster: &Cluster, home: &str, served: &str) -> Result<()> {
     let agents = || -> Result<Vec<String>> {
         let pods = cluster.get(home, &["pods", "-l", "gleamflow.io/role=agent"])?;
-        let ready = |pod: &&Value| pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null();
+        let ready = |pod: &&Value| {
+            pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null()
+        };
         Ok(items(&pods).filter(ready).map(|pod| text(&pod["metadata"]["name"])).collect())
     };
     let all = |without: &str| {

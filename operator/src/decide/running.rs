@@ -110,8 +110,13 @@ impl Draft<'_> {
     /// What the flow's owner has asked for that this run does not do.
     fn wishes(&self, run: &Run) -> Option<String> {
         let flow = self.world.flow;
-        let cancel = flow.cancel.as_deref().filter(|cancel| !cancel.is_empty() && *cancel != run.id);
-        let cancel = cancel.map(|cancel| format!("the annotation {} names {cancel:?}, which is not this run, {}: nothing is cancelled", naming::CANCEL, run.id));
+        // One that has done its work stays on the object.
+        let number = |id: &str| (naming::run_uid(id) == flow.uid).then(|| naming::run_number(id)).flatten();
+        let is_done = |cancel: &str| number(cancel).is_some_and(|of| number(&run.id).is_some_and(|now| of <= now));
+        let cancel = flow.cancel.as_deref().filter(|cancel| !cancel.is_empty() && !is_done(cancel));
+        let cancel = cancel.map(|cancel| {
+            format!("the annotation {} names {cancel:?}, which is not this run, {}: nothing is cancelled", naming::CANCEL, run.id)
+        });
         let changed = self.world.acceptance.refusal.is_none() && self.world.acceptance.hash != run.spec_hash;
         let policy = flow.spec.as_ref().ok().map(|spec| spec.on_spec_change);
         let change = match policy {

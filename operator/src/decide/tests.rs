@@ -437,6 +437,7 @@ fn what_a_run_does_not_do_is_said_while_it_goes_on() {
         look(&flow, &pods, Some(progress(1, &["a-1-0"])), &started(), &one_agent()).status.message.unwrap_or_default()
     };
     assert!(!said(json!({}), "", "").contains("; "));
+    assert!(!said(json!({}), "u-0", "").contains("; "), "an earlier run of it was cancelled");
     assert!(said(json!({}), "u-9", "").ends_with("names \"u-9\", which is not this run, u-1: nothing is cancelled"));
     assert!(said(json!({}), "", "other").ends_with("the flow has changed: its newest version runs next"));
     assert!(said(json!({"onSpecChange": "Ignore"}), "", "other").contains("which spec.onSpecChange ignores"));
@@ -461,7 +462,8 @@ fn why_no_agent_is_there_is_said_of_executors_that_wait_and_of_those_that_work()
 fn a_namespace_that_is_deleted_under_a_run_is_said() {
     let flow = flow(json!({}));
     for memory in [Memory { terminating: true, ..started() }, Memory { terminating: true, ..Memory::default() }] {
-        let decision = look(&flow, &[], memory.here.eq(&Here::Started("u-1".into())).then(|| progress(3, &[])), &memory, &one_agent());
+        let decision =
+            look(&flow, &[], memory.here.eq(&Here::Started("u-1".into())).then(|| progress(3, &[])), &memory, &one_agent());
         assert_eq!(executors_ready(&decision), ("NamespaceTerminating".into(), "the namespace is being deleted".into()));
         assert_eq!(decision.status.reason.as_deref(), Some("NamespaceTerminating"));
     }

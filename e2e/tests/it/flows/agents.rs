@@ -66,7 +66,8 @@ fn without_agents(cluster: &Cluster, namespace: &str, user: &User) -> Result<()>
     let mut last = Value::Null;
     let said = until(PATIENCE, "a flow that says why it has no agents", || {
         last = product::status(cluster, namespace, "waits")?;
-        let says = |message: &Value| text(message).contains("no agent is connected") && text(message).contains("exceeded quota: full");
+        let says =
+            |message: &Value| text(message).contains("no agent is connected") && text(message).contains("exceeded quota: full");
         let ready = condition(&last, "Reconciling");
         Ok((last["reason"] == "AgentsNotReady" && says(&last["message"]) && says(&ready["message"])).then_some(()))
     });

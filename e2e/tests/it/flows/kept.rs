@@ -82,7 +82,8 @@ fn newest_file(folder: &Path) -> Result<Option<SystemTime>> {
     let mut newest = None;
     for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
         let path = entry.context("failed to list results")?.path();
-        let time = if path.is_dir() { newest_file(&path)? } else { Some(fs::metadata(&path).and_then(|about| about.modified())?) };
+        let time =
+            if path.is_dir() { newest_file(&path)? } else { Some(fs::metadata(&path).and_then(|about| about.modified())?) };
         newest = newest.max(time);
     }
     Ok(newest)
