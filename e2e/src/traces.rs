@@ -9,8 +9,8 @@ use crate::{cgroup, command};
 
 /// Of network interfaces and network namespaces, these would be ours.
 const OURS: [&str; 3] = ["cluster", "node", "to-node"];
-/// What Kubernetes' proxy writes into a packet filter.
-const CHAIN: &str = "KUBE-";
+/// What Kubernetes' proxy writes into a packet filter first.
+const CHAIN: &str = ":KUBE-SERVICES";
 
 /// Everything of our sort that is on the machine now. `run` is the name of a run, `variable` what its processes carry in their environment.
 pub(crate) fn look(run: &str, variable: &str) -> BTreeSet<String> {
@@ -50,7 +50,8 @@ fn names(folder: &Path) -> impl Iterator<Item = String> {
 /// Where the machine has no packet filter, or nobody may read it, nobody can have written to it either.
 fn rules() -> Vec<String> {
     let table = command::run(&mut Command::new("iptables-save")).unwrap_or_default();
-    table.lines().filter(|line| line.starts_with(':') && line.contains(CHAIN)).map(|line| format!("chain {line}")).collect()
+    let names = table.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name == CHAIN).map(|name| format!("chain {name}")).collect()
 }
 
 #[cfg(test)]

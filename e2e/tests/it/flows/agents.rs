@@ -36,7 +36,7 @@ fn agents(cluster: &Cluster) -> Result<()> {
     let mut last = Value::Null;
     let right = until(PATIENCE, "a DaemonSet that is put right", || {
         last = cluster.get(HOME, &["daemonset", SET])?;
-        Ok(last["spec"]["template"]["spec"]["nodeSelector"].as_object().is_none_or(|it| it.is_empty()).then_some(()))
+        Ok(last["spec"]["template"]["spec"]["nodeSelector"].as_object().is_none_or(serde_json::Map::is_empty).then_some(()))
     });
     right.with_context(|| format!("{last:#}"))?;
     await_agents(cluster)?;
