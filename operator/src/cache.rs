@@ -13,8 +13,8 @@ use crate::{naming, view};
 /// The cache. Events of one kind come in order; those of different kinds do not.
 #[derive(Debug, Default)]
 pub struct Cache {
-    flows: HashMap<FlowKey, FlowText>,
-    uids: HashMap<String, FlowKey>,
+    flows: HashMap<Arc<FlowKey>, FlowText>,
+    uids: HashMap<Box<str>, Arc<FlowKey>>,
     /// Pods by namespace and the label that names their flow.
     pods: HashMap<FlowKey, BTreeMap<String, Arc<PodView>>>,
     nodes: BTreeMap<String, NodeView>,
@@ -84,7 +84,11 @@ impl Cache {
             Kept::Pod { flow, name, version, view } => {
                 self.told(&flow.namespace, version);
                 let view = view?;
-                self.pods.entry(flow.clone()).or_default().insert(name, view);
+                let pods = self.pods.entry(flow.clone()).or_default();
+                // What was read past the cache may be newer than what the watch has yet to tell.
+                if pods.get(&name).is_none_or(|known| known.version <= view.version) {
+                    pods.insert(name, view);
+                }
                 Some(flow)
             }
             Kept::Node(node) => {
@@ -100,14 +104,19 @@ impl Cache {
         match kind {
             Kind::GleamFlow => {
                 let key = flow::key(object)?;
-                self.drop_flow(&key);
+                // Another of that name may be known already, from a read past the cache.
+                if self.flows.get(&key).is_some_and(|known| view::text(object, "/metadata/uid") == Some(&*known.uid)) {
+                    self.drop_flow(&key);
+                }
                 Some(key)
             }
             Kind::Pod => {
                 let (key, name) = pod_key(object)?;
                 self.told(&key.namespace, version(object));
                 let pods = self.pods.get_mut(&key)?;
-                pods.remove(&name);
+                if pods.get(&name).is_some_and(|known| view::text(object, "/metadata/uid") == Some(&known.uid)) {
+                    pods.remove(&name);
+                }
                 if pods.is_empty() {
                     self.pods.remove(&key);
                 }
@@ -125,7 +134,7 @@ impl Cache {
     pub fn replace(&mut self, kind: Kind, namespace: &str, objects: Vec<Kept>) -> Vec<FlowKey> {
         let here = |key: &FlowKey| namespace.is_empty() || key.namespace == namespace;
         let mut concerned: Vec<FlowKey> = match kind {
-            Kind::GleamFlow => self.flows.keys().filter(|key| here(key)).cloned().collect(),
+            Kind::GleamFlow => self.flows.keys().filter(|key| here(key)).map(|key| FlowKey::clone(key)).collect(),
             Kind::Pod => self.pods.keys().filter(|key| here(key)).cloned().collect(),
             _ => Vec::new(),
         };
@@ -159,11 +168,12 @@ impl Cache {
 
     fn keep_flow(&mut self, key: &FlowKey, text: FlowText) {
         match self.flows.get(key) {
-            Some(known) if known.uid == text.uid && known.version > text.version => {}
+            Some(known) if known.version > text.version => {}
             _ => {
                 self.drop_flow(key);
-                self.uids.insert(text.uid.clone(), key.clone());
-                self.flows.insert(key.clone(), text);
+                let key = Arc::new(key.clone());
+                self.uids.insert(text.uid.clone(), Arc::clone(&key));
+                self.flows.insert(key, text);
             }
         }
     }
@@ -185,16 +195,22 @@ impl Cache {
         self.flows.get(key).map(FlowText::unpack)
     }
 
+    /// Whether a flow is over and nothing newer is asked of it, so that it can wait for others.
+    #[must_use]
+    pub fn is_settled(&self, key: &FlowKey) -> bool {
+        self.flows.get(key).is_some_and(|flow| flow.settled)
+    }
+
     /// The flow with a UID.
     #[must_use]
     pub fn of_uid(&self, uid: &str) -> Option<FlowKey> {
-        self.uids.get(uid).cloned()
+        self.uids.get(uid).map(|key| FlowKey::clone(key))
     }
 
     /// All flows.
     #[must_use]
     pub fn keys(&self) -> Vec<FlowKey> {
-        self.flows.keys().cloned().collect()
+        self.flows.keys().map(|key| FlowKey::clone(key)).collect()
     }
 
     /// The pods that this very object controls.
@@ -208,7 +224,11 @@ impl Cache {
     #[must_use]
     pub fn flows_of_pods(&self, key: &FlowKey) -> Vec<FlowKey> {
         let same = |flow: &&FlowKey| pods_of(flow) == *key;
-        if self.flows.contains_key(key) { vec![key.clone()] } else { self.flows.keys().filter(same).cloned().collect() }
+        if self.flows.contains_key(key) {
+            vec![key.clone()]
+        } else {
+            self.flows.keys().map(Arc::as_ref).filter(same).cloned().collect()
+        }
     }
 
     /// Whether an expected change shows.
@@ -257,4 +277,77 @@ fn pod_key(object: &Value) -> Option<(FlowKey, String)> {
     let namespace = view::text(object, "/metadata/namespace")?.to_owned();
     let name = view::marked(object, "labels", naming::FLOW)?.to_owned();
     Some((FlowKey { namespace, name }, view::text(object, "/metadata/name")?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str, version: u64) -> Value {
+        json!({"metadata": {
+            "name": "a-1-0", "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
+            "labels": {naming::FLOW: "a", naming::RUN: "u-1"},
+            "ownerReferences": [{"controller": true, "uid": "u"}],
+        }})
+    }
+
+    fn flow(uid: &str, version: u64) -> Value {
+        json!({"metadata": {"name": "a", "namespace": "n", "uid": uid, "resourceVersion": version.to_string(), "generation": 1}})
+    }
+
+    /// What a watch tells of before a read past the cache takes nothing of that back.
+    #[test]
+    fn what_is_told_late_is_not_news() {
+        let key = FlowKey { namespace: "n".into(), name: "a".into() };
+        let mut cache = Cache::default();
+        cache.refresh(&key, Some(flow("new", 20)), vec![pod("p2", 21)]);
+        let know = |cache: &Cache| {
+            let pods: Vec<(String, u64)> = cache.pods(&key, "u").iter().map(|pod| (pod.uid.clone(), pod.version)).collect();
+            let flow = cache.flow(&key).and_then(|flow| view::text(&flow, "/metadata/uid").map(str::to_owned));
+            (flow, pods)
+        };
+        let newest = know(&cache);
+        assert_eq!(newest, (Some("new".into()), vec![("p2".into(), 21)]));
+        cache.apply(Kind::Pod, pod("p1", 5));
+        cache.remove(Kind::Pod, &pod("p1", 8));
+        cache.apply(Kind::Pod, pod("p2", 20));
+        cache.apply(Kind::GleamFlow, flow("old", 4));
+        cache.remove(Kind::GleamFlow, &flow("old", 9));
+        cache.apply(Kind::GleamFlow, flow("new", 19));
+        assert_eq!(know(&cache), newest);
+        assert!(cache.shows(&key, &Expected::Pod { version: 21 }) && !cache.shows(&key, &Expected::Pod { version: 22 }));
+        cache.remove(Kind::Pod, &pod("p2", 22));
+        cache.remove(Kind::GleamFlow, &flow("new", 23));
+        assert_eq!(know(&cache), (None, Vec::new()));
+        assert_eq!(cache.of_uid("new"), None);
+    }
+
+    #[test]
+    fn a_list_takes_the_place_of_all_there_was_and_concerns_what_is_gone_too() {
+        let mut cache = Cache::default();
+        cache.apply(Kind::GleamFlow, flow("u", 1));
+        let mut other = flow("v", 2);
+        other["metadata"]["name"] = "b".into();
+        let concerned = cache.replace(Kind::GleamFlow, "", Kept::of(Kind::GleamFlow, other).into_iter().collect());
+        let names: Vec<&str> = concerned.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!((names, cache.keys().len()), (vec!["a", "b"], 1));
+        assert_eq!(cache.of_uid("u"), None);
+    }
+
+    #[test]
+    fn a_flow_is_settled_when_its_newest_generation_has_run() {
+        let key = FlowKey { namespace: "n".into(), name: "a".into() };
+        let check = |seen: i64, ended: Value, settled: bool| {
+            let mut cache = Cache::default();
+            let mut flow = flow("u", 1);
+            flow["status"] = json!({"observedGeneration": seen, "currentRun": {"completionTime": ended}});
+            cache.apply(Kind::GleamFlow, flow);
+            assert_eq!(cache.is_settled(&key), settled);
+        };
+        check(1, json!("2026-01-01T00:00:00Z"), true);
+        check(0, json!("2026-01-01T00:00:00Z"), false);
+        check(1, Value::Null, false);
+    }
 }

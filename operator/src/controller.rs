@@ -119,7 +119,7 @@ impl Controller {
                 Again::After(backoff(tracked.errors))
             }
         };
-        if tracked.live {
+        if tracked.live && !tracked.rests {
             self.lock().insert(key.clone(), tracked);
         }
         again
@@ -147,6 +147,7 @@ impl Controller {
             *tracked = Tracked::of(&view.uid);
         }
         tracked.live = true;
+        tracked.rests = false;
         if let Some(again) = self.behind(key, tracked, now).await? {
             return Ok(again);
         }
@@ -155,11 +156,14 @@ impl Controller {
             tracked.file = None;
         }
         self.check(&view, tracked, now).await?;
+        self.tell_of_no_such_run(&view, tracked);
         let hanging = self.look_at_hanging(&view, tracked, now).await;
         let no_agents = self.no_agents(&view, tracked, now).await;
         let decision = self.decided(&view, tracked, now, no_agents);
         let again = self.carry_out(&view, tracked, decision).await?;
         let renewal = self.renew(&view, tracked).await;
+        let goes_on = tracked.run.as_ref().is_some_and(|run| self.runs.progress(run).is_some());
+        tracked.rests = !goes_on && tracked.is_at_rest(&view);
         Ok(again.at_most(hanging).at_most(renewal))
     }
 
@@ -226,7 +230,10 @@ impl Controller {
                 tracked.expected.clear();
                 if tracked.errors < 3 { Again::Now } else { Again::After(backoff(tracked.errors)) }
             }
-            Err(_) => Again::After(backoff(tracked.errors)),
+            Err(error) => {
+                tracing::warn!(flow = %key, %error, "how the flow stands could not be read anew");
+                Again::After(backoff(tracked.errors))
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use crate::naming;
 use crate::view::{FlowKey, FlowView, PodView, Room};
 
 pub use event::Event;
+pub(crate) use executors::longer_each_time;
 
 /// Everything that a decision looks at.
 #[derive(Debug)]

@@ -24,9 +24,21 @@ pub const RENEW: Duration = Duration::from_secs(3);
 const ADDRESS: &str = "gleamflow.io/address";
 
 /// Whether this process leads, and who does.
-#[derive(Debug, Default)]
 pub struct Lead {
     state: Mutex<State>,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+}
+
+impl Default for Lead {
+    fn default() -> Lead {
+        Lead { state: Mutex::default(), clock: Box::new(Instant::now) }
+    }
+}
+
+impl std::fmt::Debug for Lead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lead").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,14 +67,14 @@ impl Lead {
     /// Whether this process may write now.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.state().until.is_some_and(|until| Instant::now() < until)
+        self.state().until.is_some_and(|until| (self.clock)() < until)
     }
 
     /// The term of this process's leadership.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
         let state = self.state();
-        state.until.filter(|until| Instant::now() < *until).map(|_| state.term)
+        state.until.filter(|until| (self.clock)() < *until).map(|_| state.term)
     }
 
     /// Where the leader is, as far as is known.
@@ -77,7 +89,7 @@ impl Lead {
     /// If the API server does not answer; what was held stays so until its time is over.
     pub async fn attempt(&self, server: &dyn Server, me: &Candidate) -> Result<Standing, ApiError> {
         // Counted from before the request: the lease may be younger than that, never older.
-        let asked = Instant::now();
+        let asked = (self.clock)();
         let place = Ref::new(Kind::Lease, &me.namespace, naming::OPERATOR);
         let lease = match server.get(&place).await {
             Ok(lease) => lease,
@@ -153,11 +165,12 @@ impl Lead {
     fn expired(&self, lease: &Value) -> bool {
         let version = text(lease, "/metadata/resourceVersion").unwrap_or_default();
         let good = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).map_or(LEASE, Duration::from_secs);
+        let now = (self.clock)();
         let mut state = self.state();
         match &state.seen {
-            Some((seen, since)) if seen == version => since.elapsed() > good,
+            Some((seen, since)) if seen == version => now.duration_since(*since) > good,
             _ => {
-                state.seen = Some((version.to_owned(), Instant::now()));
+                state.seen = Some((version.to_owned(), now));
                 false
             }
         }
@@ -199,3 +212,6 @@ fn lease(me: &Candidate, old: Option<&Value>, term: u64, now: i64) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,10 @@ pub async fn follow(server: KubeServer, of: Watch, cache: Arc<Mutex<Cache>>, que
         for key in concerned {
             let flows = if of.kind == Kind::Pod { cache.flows_of_pods(&key) } else { vec![key] };
             for flow in flows {
-                queue.add(flow, GATHER);
+                match cache.is_settled(&flow) {
+                    true => queue.add_last(flow),
+                    false => queue.add(flow, GATHER),
+                }
             }
         }
     }

@@ -8,16 +8,13 @@ use serde_json::Value;
 use super::track::Tracked;
 use super::{Again, Controller};
 use crate::cache::Expected;
-use crate::decide::{Action, Decision, Here, Refused};
+use crate::decide::{Action, Decision, Here, Refused, longer_each_time};
 use crate::manifest::pod::{self, Shape};
 use crate::master::api::Entry;
 use crate::master::machine::event::OutputRequest;
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::{self, FlowView, version};
-
-/// The longest time in which a refused pod is not tried again, in seconds.
-const LONGEST_REFUSAL: i64 = 60;
 
 /// What a deed asks for.
 pub(super) enum After {
@@ -28,6 +25,7 @@ pub(super) enum After {
 
 impl Controller {
     pub(super) async fn carry_out(&self, view: &FlowView, tracked: &mut Tracked, decision: Decision) -> Result<Again, ApiError> {
+        tracked.sure = false;
         let later = self.report(view, tracked, &decision.status).await?;
         let mut again = decision.again.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
         if let Some(later) = later.map(|millis| Duration::from_millis(millis.unsigned_abs())) {
@@ -101,6 +99,10 @@ impl Controller {
         let Some(file) = tracked.file.clone() else {
             return Err(ApiError::Unavailable(format!("run {run} has not been taken up")));
         };
+        // Whoever leads no more, or has yet to hear how the run ended, makes nothing for it.
+        if !tracked.sure && !self.still_wanted(view, tracked, run).await? {
+            return Ok(After::LookAgain);
+        }
         let base = naming::run_base(&view.key.name, naming::run_number(run.as_str()).unwrap_or(0));
         let shape =
             Shape { flow: view, spec: &file.spec, run: run.as_str(), base: &base, image: &self.image, operator: &self.operator };
@@ -159,8 +161,7 @@ impl Controller {
 
     fn refuse(&self, tracked: &mut Tracked, reason: &'static str, message: String, now: i64) -> After {
         tracked.refusals += 1;
-        let wait = 2_i64.saturating_pow(tracked.refusals.min(16)).min(LONGEST_REFUSAL);
-        tracked.memory.refused = Some(Refused { reason, message, until: now + wait });
+        tracked.memory.refused = Some(Refused { reason, message, until: now + longer_each_time(tracked.refusals) });
         After::LookAgain
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Controller;
 use super::track::Tracked;
+use crate::server::ApiError;
 use crate::view::{FlowView, PodPhase, PodView, Trouble, text};
 
 /// A pod that starts within this time is not asked about, in seconds.
@@ -35,6 +36,10 @@ struct Hangs {
 }
 
 impl Hanging {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
     /// The pods with what is known of those that hang.
     pub(super) fn explained(&self, mut pods: Vec<Arc<PodView>>) -> Vec<Arc<PodView>> {
         for pod in &mut pods {
@@ -69,6 +74,7 @@ impl Controller {
             match self.server.events(&view.key.namespace, &pod.name).await {
                 Ok(events) => hangs.why = newest_warning(&events, &pod.uid).or_else(|| hangs.why.take()),
                 // Without them it stays at "starting".
+                Err(error @ ApiError::Forbidden(_)) => tracing::warn!(pod = pod.name, %error, "its events cannot be read"),
                 Err(error) => tracing::debug!(pod = pod.name, %error, "its events cannot be read"),
             }
         }

@@ -57,7 +57,7 @@ impl Controller {
     }
 
     /// Asks past the cache whether the run is still the one and not over: nothing is made for a run that is.
-    async fn still_wanted(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId) -> Result<bool, ApiError> {
+    pub(super) async fn still_wanted(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId) -> Result<bool, ApiError> {
         tracked.requests += 1;
         let object = self.server.get(&Ref::new(Kind::GleamFlow, &view.key.namespace, &view.key.name)).await?;
         let now = FlowView::read(&object).map_err(|error| ApiError::Invalid(error.to_string()))?;
@@ -66,6 +66,7 @@ impl Controller {
             && !now.deleting
             && current.is_some_and(|current| current.id == run.as_str() && current.completion_time.is_none());
         self.cached(|cache| cache.apply(Kind::GleamFlow, object));
+        tracked.sure = wanted;
         Ok(wanted)
     }
 

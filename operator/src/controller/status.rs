@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::track::Tracked;
 use super::{Controller, Told};
 use crate::cache::Expected;
-use crate::decide::event::events;
+use crate::decide::event::{Event, events};
+use crate::naming;
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::{FlowView, version};
 
@@ -39,6 +40,7 @@ impl Controller {
         let object = Ref::new(Kind::GleamFlow, &view.key.namespace, &view.key.name);
         let written = self.server.apply(&object, true, &body(view, status)).await?;
         tracked.written = now;
+        tracked.sure = true;
         tracked.expected.push((Expected::Flow { version: version(&written) }, now / 1000));
         let run = status.current_run.as_ref().map_or("", |run| &run.id);
         for event in events(&view.status, status) {
@@ -48,6 +50,31 @@ impl Controller {
             self.metrics.run_ended(tracked.requests);
         }
         Ok(None)
+    }
+}
+
+/// As much of an annotation as is told.
+const NAMED: usize = 100;
+
+impl Controller {
+    /// Says once that the run that is to be cancelled never was; nothing else comes of it. One that is over needs no word.
+    pub(super) fn tell_of_no_such_run(&self, view: &FlowView, tracked: &mut Tracked) {
+        let named: Option<String> = view.cancel.as_ref().map(|named| named.chars().take(NAMED).collect());
+        let current = view.status.current_run.as_ref().map_or("", |run| &run.id);
+        let newest = naming::run_number(current).unwrap_or(0);
+        let number = |named: &String| naming::run_number(named).filter(|_| naming::run_uid(named) == view.uid);
+        let never_was = |named: &String| !named.is_empty() && number(named).is_none_or(|number| number == 0 || number > newest);
+        let named = named.filter(never_was);
+        if named == tracked.no_such_run {
+            return;
+        }
+        tracked.no_such_run.clone_from(&named);
+        let Some(named) = named else { return };
+        let message =
+            format!("nothing is cancelled: annotation {} names {named:?}, which is no run of this flow", naming::CANCEL);
+        tracing::warn!(flow = %view.key, message);
+        let event = Event { warning: true, reason: "CancelIgnored".to_owned(), message };
+        (self.tell)(Told { key: view.key.clone(), uid: view.uid.clone(), run: current.to_owned(), event });
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crds::status::Run;
 use proto::RunId;
 
 use super::Controller;
@@ -24,6 +25,8 @@ pub struct Tracked {
     pub(super) uid: String,
     /// Whether the flow is there.
     pub(super) live: bool,
+    /// Nothing of what is remembered matters any more: ten thousand flows that are over take no room here.
+    pub(super) rests: bool,
     /// The current run, and what it is to do.
     pub(super) run: Option<RunId>,
     pub(super) file: Option<RunFile>,
@@ -37,13 +40,17 @@ pub struct Tracked {
     pub(super) written: i64,
     pub(super) errors: u32,
     /// Pods that the API server refused, one after the other.
-    pub(super) refusals: u32,
+    pub(super) refusals: usize,
     /// Pods of the run that were seen alive, by uid.
     pub(super) seen: BTreeMap<String, String>,
     /// Pods that the master knows to be gone, by name and why.
     pub(super) gone: BTreeMap<String, String>,
     /// Pods that have a node and do not start.
     pub(super) hanging: Hanging,
+    /// The run that was to be cancelled and never was, as people were told.
+    pub(super) no_such_run: Option<String>,
+    /// Whether this very look has made sure that the run goes on: by a status that was written, which nobody was before, or by asking.
+    pub(super) sure: bool,
     /// Requests that the current run has taken.
     pub(super) requests: u32,
 }
@@ -70,6 +77,25 @@ impl Tracked {
 
     pub(super) fn prelude(&self) -> Prelude {
         self.checked.as_ref().map_or(Prelude::NotAsked, |checked| checked.prelude.clone())
+    }
+
+    /// Whether whatever is remembered of a flow can be found again, or is not needed: none of its runs goes on, all that was written
+    /// shows, and no pod is left.
+    pub(super) fn is_at_rest(&self, view: &FlowView) -> bool {
+        let memory = &self.memory;
+        let tidies = |run: &Run| !run.released && memory.tidied.contains(&run.id);
+        let status = &view.status;
+        status.current_run.as_ref().is_none_or(|run| run.completion_time.is_some())
+            && !status.current_run.iter().chain(&status.history).any(tidies)
+            && !view.deleting
+            && self.expected.is_empty()
+            && self.seen.is_empty()
+            && self.hanging.is_empty()
+            && self.no_such_run.is_none()
+            && memory.refused.is_none()
+            && !memory.terminating
+            // Where agents still hold rows, the master is told when the flow goes.
+            && !memory.forgotten.as_ref().is_some_and(|(_, kept)| *kept)
     }
 
     /// Tells the master of pods that were there and are not any more.
@@ -175,7 +201,11 @@ impl Controller {
                 Ok(Claim::Modes(modes.map(str::to_owned).collect()))
             }
             // Pods that mount it say so in the scheduler's words; it may be made later than the flow.
-            Err(ApiError::NotFound(_) | ApiError::Forbidden(_)) => Ok(Claim::Unknown),
+            Err(ApiError::NotFound(_)) => Ok(Claim::Unknown),
+            Err(error @ ApiError::Forbidden(_)) => {
+                tracing::warn!(flow = %view.key, %error, "whether other nodes can share what the flow writes to cannot be known");
+                Ok(Claim::Unknown)
+            }
             Err(error) => Err(error),
         }
     }

@@ -41,6 +41,10 @@ impl Draft<'_> {
         }
         self.again(1);
         self.counts(0, 0, 0);
+        // (That there is none may be why it is to end.)
+        if condition::find(&self.status, "ExecutorsReady").is_some_and(|ready| ready.status == "True") {
+            self.unsay("ExecutorsReady");
+        }
         let phase = if ending.reason == "Suspended" { Phase::Suspending } else { self.status.phase.unwrap_or(Phase::Running) };
         self.stand(&Stand::Busy { phase, reason: ending.reason, message: &ending.message });
     }

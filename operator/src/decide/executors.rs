@@ -15,7 +15,7 @@ const AT_ONCE: usize = 50;
 const KEPT_FAILED: usize = 5;
 /// How long there must be too many executors before running ones go.
 const SURPLUS: i64 = 30;
-/// The longest wait after failing pods.
+/// The longest wait after failing or refused pods.
 const LONGEST_WAIT: i64 = 60;
 /// An executor that ends so soon, and without an error, was none: those that are not needed any more are told to go after
 /// [`SURPLUS`] at the earliest.
@@ -91,6 +91,10 @@ impl Draft<'_> {
     }
 
     fn shrink(&mut self, desired: u32, live: &[&PodView], run: &Run) {
+        // How much work there is, a new leader has yet to find out.
+        if self.world.progress.as_ref().is_none_or(super::running::resumes) {
+            return;
+        }
         let surplus = live.len().saturating_sub(desired as usize);
         if surplus == 0 {
             if self.world.memory.surplus_since.is_some() {
@@ -236,7 +240,8 @@ fn wait_after_losses(lost: &[&PodView]) -> Option<i64> {
     Some(newest + longer_each_time(lost.len()))
 }
 
-fn longer_each_time(times: usize) -> i64 {
+/// Seconds to wait before the next try, after so many that came to nothing: twice as long each time, up to a minute.
+pub(crate) fn longer_each_time(times: usize) -> i64 {
     (1_i64 << times.min(6)).min(LONGEST_WAIT)
 }
 

@@ -6,7 +6,7 @@ use crds::status::{GleamFlowStatus, Output, Phase, Run, SetAside};
 use super::executors::GOING;
 use super::report::Stand;
 use super::{Action, Draft, Here, Shared, condition, id};
-use crate::master::api::{KEPT, Progress, RunPhase};
+use crate::master::api::{KEPT, Progress, RESUMING, RunPhase};
 use crate::naming;
 
 /// How long after a leader took a run up its counters may lag behind what the status says already.
@@ -234,11 +234,16 @@ impl Draft<'_> {
     /// The status takes what the master says, but never goes back on it because a new leader has yet to catch up.
     pub(super) fn take_over_progress(&mut self) {
         let Some(progress) = &self.world.progress else { return };
-        let catching_up = self.world.now - self.world.memory.taken_up < TAKING_UP && progress.done < told(&self.status);
-        if !catching_up {
+        let new_here = self.world.now - self.world.memory.taken_up < TAKING_UP || resumes(progress);
+        if !new_here || progress.done >= told(&self.status) {
             copy(&mut self.status, progress, &self.world.flow.key.name);
         }
     }
+}
+
+/// Whether the master has yet to find out how far the run is.
+pub(super) fn resumes(progress: &Progress) -> bool {
+    progress.waiting.as_ref().is_some_and(|(reason, _)| reason == RESUMING)
 }
 
 /// The tasks that the status says are done.
@@ -263,8 +268,10 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     if progress.known > 0 {
         status.progress = Some(format!("{}/{}", progress.done, progress.known));
     }
-    status.stages = progress.stages.iter().take(STAGES).cloned().collect();
-    status.failures = progress.failures.iter().take(10).cloned().collect();
+    count_stages(status, progress);
+    let before = std::mem::take(&mut status.failures);
+    let earlier = before.into_iter().filter(|failure| !progress.failures.contains(failure));
+    status.failures = progress.failures.iter().cloned().chain(earlier).take(10).collect();
     status.outputs = outputs(&status.outputs, &progress.outputs);
     status.persisted = progress.persisted.iter().take(PERSISTED).cloned().collect();
     status.decisions = progress.decisions.iter().take(DECISIONS).cloned().collect();
@@ -277,6 +284,21 @@ fn copy(status: &mut GleamFlowStatus, progress: &Progress, flow: &str) {
     let shuffled = i64::try_from(progress.bytes_shuffled).unwrap_or(i64::MAX);
     // Bytes only grow; a new leader counts anew.
     status.bytes_shuffled = Some(status.bytes_shuffled.unwrap_or(0).max(shuffled)).filter(|bytes| *bytes > 0);
+}
+
+/// How far each stage is. What failed and was given out again only grows: a new leader counts it anew.
+fn count_stages(status: &mut GleamFlowStatus, progress: &Progress) {
+    if progress.stages.is_empty() {
+        return;
+    }
+    let before = std::mem::take(&mut status.stages);
+    status.stages = progress.stages.iter().take(STAGES).cloned().collect();
+    for stage in &mut status.stages {
+        if let Some(told) = before.iter().find(|told| told.name == stage.name) {
+            stage.failed = stage.failed.max(told.failed);
+            stage.retried = stage.retried.max(told.retried);
+        }
+    }
 }
 
 /// Rows that were set aside: counts only grow; a new leader does not know of outputs that were let go of before it began.

@@ -426,3 +426,66 @@ fn what_holds_the_other_executors_is_said_while_some_work() {
     let all = look(&flow, &pods[..1], Some(progress(1, &["a-1-0"])), &started(), &one_agent());
     assert_eq!(executors_ready(&all).1, "all executors are connected");
 }
+
+/// A master that has just taken the run up, and knows of nothing yet.
+fn resuming() -> Progress {
+    let waiting = Some((crate::master::api::RESUMING.to_owned(), "looks around".to_owned()));
+    Progress { waiting, known: 9, ..progress(1, &[]) }
+}
+
+#[test]
+fn a_new_leader_lets_no_executor_go_before_it_knows_how_much_work_there_is() {
+    let flow = flow(json!({}));
+    let waiting = |index: u32| {
+        let mut pod = Arc::unwrap_or_clone(pod(index, PodPhase::Pending));
+        pod.node = None;
+        Arc::new(pod)
+    };
+    let pods = [pod(0, PodPhase::Running), waiting(1), waiting(2)];
+    assert_eq!(deleted(&look(&flow, &pods, None, &Memory::default(), &one_agent())), [""; 0]);
+    assert_eq!(deleted(&look(&flow, &pods, Some(resuming()), &started(), &one_agent())), [""; 0]);
+    assert_eq!(deleted(&look(&flow, &pods, Some(progress(1, &["a-1-0"])), &started(), &one_agent())), ["a-1-2", "a-1-1"]);
+}
+
+#[test]
+fn what_was_told_of_a_run_is_not_taken_back_by_a_leader_that_has_yet_to_find_out() {
+    let stage = |succeeded: u32, failed: u32| crds::status::StageStatus {
+        name: "m1".into(),
+        desired: 9,
+        succeeded,
+        failed,
+        retried: failed,
+        ..crds::status::StageStatus::default()
+    };
+    let failure = |partition: u32| crds::status::Failure { partition, ..crds::status::Failure::default() };
+    let mut flow = flow(json!({}));
+    flow.status.progress = Some("5/9".into());
+    flow.status.stages = vec![stage(5, 2)];
+    flow.status.failures = (0..10).map(failure).collect();
+    let pods = [pod(0, PodPhase::Running)];
+    let long = Memory { taken_up: NOW - 100, ..started() };
+    let told = |progress: Progress| {
+        let status = look(&flow, &pods, Some(progress), &long, &one_agent()).status;
+        let stage = status.stages.first().map(|stage| (stage.succeeded, stage.failed, stage.retried));
+        let failures: Vec<u32> = status.failures.iter().map(|failure| failure.partition).collect();
+        (status.progress.unwrap(), stage, failures)
+    };
+    assert_eq!(told(resuming()), ("5/9".into(), Some((5, 2, 2)), (0..10).collect()));
+    // What was lost is told as what is to be done again; what failed is not forgotten with the leader that saw it.
+    let known = Progress { done: 3, known: 9, stages: vec![stage(3, 1)], failures: vec![failure(20)], ..progress(1, &["a-1-0"]) };
+    assert_eq!(told(known), ("3/9".into(), Some((3, 2, 2)), [20].into_iter().chain(0..9).collect()));
+    let more = Progress { done: 6, known: 9, stages: vec![stage(6, 4)], ..progress(1, &["a-1-0"]) };
+    assert_eq!(told(more), ("6/9".into(), Some((6, 4, 4)), (0..10).collect()));
+}
+
+#[test]
+fn an_executor_is_not_told_as_ready_while_its_run_is_stopped() {
+    let mut flow = flow(json!({}));
+    let pods = [pod(0, PodPhase::Running)];
+    let work = || Some(progress(1, &["a-1-0"]));
+    flow.status = look(&flow, &pods, work(), &started(), &one_agent()).status;
+    flow.cancel = Some("u-1".into());
+    let decision = look(&flow, &pods, work(), &started(), &one_agent());
+    assert_eq!(decision.status.executors.as_ref().unwrap().summary, "0/0");
+    assert_eq!(condition::find(&decision.status, "ExecutorsReady"), None);
+}

@@ -190,6 +190,9 @@ pub const NODE_LOCAL: &str = "NodeLocal";
 /// So much standard output of a run is kept in all, in bytes.
 pub const OUTPUT_LIMIT: u64 = 1 << 20;
 
+/// The reason of [`Progress::waiting`] while a new leader's master finds out how far a run is.
+pub const RESUMING: &str = "Resuming";
+
 /// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RunPhase {

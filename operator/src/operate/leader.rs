@@ -52,8 +52,12 @@ pub(super) async fn lead(
     tasks.spawn(tend_authority(process.clone()));
     let controller = Arc::new(controller(&process, Arc::clone(&runs), tell, (operator, term)));
     tasks.spawn(follow_runs(process.clone(), runs));
+    // Whoever waits for a run is not to wait for all that are over.
     for key in controller.cached(|cache| cache.keys()) {
-        process.queue.add(key, Duration::ZERO);
+        match controller.cached(|cache| cache.is_settled(&key)) {
+            true => process.queue.add_last(key),
+            false => process.queue.add(key, Duration::ZERO),
+        }
     }
     tasks.spawn(all_started(process.clone(), Arc::clone(&controller), master));
     for _ in 0..process.arguments.concurrency.max(1) {

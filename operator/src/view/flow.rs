@@ -72,6 +72,13 @@ impl FlowView {
     }
 }
 
+/// Whether a flow's last run is over, and its status about its newest generation.
+fn is_settled(value: &Value) -> bool {
+    let newest =
+        value.pointer("/metadata/generation").is_some_and(|newest| value.pointer("/status/observedGeneration") == Some(newest));
+    newest && text(value, "/status/currentRun/completionTime").is_some()
+}
+
 /// The name of a flow's object.
 #[must_use]
 pub fn key(value: &Value) -> Option<FlowKey> {
@@ -83,8 +90,10 @@ pub fn key(value: &Value) -> Option<FlowKey> {
 /// it), not as trees (four times as much).
 #[derive(Clone, Debug)]
 pub struct FlowText {
-    pub uid: String,
+    pub uid: Box<str>,
     pub version: u64,
+    /// Its last run is over, and nothing newer is asked of it.
+    pub settled: bool,
     /// Compressed by LZ4, with its length in front.
     text: Box<[u8]>,
 }
@@ -100,10 +109,11 @@ impl FlowText {
                 annotations.retain(|name, _| name == naming::CANCEL);
             }
         }
-        let uid = text(&value, "/metadata/uid").unwrap_or_default().to_owned();
+        let uid = text(&value, "/metadata/uid").unwrap_or_default().into();
         let version = version(&value);
+        let settled = is_settled(&value);
         let text = lz4_flex::compress_prepend_size(value.to_string().as_bytes());
-        FlowText { uid, version, text: text.into_boxed_slice() }
+        FlowText { uid, version, settled, text: text.into_boxed_slice() }
     }
 
     /// The object again.

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crds::cluster::OnSpecChange;
 use serde_json::{Value, json};
 
-use crate::accept::{Claim, Prelude, accept};
-use crate::naming;
+use super::judge::Judge;
+use super::planted::Planted;
 use crate::server::{ApiError, Kind, Ref, Server};
-use crate::view::{FlowView, marked, text};
-
-/// Pods of one run that may be there at a time: the ten of a flow that says nothing, all of them made up for once, and some.
-const MOST_PODS: usize = 23;
+use crate::view::{marked, text};
 
 /// One change, as a watch tells it.
 #[derive(Clone, Debug)]
@@ -36,10 +32,11 @@ pub(super) struct Store {
     /// A policy lets nobody make objects of this kind.
     pub(super) closed: Option<Kind>,
     pub(super) requests: u64,
-    /// Runs whose status was terminal once: no pod may be made for them.
-    pub(super) ended: BTreeMap<String, String>,
-    /// Broken promises.
-    pub(super) violations: Vec<String>,
+    /// What the operator has no right to.
+    pub(super) forbidden: Option<(&'static str, Kind)>,
+    /// The term of the operator that leads.
+    pub(super) term: u64,
+    pub(super) judge: Judge,
 }
 
 /// The server, shared by all operators. An operator that is killed has its own switch.
@@ -48,16 +45,34 @@ pub(super) struct FakeServer {
     pub(super) store: Arc<Mutex<Store>>,
     /// Requests that this operator may still make; then it is dead.
     pub(super) life: Arc<Mutex<Option<u64>>>,
+    /// Its term.
+    pub(super) term: u64,
+    /// What it does wrong.
+    pub(super) planted: Option<Planted>,
 }
 
 impl FakeServer {
     pub(super) fn new() -> FakeServer {
-        FakeServer { store: Arc::default(), life: Arc::default() }
+        FakeServer { store: Arc::default(), life: Arc::default(), term: 0, planted: None }
     }
 
-    /// The same server for another operator.
+    /// The same server for another operator, which leads from now on.
     pub(super) fn for_another(&self) -> FakeServer {
-        FakeServer { store: Arc::clone(&self.store), life: Arc::default() }
+        let term = self.store().term + 1;
+        self.store().term = term;
+        FakeServer { store: Arc::clone(&self.store), life: Arc::default(), term, planted: self.planted }
+    }
+
+    /// In the words of the API server.
+    fn may(&self, verb: &'static str, kind: Kind, namespace: &str) -> Result<(), ApiError> {
+        if self.store().forbidden != Some((verb, kind)) {
+            return Ok(());
+        }
+        let (group, _, _, plural) = kind.names();
+        let user = "system:serviceaccount:gleamflow:gleamflow-operator";
+        Err(ApiError::Forbidden(format!(
+            "{plural} is forbidden: User {user:?} cannot {verb} resource {plural:?} in API group {group:?} in the namespace {namespace:?}"
+        )))
     }
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
@@ -99,6 +114,11 @@ impl Store {
     }
 
     pub(super) fn put(&mut self, reference: Ref, mut object: Value) -> Value {
+        match (reference.kind, self.objects.get(&reference)) {
+            (Kind::GleamFlow, _) => self.judge.flow(&object),
+            (Kind::Pod, Some(before)) => self.judge.pod_changed(before, &object),
+            _ => {}
+        }
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.objects.insert(reference.clone(), object.clone());
@@ -108,6 +128,9 @@ impl Store {
 
     pub(super) fn remove(&mut self, reference: &Ref) {
         if let Some(mut object) = self.objects.remove(reference) {
+            if reference.kind == Kind::Pod {
+                self.judge.pod_lost(&object);
+            }
             self.version += 1;
             object["metadata"]["resourceVersion"] = self.version.to_string().into();
             self.log.push(Change { kind: reference.kind, object, gone: true });
@@ -130,7 +153,7 @@ impl Store {
         Ok(self.put(reference.clone(), secret))
     }
 
-    pub(super) fn create(&mut self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
+    pub(super) fn create(&mut self, kind: Kind, namespace: &str, object: &Value, leads: bool) -> Result<Value, ApiError> {
         let name = text(object, "/metadata/name").unwrap().to_owned();
         let reference = Ref::new(kind, namespace, &name);
         if self.objects.contains_key(&reference) {
@@ -144,24 +167,17 @@ impl Store {
             if self.quota.is_some_and(|quota| pods >= quota) {
                 return Err(ApiError::Quota(format!("pods {name:?} is forbidden: exceeded quota: pods")));
             }
-            let run = marked(object, "labels", naming::RUN).unwrap_or_default();
-            let of_run = |object: &&Value| {
-                marked(object, "labels", naming::RUN) == Some(run)
-                    && !matches!(text(object, "/status/phase"), Some("Succeeded" | "Failed"))
-            };
-            let there = self.objects.iter().filter(|(reference, _)| reference.kind == Kind::Pod).map(|(_, pod)| pod);
-            if there.filter(of_run).count() > MOST_PODS {
-                self.violations.push(format!("run {run} has more than {MOST_PODS} pods that are not over"));
-            }
-            if self.ended.contains_key(run) {
-                self.violations.push(format!("pod {name} was made for run {run}, which is over"));
-            }
         }
         self.next_uid += 1;
         let mut object = object.clone();
         object["metadata"]["uid"] = format!("00000000-0000-0000-0000-{:012}", self.next_uid).into();
         object["metadata"]["namespace"] = namespace.into();
-        Ok(self.put(reference, object))
+        let made = self.put(reference, object);
+        if kind == Kind::Pod {
+            let there = self.objects.iter().filter(|(reference, _)| reference.kind == Kind::Pod).map(|(_, pod)| pod);
+            self.judge.pod_made(&made, there, leads);
+        }
+        Ok(made)
     }
 
     fn apply_status(&mut self, reference: &Ref, value: &Value) -> Result<Value, ApiError> {
@@ -173,63 +189,8 @@ impl Store {
         }
         let mut object = old.clone();
         object["status"] = value["status"].clone();
-        self.judge(&old, &object);
+        self.judge.status(&old, &object);
         Ok(self.put(reference.clone(), object))
-    }
-
-    /// Ready is what the newest generation asks for, not what an older one did.
-    fn judge_ready(&mut self, flow: &Value) {
-        let Ok(view) = FlowView::read(flow) else { return };
-        let Ok(spec) = &view.spec else { return self.violations.push("Ready, though the spec is not understood".to_owned()) };
-        let hash = accept(&view.spec, &Prelude::NotAsked, &Claim::NotAsked).hash;
-        let run = view.status.current_run.as_ref();
-        let stale = run.is_some_and(|run| run.spec_hash != hash) && spec.on_spec_change != OnSpecChange::Ignore;
-        let nonce = spec.rerun_nonce.as_ref().filter(|nonce| !nonce.is_empty());
-        if stale || nonce.is_some() && nonce != view.status.last_rerun_nonce.as_ref() {
-            self.violations.push(format!("Ready at generation {}, which has not run", view.generation));
-        }
-    }
-
-    /// What a status may never do.
-    fn judge(&mut self, old: &Value, new: &Value) {
-        let run = |object: &Value| text(object, "/status/currentRun/id").unwrap_or_default().to_owned();
-        let result = |object: &Value| text(object, "/status/currentRun/result").map(str::to_owned);
-        if run(old) == run(new) && result(old).is_some() && result(old) != result(new) {
-            self.violations.push(format!("run {} ended as {:?} and then as {:?}", run(old), result(old), result(new)));
-        }
-        if run(old) != run(new) && !run(old).is_empty() && result(old).is_none() {
-            self.violations.push(format!("run {} was followed by {} before it was over", run(old), run(new)));
-        }
-        let number = |object: &Value| naming::run_number(&run(object)).unwrap_or(0);
-        if number(new) < number(old) {
-            self.violations.push(format!("run {} after {}", number(new), number(old)));
-        }
-        let shuffled = |object: &Value| object.pointer("/status/bytesShuffled").and_then(Value::as_i64).unwrap_or(0);
-        if run(old) == run(new) && shuffled(new) < shuffled(old) {
-            self.violations.push(format!("bytesShuffled went from {} to {}", shuffled(old), shuffled(new)));
-        }
-        let seen = |object: &Value| object.pointer("/status/observedGeneration").and_then(Value::as_i64).unwrap_or(-1);
-        if seen(new) < seen(old) {
-            self.violations.push(format!("observedGeneration went from {} to {}", seen(old), seen(new)));
-        }
-        let conditions = crate::view::list(new, "/status/conditions");
-        let is = |kind: &str| {
-            conditions
-                .iter()
-                .any(|condition| text(condition, "/type") == Some(kind) && text(condition, "/status") == Some("True"))
-        };
-        if is("Complete") && is("Failed") {
-            self.violations.push("Complete and Failed at once".to_owned());
-        }
-        if is("Complete") && result(new).as_deref() != Some("Succeeded") {
-            self.violations.push(format!("Complete, but the run's result is {:?}", result(new)));
-        }
-        if is("Ready") && Some(seen(new)) == new.pointer("/metadata/generation").and_then(Value::as_i64) {
-            self.judge_ready(new);
-        }
-        if let Some(result) = result(new) {
-            self.ended.insert(run(new), result);
-        }
     }
 }
 
@@ -237,12 +198,14 @@ impl Store {
 impl Server for FakeServer {
     async fn get(&self, object: &Ref) -> Result<Value, ApiError> {
         let heard = self.fate()?;
+        self.may("get", object.kind, &object.namespace)?;
         let found = self.store().objects.get(object).cloned().ok_or_else(|| ApiError::NotFound(object.to_string()));
         FakeServer::answer(heard, found)
     }
 
     async fn list(&self, kind: Kind, namespace: &str, labels: &str) -> Result<Vec<Value>, ApiError> {
         let heard = self.fate()?;
+        self.may("list", kind, namespace)?;
         let store = self.store();
         let wanted: Vec<(&str, &str)> = labels.split(',').filter_map(|label| label.split_once('=')).collect();
         let matches = |object: &Value| wanted.iter().all(|(name, value)| marked(object, "labels", name) == Some(value));
@@ -252,7 +215,16 @@ impl Server for FakeServer {
 
     async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
         let heard = self.fate()?;
-        let made = self.store().create(kind, namespace, object);
+        if let Err(denied) = self.may("create", kind, namespace) {
+            return if self.planted == Some(Planted::SwallowedDenials) { Ok(object.clone()) } else { Err(denied) };
+        }
+        let mut store = self.store();
+        let leads = self.term == store.term;
+        let made = store.create(kind, namespace, object, leads);
+        if let (Some(planted), Ok(made)) = (self.planted, &made) {
+            planted.made(&mut store, kind, made);
+        }
+        drop(store);
         FakeServer::answer(heard, made)
     }
 
@@ -260,21 +232,33 @@ impl Server for FakeServer {
         let heard = self.fate()?;
         if !status {
             assert_eq!(object.kind, Kind::Secret, "the controller applies nothing but statuses and what executors are known by");
+            self.may("patch", object.kind, &object.namespace)?;
             let applied = self.store().apply_papers(object, value);
             return FakeServer::answer(heard, applied);
         }
-        let applied = self.store().apply_status(object, value);
+        self.may("patch", object.kind, &object.namespace)?;
+        let mut store = self.store();
+        let mut value = value.clone();
+        if let Some(planted) = self.planted {
+            planted.written(&mut store, object, &mut value);
+        }
+        let applied = store.apply_status(object, &value);
+        drop(store);
         FakeServer::answer(heard, applied)
     }
 
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError> {
         let heard = self.fate()?;
+        self.may("delete", object.kind, &object.namespace)?;
         let mut store = self.store();
         let Some(found) = store.objects.get(object).cloned() else { return Err(ApiError::NotFound(object.to_string())) };
         if uid.is_some() && uid != text(&found, "/metadata/uid") {
             return Err(ApiError::Conflict("another uid".into()));
         }
         if object.kind == Kind::Pod && text(&found, "/metadata/deletionTimestamp").is_none() {
+            if self.term != store.term {
+                store.judge.pod_lost(&found);
+            }
             // A kubelet takes its time.
             let mut leaving = found;
             leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -296,6 +280,7 @@ impl Server for FakeServer {
 
     async fn events(&self, namespace: &str, name: &str) -> Result<Vec<Value>, ApiError> {
         let heard = self.fate()?;
+        self.may("list", Kind::Event, namespace)?;
         let store = self.store();
         let here = store.objects.iter().filter(|(place, _)| place.kind == Kind::Event && place.namespace == namespace);
         let about = |event: &&Value| text(event, "/involvedObject/name") == Some(name);

@@ -131,3 +131,24 @@ fn the_rows_of_the_leader_that_commits_are_kept() {
         assert_eq!(server.list(Kind::Secret, "n", "gleamflow.io/run=u-1").await.unwrap(), kept);
     });
 }
+
+#[test]
+fn an_entry_that_may_not_be_made_says_which_right_is_missing() {
+    run(async {
+        let server = FakeServer::new();
+        let recorder = recorder(&server, "x/1");
+        server.store().forbidden = Some(("create", Kind::ConfigMap));
+        let refused = recorder.append(&id(), 0, &cut(1)).await.unwrap_err().to_string();
+        assert!(refused.contains("cannot create resource \"configmaps\""), "{refused}");
+        server.store().forbidden = Some(("list", Kind::ConfigMap));
+        let refused = recorder.read(&id()).await.unwrap_err().to_string();
+        assert!(refused.contains("cannot list resource \"configmaps\""), "{refused}");
+        server.store().forbidden = Some(("create", Kind::Secret));
+        let rows = [("out".to_owned(), b"x".to_vec())].into();
+        let refused = recorder.keep_output(&id(), &rows).await.unwrap_err().to_string();
+        assert!(refused.contains("cannot create resource \"secrets\""), "{refused}");
+        server.store().forbidden = None;
+        recorder.append(&id(), 0, &cut(1)).await.unwrap();
+        recorder.keep_output(&id(), &rows).await.unwrap();
+    });
+}

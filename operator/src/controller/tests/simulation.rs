@@ -1,5 +1,5 @@
-//! Random histories: users edit, kubelets start and lose pods, watches lag, requests fail or time out though done, leaders die between
-//! any two requests and go on as zombies. After all of it, everything comes to rest.
+//! Random histories: users edit, kubelets start and lose pods, watches lag, repeat themselves and expire, requests fail or
+//! time out though done, leaders die between any two requests and go on as zombies. After all of it, everything comes to rest.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::fake_master::{FakeMaster, Truths};
 use super::fake_server::{Change, FakeServer};
+use super::planted::Planted;
 use crate::authority::RunPapers;
+use crate::cache::Kept;
 use crate::config::Image;
-use crate::controller::{Again, Controller, Fleet, Outputs};
+use crate::controller::{Again, Controller, Fleet, Outputs, Told};
 use crate::metrics::Metrics;
 use crate::naming;
 use crate::server::{Kind, Ref};
-use crate::view::{FlowKey, list, marked, text};
+use crate::view::{FlowKey, marked, text};
 
 /// Seconds after which executors need new papers: more than most stories take.
 pub(super) const PAPERS_LAST: i64 = 40_000;
@@ -29,6 +31,8 @@ pub(super) struct Operator {
     server: FakeServer,
     /// Changes on their way, per kind: those of one kind come in order.
     coming: BTreeMap<Kind, VecDeque<Change>>,
+    /// Those that were told since the last list.
+    told: BTreeMap<Kind, Vec<Change>>,
     read: usize,
 }
 
@@ -39,15 +43,24 @@ pub(super) struct Simulation {
     pub(super) clock: Arc<AtomicI64>,
     pub(super) operators: Vec<Operator>,
     terms: u64,
+    /// Reasons of all events, in order.
+    pub(super) told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Simulation {
     pub(super) fn new(seed: u64, fault_rate: u64) -> Simulation {
-        let server = FakeServer::new();
+        Simulation::with(seed, fault_rate, None)
+    }
+
+    /// All of whose operators do something wrong.
+    pub(super) fn with(seed: u64, fault_rate: u64, planted: Option<Planted>) -> Simulation {
+        let server = FakeServer { planted, ..FakeServer::new() };
         server.store().faults = seed.wrapping_mul(2).wrapping_add(1);
         server.store().fault_rate = fault_rate;
         let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
-        let mut simulation = Simulation { server, truths: Truths::default(), clock, operators: Vec::new(), terms: 0 };
+        let truths = Arc::clone(&server.store().judge.truths);
+        let told = Arc::default();
+        let mut simulation = Simulation { server, truths, clock, operators: Vec::new(), terms: 0, told };
         simulation.lead_anew();
         simulation
     }
@@ -69,7 +82,7 @@ impl Simulation {
                 Some(RunPapers { token, authority, certificate, key, renew: now + PAPERS_LAST })
             }),
             clock: Box::new(move || clock.load(Ordering::Relaxed)),
-            tell: Box::new(drop),
+            tell: self.listener(),
             metrics: Metrics::new(),
             image: Image { image: "i".into(), pull_policy: "Never".into(), pull_secrets: Vec::new() },
             namespace: "gleamflow".into(),
@@ -85,10 +98,21 @@ impl Simulation {
             store.objects.iter().map(|(reference, object)| (reference.kind, object.clone())).collect();
         drop(store);
         controller.cached(|cache| objects.into_iter().for_each(|(kind, object)| drop(cache.apply(kind, object))));
-        self.operators.push(Operator { controller, master, server, coming: BTreeMap::new(), read });
+        self.operators.push(Operator { controller, master, server, coming: BTreeMap::new(), told: BTreeMap::new(), read });
         if self.operators.len() > 3 {
             self.operators.remove(0);
         }
+    }
+
+    /// Hears the events of an operator.
+    fn listener(&self) -> Box<dyn Fn(Told) + Send + Sync> {
+        let (server, all) = (self.server.clone(), Arc::clone(&self.told));
+        Box::new(move |told| {
+            all.lock().unwrap().push(told.event.reason.clone());
+            for _ in 0..1 + u32::from(server.planted == Some(Planted::EventsTwice)) {
+                server.store().judge.told(&told);
+            }
+        })
     }
 
     /// The one that leads; those before it are zombies.
@@ -118,13 +142,48 @@ impl Simulation {
             let waiting = self.operators[at].coming[&kind].len();
             let told = if all { waiting } else { usize::try_from(self.random(waiting as u64 + 1)).unwrap() };
             let operator = &mut self.operators[at];
-            for change in operator.coming.get_mut(&kind).unwrap().drain(..told) {
+            let news: Vec<Change> = operator.coming.get_mut(&kind).unwrap().drain(..told).collect();
+            for change in news {
                 operator.controller.cached(|cache| match change.gone {
                     true => cache.remove(change.kind, &change.object),
                     false => cache.apply(change.kind, change.object.clone()),
                 });
+                operator.told.entry(kind).or_default().push(change);
             }
         }
+    }
+
+    /// An operator's watch of a kind expires (410): what it had yet to tell is never told, and all there is is listed anew.
+    pub(super) fn expire(&mut self, at: usize, kind: Kind) {
+        let store = self.server.store();
+        let listed: Vec<Value> =
+            store.objects.iter().filter(|(reference, _)| reference.kind == kind).map(|(_, object)| object.clone()).collect();
+        let unread = store.log[self.operators[at].read..].to_vec();
+        let operator = &mut self.operators[at];
+        operator.read = store.log.len();
+        drop(store);
+        for change in unread {
+            operator.coming.entry(change.kind).or_default().push_back(change);
+        }
+        operator.coming.remove(&kind);
+        operator.told.remove(&kind);
+        let kept = self.server.planted == Some(Planted::GoneIsKept);
+        operator.controller.cached(|cache| match kept {
+            true => listed.into_iter().for_each(|object| drop(cache.apply(kind, object))),
+            false => drop(cache.replace(kind, "", listed.into_iter().filter_map(|object| Kept::of(kind, object)).collect())),
+        });
+    }
+
+    /// Changes that were told are told once more, in their order, before those that are new: a connection that was made anew, or a
+    /// read past the watch that was ahead of it.
+    pub(super) fn repeat(&mut self, at: usize) {
+        let kind = if self.random(2) == 0 { Kind::Pod } else { Kind::GleamFlow };
+        let back = usize::try_from(self.random(8)).unwrap();
+        let operator = &mut self.operators[at];
+        let told = operator.told.entry(kind).or_default();
+        let again = told.split_off(told.len().saturating_sub(back));
+        let coming = operator.coming.entry(kind).or_default();
+        again.into_iter().rev().for_each(|change| coming.push_front(change));
     }
 
     /// An operator looks at every flow.
@@ -157,7 +216,7 @@ impl Simulation {
             None => {
                 let flow = json!({"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow",
                     "metadata": {"name": name, "generation": 1}, "spec": spec, "status": {"observedGeneration": -1}});
-                store.create(Kind::GleamFlow, NAMESPACE, &flow).unwrap();
+                store.create(Kind::GleamFlow, NAMESPACE, &flow, false).unwrap();
             }
             Some(mut flow) if flow["spec"] != *spec => {
                 flow["spec"] = spec.clone();
@@ -247,38 +306,52 @@ impl Simulation {
 
     /// Executors that run do some work for the leader's master.
     pub(super) fn work(&self, fails: bool) {
-        let running: BTreeSet<String> = self
-            .pods()
-            .iter()
-            .filter(|(_, pod)| text(pod, "/status/phase") == Some("Running"))
-            .filter_map(|(_, pod)| marked(pod, "labels", naming::RUN).map(str::to_owned))
-            .collect();
-        for run in running {
-            self.operators[self.leader()].master.work(&run, fails);
+        let mut running: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (reference, pod) in self.pods() {
+            if let Some(run) = marked(&pod, "labels", naming::RUN).filter(|_| text(&pod, "/status/phase") == Some("Running")) {
+                running.entry(run.to_owned()).or_default().insert(reference.name);
+            }
+        }
+        for (run, pods) in running {
+            self.operators[self.leader()].master.work(&run, pods, fails);
+        }
+    }
+
+    /// What some run has done is lost.
+    pub(super) fn lose(&self) {
+        let runs: Vec<String> = self.truths.lock().unwrap().keys().cloned().collect();
+        for run in runs {
+            self.operators[self.leader()].master.lose(&run);
         }
     }
 
     /// What must hold at every moment.
     pub(super) fn check(&self, seed: u64) {
         let store = self.server.store();
-        assert!(store.violations.is_empty(), "seed {seed}: {:?}", store.violations);
-        let truths = self.truths.lock().unwrap();
-        for flow in store.objects.iter().filter(|(reference, _)| reference.kind == Kind::GleamFlow).map(|(_, flow)| flow) {
-            let complete = list(flow, "/status/conditions").iter().any(|it| text(it, "/type") == Some("Complete"));
-            let run = text(flow, "/status/currentRun/id").unwrap_or_default();
-            if complete {
-                assert!(
-                    truths.get(run).is_some_and(|truth| truth.succeeded),
-                    "seed {seed}: {run} is Complete and did not succeed"
-                );
-            }
-        }
+        let violations = &store.judge.violations;
+        assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
+    }
+
+    /// At rest, the leader knows of what there is, of nothing else, and its master of no run that is over or gone.
+    fn check_rest(&self, seed: u64) {
+        let leader = &self.operators[self.leader()];
+        let store = self.server.store();
+        let names = |kind: Kind| -> BTreeSet<String> {
+            store.objects.keys().filter(|reference| reference.kind == kind).map(|reference| reference.name.clone()).collect()
+        };
+        let known: BTreeSet<String> = leader.controller.cached(|cache| cache.keys()).into_iter().map(|key| key.name).collect();
+        assert_eq!(known, names(Kind::GleamFlow), "seed {seed}: the flows that the leader knows, and those that there are");
+        let remembered: BTreeSet<String> = leader.controller.flows.lock().unwrap().keys().map(|key| key.name.clone()).collect();
+        assert!(remembered.is_subset(&known), "seed {seed}: the leader remembers {remembered:?}");
+        let here = leader.master.here.lock().unwrap();
+        assert!(here.is_empty(), "seed {seed}: the master still has {here:?}");
     }
 
     /// Faults end; the leader gets all news; everything must come to rest.
     pub(super) async fn settle(&mut self, seed: u64) {
         self.server.store().fault_rate = 0;
         self.server.store().quota = None;
+        self.server.store().forbidden = None;
         if self.operators[self.leader()].server.life.lock().unwrap().is_some() {
             self.lead_anew();
         }
@@ -291,6 +364,7 @@ impl Simulation {
             self.advance(700);
             self.check(seed);
         }
+        self.check_rest(seed);
     }
 
     /// The leader dies after so many requests, if it makes them, and another leads.

@@ -9,7 +9,7 @@ use plan::task::TaskId;
 use super::ledger::Standing;
 use super::output::is_stdout;
 use super::{Machine, Stage};
-use crate::master::api::{KEPT, NODE_LOCAL, Progress, RunPhase, TaskSet};
+use crate::master::api::{KEPT, NODE_LOCAL, Progress, RESUMING, RunPhase, TaskSet};
 
 impl Machine {
     pub(super) fn make_progress(&self) -> Progress {
@@ -178,7 +178,7 @@ impl Machine {
             return None;
         }
         if matches!(self.stage, Stage::Resuming(_)) {
-            return told(("Resuming", "a new leader finds out what agents and executors have".to_owned()));
+            return told((RESUMING, "a new leader finds out what agents and executors have".to_owned()));
         }
         if let Some(why) = &self.journal.trouble {
             return told(("RecordUnavailable", format!("the run record could not be written: {why}")));
