@@ -50,6 +50,11 @@ fn write(file: &Path, value: &str) -> Result<()> {
     fs::write(file, value).with_context(|| format!("failed to write {value:?} to {}", file.display()))
 }
 
+/// A cluster's groups that are there.
+pub(crate) fn of(cluster: &str) -> Vec<PathBuf> {
+    hierarchies().into_iter().map(|hierarchy| hierarchy.join(cluster)).filter(|group| group.exists()).collect()
+}
+
 /// Removes a cluster's groups; what was in them is dead, or dies now.
 pub(crate) fn remove(cluster: &str) -> Result<()> {
     for hierarchy in hierarchies() {

@@ -22,6 +22,7 @@ mod place;
 mod prepare;
 mod private;
 mod tools;
+mod traces;
 mod until;
 mod user;
 mod workspace;

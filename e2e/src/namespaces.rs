@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::{Prepared, cgroup, command, workspace};
+use crate::{Prepared, cgroup, command, traces, workspace};
 
 /// Tells the program inside which run it belongs to.
 const INSIDE: &str = "E2E_INSIDE";
@@ -33,10 +33,14 @@ pub fn inside() -> Option<String> {
 pub fn enter(prepared: &Prepared) -> Result<ExitCode> {
     remove_remains()?;
     let run = Run::begin()?;
+    let name = run.name.clone();
+    let before = traces::look(&name, INSIDE);
     let status = run.watch(prepared);
     let cleaned = run.end(status.as_ref().is_ok_and(ExitStatus::success));
+    let left: Vec<String> = traces::look(&name, INSIDE).difference(&before).cloned().collect();
     let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     cleaned?;
+    ensure!(left.is_empty(), "the cluster has left on this machine: {left:#?}");
     Ok(ExitCode::from(code))
 }
 

@@ -11,7 +11,7 @@ use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{list, text};
 
 /// How often it is applied again: somebody may have changed or deleted it.
-pub const EVERY: Duration = Duration::from_secs(60);
+pub const EVERY: Duration = Duration::from_secs(10);
 
 /// The Deployment that this pod is of, which owns what the operator makes for itself; that never changes while the pod lives.
 ///

@@ -1,6 +1,7 @@
 //! One flow at a time: observe, decide, act, report. The same code runs against the API server and against the simulated one.
 
 mod act;
+mod fleet;
 mod hanging;
 mod outputs;
 mod papers;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::server::{ApiError, Kind, Ref, Server};
 use crate::view::{FlowKey, FlowView};
 
+pub use fleet::Fleet;
 pub use outputs::Outputs;
 
 use track::Tracked;
@@ -89,6 +91,7 @@ pub struct Controller {
     pub writer: String,
     pub flows: Mutex<HashMap<FlowKey, Tracked>>,
     pub outputs: Outputs,
+    pub fleet: Fleet,
 }
 
 impl fmt::Debug for Controller {
@@ -155,7 +158,8 @@ impl Controller {
         self.check(&view, tracked, now).await?;
         self.tell_of_no_such_run(&view, tracked);
         let hanging = self.look_at_hanging(&view, tracked, now).await;
-        let decision = self.decided(&view, tracked, now);
+        let no_agents = self.no_agents(&view, tracked, now).await;
+        let decision = self.decided(&view, tracked, now, no_agents);
         let again = self.carry_out(&view, tracked, decision).await?;
         let renewal = self.renew(&view, tracked).await;
         let goes_on = tracked.run.as_ref().is_some_and(|run| self.runs.progress(run).is_some());
@@ -163,13 +167,14 @@ impl Controller {
         Ok(again.at_most(hanging).at_most(renewal))
     }
 
-    fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64) -> Decision {
+    fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64, no_agents: Option<String>) -> Decision {
         let pods = tracked.hanging.explained(self.cached(|cache| cache.pods(&view.key, &view.uid)));
         let run = view.status.current_run.as_ref();
         tracked.notice(&pods, run.map_or("", |run| &run.id), |run, pod| self.runs.pod_gone(run, pod, "the pod was deleted"));
         let progress = tracked.run.as_ref().and_then(|run| self.runs.progress(run));
         let acceptance = tracked.acceptance();
-        let cluster = Surroundings { shared: self.outputs.noted(view, &acceptance), ..self.surroundings(view, &pods) };
+        let shared = self.outputs.noted(view, &acceptance);
+        let cluster = Surroundings { shared, no_agents, ..self.surroundings(view, &pods) };
         decide(&World {
             now,
             flow: view,
@@ -188,7 +193,7 @@ impl Controller {
             (cache.free(), lost)
         });
         let each = view.spec.as_ref().map(|spec| manifest::pod::room(&spec.executors)).unwrap_or_default();
-        Surroundings { agents: self.runs.agents().len(), free, lost, each, shared: None }
+        Surroundings { agents: self.runs.agents().len(), free, lost, each, ..Surroundings::default() }
     }
 
     /// Until the cache shows what we wrote, nothing is decided by it. After a while it is read anew instead.

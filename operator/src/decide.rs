@@ -51,6 +51,8 @@ pub struct World<'a> {
 pub struct Surroundings {
     /// Agents that are connected.
     pub agents: usize,
+    /// Why none is, in the cluster's own words, where that was asked.
+    pub no_agents: Option<String>,
     /// What every node that takes executors has left, where nodes can be read.
     pub free: Option<Vec<Room>>,
     /// Nodes that are gone or do not answer.

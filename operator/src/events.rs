@@ -31,7 +31,8 @@ fn event(told: &Told, pod: &str, time: &str) -> serde_json::Value {
     json!({
         "apiVersion": Kind::Event.api_version(), "kind": "Event",
         "metadata": {
-            "name": format!("{}.{}", naming::flow_part(&told.key.name), &naming::hash(same.as_bytes())[..16]),
+            // Those of one second are shown by their names.
+            "name": format!("{}.{:04x}{}", naming::flow_part(&told.key.name), told.event.place, &naming::hash(same.as_bytes())[..16]),
             "namespace": told.key.namespace,
         },
         "involvedObject": {

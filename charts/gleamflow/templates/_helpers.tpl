@@ -78,9 +78,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get, create, patch]
+# `list`, and of events too: why no agent is there is said to flows that wait for one.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 # Its own address, for executors and agents
 - apiGroups: [""]
   resources: [services]

@@ -13,6 +13,12 @@ use crate::{operator, output};
 
 const ABSENT: &str = "  no operator runs in this cluster: nothing goes on until one does (the Deployment gleamflow-operator)\n";
 
+/// Warnings about pods that keep nothing from going on: how names are looked up in them.
+const BESIDE_THE_POINT: [&str; 2] = ["MissingClusterDNS", "DNSConfigForming"];
+
+/// So many events are shown, each sentence once.
+const NEWEST: usize = 5;
+
 /// Say why a flow does not go on
 #[derive(Debug, Args)]
 pub(crate) struct Why {
@@ -47,7 +53,8 @@ fn about(flow: &GleamFlow, pods: &[Pod], events: Vec<Event>) -> Vec<Event> {
     let concerns = |event: &Event| {
         let about = event.involved_object.uid.as_deref();
         let warning = event.type_.as_deref() == Some("Warning");
-        about.is_some_and(|uid| Some(uid) == flow_uid || warning && pods.contains(&uid))
+        let beside = BESIDE_THE_POINT.contains(&event.reason.as_deref().unwrap_or_default());
+        about.is_some_and(|uid| Some(uid) == flow_uid || warning && !beside && pods.contains(&uid))
     };
     let mut events: Vec<Event> = events.into_iter().filter(concerns).collect();
     events.sort_by_key(time);
@@ -89,7 +96,12 @@ fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
         }
     }
     pods.iter().filter_map(waiting).for_each(|line| text.push_str(&line));
-    for event in events.iter().rev().take(5) {
+    let mut said: Vec<&str> = status.message.as_deref().into_iter().collect();
+    for event in events.iter().rev() {
+        if said.len() > NEWEST || event.message.as_deref().is_some_and(|message| said.contains(&message)) {
+            continue;
+        }
+        said.extend(event.message.as_deref());
         let (reason, message) = (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
         let object = match event.involved_object.kind.as_deref() {
             Some("Pod") => format!(" of pod {}", event.involved_object.name.as_deref().unwrap_or_default()),

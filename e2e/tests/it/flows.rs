@@ -1,9 +1,11 @@
 //! The product at work: what users do with flows, and what can happen to them, under one release for all.
 
+mod agents;
 mod big;
 mod burst;
 mod commands;
-mod examples;
+mod deadlines;
+pub(crate) mod examples;
 mod failures;
 mod figures;
 mod kept;
@@ -11,6 +13,7 @@ mod kills;
 mod mistakes;
 mod policies;
 mod secrets;
+mod shown;
 mod tables;
 
 use crate::ClusterTest;
@@ -21,6 +24,8 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         figures::all(),
         examples::all(),
         commands::all(),
+        shown::all(),
+        deadlines::all(),
         failures::all(),
         burst::all(),
         kept::all(),
@@ -30,6 +35,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         tables::all(),
         secrets::all(),
         kills::all(),
+        agents::all(),
     ]
     .concat()
 }

@@ -11,6 +11,7 @@ mod gate;
 mod images;
 mod large;
 mod nodes;
+mod nowhere;
 mod outages;
 mod pods;
 mod product;
@@ -159,7 +160,7 @@ fn any_is_wanted(arguments: &Arguments, tests: &[(&'static str, ClusterTest)]) -
 }
 
 fn plain_tests() -> Vec<(&'static str, PlainTest)> {
-    [chart::plain(), schemas::plain()].concat()
+    [chart::plain(), nowhere::plain(), schemas::plain()].concat()
 }
 
 fn shared_tests() -> Vec<(&'static str, ClusterTest)> {

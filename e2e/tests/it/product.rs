@@ -345,9 +345,20 @@ impl User {
         Ok(output.stdout)
     }
 
-    fn outcome(&self, command: &mut Command) -> Result<Output> {
+    /// A program that is to be this user's, to be given arguments and started.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        self.equip(&mut command);
+        command
+    }
+
+    fn equip(&self, command: &mut Command) {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("KUBECONFIG", self.kubeconfig()).env("PATH", format!("{}:{path}", self.folder.path().display()));
+    }
+
+    fn outcome(&self, command: &mut Command) -> Result<Output> {
+        self.equip(command);
         let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Output { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) })

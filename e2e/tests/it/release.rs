@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use e2e::{Cluster, IMAGE_TAG, root};
+use anyhow::{Context, Result, ensure};
+use e2e::{Cluster, IMAGE_TAG, User, root};
+use serde_json::{Value, json};
 
 use crate::chart::CHART;
 use crate::crd::small_flow;
-use crate::product::HELM_PATIENCE;
+use crate::flows::examples;
+use crate::product::{self, HELM_PATIENCE, items, sorted, text, until};
 use crate::{ClusterTest, crd};
 
 /// These need the operator, and the cluster for themselves: an operator of all namespaces would run other tests' flows.
@@ -25,10 +27,12 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
     crd::install(cluster)?;
     let namespace = cluster.namespace("release")?;
     let home = namespace.name();
+    // Another namespace that the release serves.
+    let served = cluster.namespace("release-flows")?;
     let before = everything(cluster, home)?;
     cluster.apply(home, &small_flow("before"))?;
 
-    install(cluster, home, cluster_scoped)?;
+    install(cluster, home, served.name(), cluster_scoped)?;
     check_rights(cluster, home, cluster_scoped)?;
     cluster.wait(home, "condition=Complete", &["gleamflow/before".to_owned()], PATIENCE)?;
     cluster.helm(&[
@@ -46,8 +50,13 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
     ])?;
     cluster.apply(home, &small_flow("after"))?;
     cluster.wait(home, "condition=Complete", &["gleamflow/after".to_owned()], PATIENCE)?;
+    if !cluster_scoped {
+        agents_come_and_go(cluster, home, served.name())?;
+        use_elsewhere(cluster, served.name())?;
+    }
     cluster.helm(&["uninstall", "gleamflow", "-n", home, "--wait", "--timeout", HELM_PATIENCE])?;
 
+    cluster.kubectl(&["delete", "namespace", served.name(), "--timeout=300s"])?;
     // The user's flows and what they own are the user's; the definition has to be there, or this fails.
     cluster.kubectl(&["delete", "gleamflow", "before", "after", "-n", home])?;
     let left: Vec<String> = everything(cluster, home)?.difference(&before).cloned().collect();
@@ -60,7 +69,60 @@ fn life(cluster: &Cluster, cluster_scoped: bool) -> Result<()> {
     Ok(())
 }
 
-fn install(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
+/// An agent that is new finds its way in, without a right in the whole cluster; what executors shuffle goes over it.
+fn agents_come_and_go(cluster: &Cluster, home: &str, served: &str) -> Result<()> {
+    let agents = || -> Result<Vec<String>> {
+        let pods = cluster.get(home, &["pods", "-l", "gleamflow.io/role=agent"])?;
+        let ready = |pod: &&Value| {
+            pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null()
+        };
+        Ok(items(&pods).filter(ready).map(|pod| text(&pod["metadata"]["name"])).collect())
+    };
+    let all = |without: &str| {
+        until(PATIENCE, "an agent on every node", || {
+            let now = agents()?;
+            Ok((now.len() == cluster.nodes().len() && !now.iter().any(|agent| agent == without)).then_some(now))
+        })
+    };
+    let gone = all("")?.pop().context("there is no agent")?;
+    cluster.kubectl(&["delete", "pod", &gone, "-n", home, "--grace-period=0", "--force"])?;
+    all(&gone)?;
+    let steps = json!([
+        {"name": "numbers", "read": {"range": {"to": 48}}},
+        {"name": "dealt", "roundRobin": {}, "partitions": 12},
+        {"name": "counts", "count": {}, "partitions": 4},
+        {"name": "show", "write": {"stdout": {"format": "%s %d"}}}
+    ]);
+    let executors = json!({"executors": {"minReplicas": 3, "maxReplicas": 3}});
+    cluster.apply(served, &product::flow("dealt", steps, executors))?;
+    product::await_complete(cluster, served, "dealt")?;
+    let found = sorted(&output(cluster, served, "dealt")?);
+    ensure!(found == sorted(&(0..48).map(|number| format!("{number} 1\n")).collect::<String>()), "dealt gives {found:?}");
+    Ok(())
+}
+
+/// Examples, in a namespace of a list.
+fn use_elsewhere(cluster: &Cluster, served: &str) -> Result<()> {
+    let folder = root().join("examples");
+    let started = ["wordcount", "left-join", "dead-letters"].map(|name| examples::start(cluster, served, folder.join(name)));
+    let output = |name: &str| output(cluster, served, name);
+    for example in started {
+        examples::check(cluster, served, &output, &example?)?;
+    }
+    Ok(())
+}
+
+/// `gleamflow output`, as somebody who may do everything.
+fn output(cluster: &Cluster, namespace: &str, flow: &str) -> Result<String> {
+    let output = User::new(cluster)?.command("gleamflow").args(["output", flow, "-n", namespace]).output();
+    let output = output.context("failed to start gleamflow")?;
+    ensure!(output.status.success(), "gleamflow output {flow}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).context("its output is no text")
+}
+
+fn install(cluster: &Cluster, home: &str, served: &str, cluster_scoped: bool) -> Result<()> {
+    // Without a word about them it is all of them, or its own.
+    let served = (!cluster_scoped).then(|| format!("namespaces={{{home},{served}}}"));
     let values = [
         format!("rbac.clusterScoped={cluster_scoped}"),
         // Another test may have installed the definition; helm takes it over in one mode, and leaves it alone in the other.
@@ -71,7 +133,7 @@ fn install(cluster: &Cluster, home: &str, cluster_scoped: bool) -> Result<()> {
     let chart = chart();
     let mut arguments =
         vec!["install", "gleamflow", &chart, "-n", home, "--wait", "--timeout", HELM_PATIENCE, "--take-ownership"];
-    arguments.extend(values.iter().flat_map(|value| ["--set", value.as_str()]));
+    arguments.extend(values.iter().chain(&served).flat_map(|value| ["--set", value.as_str()]));
     cluster.helm(&arguments).map(drop)
 }
 

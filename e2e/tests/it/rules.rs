@@ -11,6 +11,8 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
         ("rules::bad_flows_are_refused_in_our_words", bad_flows_are_refused_in_our_words),
         ("rules::managed_by_cannot_be_changed", managed_by_cannot_be_changed),
+        ("rules::one_step_and_one_letter_too_many_are_refused", one_too_many),
+        ("rules::conditions_of_two_appliers_stay_beside_each_other", conditions_of_two_appliers),
         ("rules::a_step_that_one_applier_removes_is_gone", a_step_that_one_applier_removes_is_gone),
     ]
 }
@@ -123,5 +125,51 @@ fn a_step_that_one_applier_removes_is_gone(cluster: &Cluster) -> Result<()> {
     let found = cluster.get(namespace.name(), &["gleamflow", "atomic"])?;
     let steps = found["spec"]["steps"].as_array().context("the flow has steps")?;
     ensure!(steps.len() == 2, "steps: {steps:?}");
+    Ok(())
+}
+
+fn one_too_many(cluster: &Cluster) -> Result<()> {
+    crd::install(cluster)?;
+    let sent = |steps: usize, letters: usize| {
+        let mut flow = small_flow("many");
+        let more = (2..steps).map(|at| json!({"name": format!("step-{at}"), "from": ["numbers"], "write": {"stdout": {}}}));
+        let all = flow["spec"]["steps"].as_array_mut().context("the flow has steps")?;
+        all.extend(more);
+        all[1]["name"] = json!("a".repeat(letters));
+        cluster.try_kubectl(&["create", "--dry-run=server", "--validate=false", "-f", "-"], &flow.to_string())
+    };
+    let most = sent(256, 40)?;
+    ensure!(most.success, "256 steps and 40 letters: {}", most.stderr);
+    for (steps, letters, words) in [(257, 40, "must have at most 256 items"), (2, 41, "may not be more than 40 bytes")] {
+        let refused = sent(steps, letters)?;
+        ensure!(!refused.success && refused.stderr.contains(words), "{steps} steps, {letters} letters: {refused:?}");
+    }
+    Ok(())
+}
+
+/// As the operator and somebody's own controller write them: each its own, by type.
+fn conditions_of_two_appliers(cluster: &Cluster) -> Result<()> {
+    crd::install(cluster)?;
+    let namespace = cluster.namespace("rules")?;
+    cluster.apply(namespace.name(), &small_flow("judged"))?;
+    let apply = |manager: &str, kind: &str, status: &str| -> Result<()> {
+        let condition = json!({"type": kind, "status": status, "reason": "Said", "message": manager,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let object = json!({"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow", "metadata": {"name": "judged"},
+            "status": {"conditions": [condition]}});
+        let manager = format!("--field-manager={manager}");
+        let arguments = ["apply", "--server-side", "--subresource=status", &manager, "-n", namespace.name(), "-f", "-"];
+        let applied = cluster.try_kubectl(&arguments, &object.to_string())?;
+        ensure!(applied.success, "{kind}: {}", applied.stderr);
+        Ok(())
+    };
+    apply("one", "Ready", "False")?;
+    apply("other", "Audited", "True")?;
+    apply("one", "Ready", "True")?;
+    let found = cluster.get(namespace.name(), &["gleamflow", "judged"])?;
+    let conditions = found["status"]["conditions"].as_array().context("there are no conditions")?;
+    let said: Vec<_> = conditions.iter().map(|it| (&it["type"], &it["status"], &it["message"])).collect();
+    let wanted = [(json!("Ready"), json!("True"), json!("one")), (json!("Audited"), json!("True"), json!("other"))];
+    ensure!(said == wanted.each_ref().map(|(kind, status, message)| (kind, status, message)), "{conditions:#?}");
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Controller {
     }
 }
 
-fn newest_warning(events: &[Value], uid: &str) -> Option<Trouble> {
+pub(super) fn newest_warning(events: &[Value], uid: &str) -> Option<Trouble> {
     let about = |event: &&Value| text(event, "/involvedObject/uid") == Some(uid) && text(event, "/type") == Some("Warning");
     // Whoever writes events may use either time; both are text that sorts.
     let time = |event: &&Value| {

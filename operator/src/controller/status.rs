@@ -73,7 +73,7 @@ impl Controller {
         let message =
             format!("nothing is cancelled: annotation {} names {named:?}, which is no run of this flow", naming::CANCEL);
         tracing::warn!(flow = %view.key, message);
-        let event = Event { warning: true, reason: "CancelIgnored".to_owned(), message };
+        let event = Event { warning: true, place: 0x1800, reason: "CancelIgnored".to_owned(), message };
         (self.tell)(Told { key: view.key.clone(), uid: view.uid.clone(), run: current.to_owned(), event });
     }
 }

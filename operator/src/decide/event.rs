@@ -4,10 +4,15 @@ use crds::status::{GleamFlowStatus, Phase, StageStatus};
 
 use super::condition::find;
 
+/// Why executors that are connected get nothing to do.
+const HOLDS: [&str; 2] = ["AgentsNotReady", "ShuffleSpace"];
+
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub warning: bool,
+    /// Where it stands in the life of a run: those of one second are shown in this order.
+    pub place: u32,
     pub reason: String,
     pub message: String,
 }
@@ -19,14 +24,34 @@ pub fn events(before: &GleamFlowStatus, after: &GleamFlowStatus) -> Vec<Event> {
     refused(before, after, &mut events);
     runs(before, after, &mut events);
     executors(before, after, &mut events);
+    held(before, after, &mut events);
     shared(before, after, &mut events);
     stages(before, after, &mut events);
     retries(before, after, &mut events);
     events
 }
 
+/// Reasons in the order of a run's life; whatever is not among them is about executors.
+const LIFE: [(&str, u32); 11] = [
+    ("Queued", 500),
+    ("RunStarted", 1000),
+    ("ExecutorsCreated", 2000),
+    ("Planned", 4000),
+    ("TaskRetried", 7500),
+    ("Committing", 8000),
+    ("RunSucceeded", 9000),
+    ("RunFailed", 9000),
+    ("RunSuperseded", 9000),
+    ("RunSuspended", 9000),
+    ("BuffersReleased", 9500),
+];
+const EXECUTORS: u32 = 3000;
+/// Two for each stage.
+const STAGES: u32 = 5000;
+
 fn note(warning: bool, reason: &str, message: impl Into<String>) -> Event {
-    Event { warning, reason: reason.to_owned(), message: message.into() }
+    let place = LIFE.iter().find(|(known, _)| *known == reason).map_or(EXECUTORS, |(_, place)| *place);
+    Event { warning, place, reason: reason.to_owned(), message: message.into() }
 }
 
 fn refused(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
@@ -70,7 +95,7 @@ fn executors(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec
     let made = |status: &GleamFlowStatus| status.executors.as_ref().map_or(0, |counts| counts.ready + counts.pending);
     if made(after) > 0 && made(before) == 0 {
         let asked = after.executors.as_ref().map_or(0, |counts| counts.desired);
-        events.push(note(false, "ExecutorsCreated", format!("there are {} of {asked} executors", made(after))));
+        events.push(note(false, "ExecutorsCreated", format!("pods of executors: {} of {asked}", made(after))));
     }
     let Some(now) = find(after, "ExecutorsReady") else { return };
     let then = find(before, "ExecutorsReady");
@@ -81,6 +106,16 @@ fn executors(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec
         ("True", _) => events.push(note(false, "ExecutorsReady", now.message.clone())),
         (_, "Starting") => {}
         (_, reason) => events.push(note(true, reason, now.message.clone())),
+    }
+}
+
+/// What keeps a run whose executors work.
+fn held(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Event>) {
+    let reason = |status: &GleamFlowStatus| status.reason.clone().filter(|_| status.phase == Some(Phase::Running));
+    let Some(now) = reason(after).filter(|now| HOLDS.contains(&now.as_str())) else { return };
+    let ready = find(after, "ExecutorsReady").is_some_and(|ready| ready.status == "True");
+    if ready && reason(before).as_ref() != Some(&now) {
+        events.push(note(true, &now, after.message.clone().unwrap_or_default()));
     }
 }
 
@@ -96,14 +131,15 @@ fn stages(before: &GleamFlowStatus, after: &GleamFlowStatus, events: &mut Vec<Ev
         let names: Vec<&str> = after.stages.iter().map(|stage| stage.name.as_str()).collect();
         events.push(note(false, "Planned", format!("stages: {}", names.join(", "))));
     }
-    for stage in &after.stages {
+    for (stage, place) in after.stages.iter().zip((STAGES..).step_by(2)) {
         let old = known.iter().find(|old| old.name == stage.name);
         if is_whole(stage) {
             if !old.is_some_and(is_whole) {
-                events.push(note(false, "StageSucceeded", format!("stage {} is done, {} tasks", stage.name, stage.desired)));
+                let message = format!("stage {} is done; its tasks: {}", stage.name, stage.desired);
+                events.push(Event { place: place + 1, ..note(false, "StageSucceeded", message) });
             }
         } else if has_begun(stage) && !old.is_some_and(has_begun) {
-            events.push(note(false, "StageStarted", format!("stage {} begins", stage.name)));
+            events.push(Event { place, ..note(false, "StageStarted", format!("stage {} begins", stage.name)) });
         }
     }
 }

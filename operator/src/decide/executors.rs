@@ -22,6 +22,8 @@ const LONGEST_WAIT: i64 = 60;
 const TOO_SOON: i64 = 20;
 /// A scheduler that has said nothing about a pod for so long is not there.
 const SCHEDULER_SILENT: i64 = 30;
+/// Why nothing is made in a namespace that goes away.
+pub(super) const GOING: &str = "the namespace is being deleted";
 /// At least so many pods on nodes that are gone are made up for; see [`Draft::for_the_lost`].
 const MADE_UP_FOR: usize = 3;
 
@@ -194,6 +196,9 @@ impl Draft<'_> {
 
     /// What keeps the executors from working, the worst of it.
     fn blocked(&self, pods: &[&PodView]) -> Trouble {
+        if self.world.memory.terminating {
+            return Trouble { reason: "NamespaceTerminating", message: GOING.to_owned() };
+        }
         if let Some(refused) = &self.world.memory.refused {
             return Trouble { reason: refused.reason, message: refused.message.clone() };
         }
@@ -209,10 +214,14 @@ impl Draft<'_> {
             return Trouble { reason: "NodeLost", message };
         }
         if self.world.cluster.agents == 0 {
-            let message = "no agent is connected: look at the pods of the DaemonSet gleamflow-agent".to_owned();
-            return Trouble { reason: "AgentsNotReady", message };
+            return Trouble { reason: "AgentsNotReady", message: self.without_agents() };
         }
         Trouble { reason: "Starting", message: "a pod is being made, or its slots are connecting".to_owned() }
+    }
+
+    pub(super) fn without_agents(&self) -> String {
+        let why = self.world.cluster.no_agents.as_deref();
+        format!("no agent is connected: {}", why.unwrap_or("look at the pods of the DaemonSet gleamflow-agent"))
     }
 }
 

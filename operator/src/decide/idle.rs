@@ -1,12 +1,15 @@
 //! No run goes on: what the last one left is cleaned up, and another begins where one is wanted.
 
-use crds::cluster::OnSpecChange;
+use crds::cluster::{OnSpecChange, Retention};
 use crds::status::{Phase, Run};
 
 use super::condition::time;
+use super::executors::GOING;
 use super::report::Stand;
+use super::running::IGNORED;
 use super::{Action, Draft, id};
 use crate::naming;
+use crate::view::PodView;
 
 /// How long executors of a run that is over may take to leave by themselves; their logs go with those that do not.
 const LEAVING: i64 = 60;
@@ -20,6 +23,7 @@ impl Draft<'_> {
         if let Some(run) = &last {
             self.after(run);
         }
+        self.earlier_pods();
         self.leftovers();
         let last = self.status.current_run.clone();
         let Ok(spec) = &self.world.flow.spec else { return self.stand(&Stand::Refused) };
@@ -59,7 +63,13 @@ impl Draft<'_> {
         let Some(run) = last else { return };
         if run.result.as_deref() == Some("Succeeded") {
             self.terminal("Complete", run, "Succeeded", "the run succeeded");
-            return self.stand(&Stand::Succeeded);
+            self.stand(&Stand::Succeeded);
+            if run.spec_hash != self.world.acceptance.hash {
+                let message = format!("the run succeeded; {IGNORED}");
+                self.say("Ready", true, "Succeeded", &message);
+                self.status.message = Some(message);
+            }
+            return;
         }
         let failed = super::condition::find(&self.status, "Failed").map(|failed| (failed.reason.clone(), failed.message.clone()));
         let (reason, message) = failed.unwrap_or_else(|| (run.result.clone().unwrap_or_else(|| "Failed".into()), String::new()));
@@ -94,8 +104,7 @@ impl Draft<'_> {
         }
         if self.world.memory.terminating {
             self.again(30);
-            let message = "the namespace is being deleted";
-            return self.stand(&Stand::Busy { phase: Phase::Pending, reason: "NamespaceTerminating", message });
+            return self.stand(&Stand::Busy { phase: Phase::Pending, reason: "NamespaceTerminating", message: GOING });
         }
         self.begin(last);
     }
@@ -160,14 +169,8 @@ impl Draft<'_> {
 
     /// The pods of a run that is over, and the master's memory of it.
     fn after(&mut self, run: &Run) {
-        let retention = self.world.flow.spec.as_ref().map(|spec| spec.retention.clone()).unwrap_or_default();
         let ended = run.completion_time.as_ref().map_or(self.world.now, |time| time.0.as_second());
-        let kept_for = match run.result.as_deref() {
-            Some("Succeeded") => retention.pods_seconds,
-            Some("Suspended" | "Superseded") => 0,
-            _ => retention.failed_pods_seconds,
-        };
-        let until = ended + i64::from(kept_for);
+        let until = self.kept_until(run);
         for pod in self.pods(&run.id) {
             let until = if pod.finished() { until } else { until.min(ended + LEAVING) };
             if pod.deleting {
@@ -179,7 +182,38 @@ impl Draft<'_> {
                 self.again_at(until);
             }
         }
-        self.forget(run, ended + i64::from(retention.output_seconds));
+        self.forget(run, ended + i64::from(self.retention().output_seconds));
+    }
+
+    fn retention(&self) -> Retention {
+        self.world.flow.spec.as_ref().map(|spec| spec.retention.clone()).unwrap_or_default()
+    }
+
+    /// How long the pods of a run that is over are kept, for their logs.
+    fn kept_until(&self, run: &Run) -> i64 {
+        let retention = self.retention();
+        let kept_for = match run.result.as_deref() {
+            Some("Succeeded") => retention.pods_seconds,
+            Some("Suspended" | "Superseded") => 0,
+            _ => retention.failed_pods_seconds,
+        };
+        run.completion_time.as_ref().map_or(self.world.now, |time| time.0.as_second()) + i64::from(kept_for)
+    }
+
+    /// Pods of runs before the current one go in time too; those of runs that are in no history any more, at once.
+    pub(super) fn earlier_pods(&mut self) {
+        let current = self.world.flow.status.current_run.as_ref().map_or("", |run| &run.id);
+        let ended = |pod: &&PodView| pod.run != current && pod.finished() && !pod.deleting;
+        let pods: Vec<&PodView> = self.world.pods.iter().map(|pod| &**pod).filter(ended).collect();
+        for pod in pods {
+            let run = self.world.flow.status.history.iter().find(|run| run.id == pod.run);
+            let until = run.map_or(self.world.now, |run| self.kept_until(run));
+            if self.world.now >= until {
+                self.delete(&pod.name, &pod.uid);
+            } else {
+                self.again_at(until);
+            }
+        }
     }
 
     /// The pieces of a run that is over go; agents keep rows of `write.stdout` that were too many for a Secret.

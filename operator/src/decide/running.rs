@@ -3,6 +3,7 @@
 use crds::cluster::OnSpecChange;
 use crds::status::{GleamFlowStatus, Output, Phase, Run, SetAside};
 
+use super::executors::GOING;
 use super::report::Stand;
 use super::{Action, Draft, Here, Shared, condition, id};
 use crate::master::api::{KEPT, Progress, RESUMING, RunPhase};
@@ -10,6 +11,12 @@ use crate::naming;
 
 /// How long after a leader took a run up its counters may lag behind what the status says already.
 pub(super) const TAKING_UP: i64 = 15;
+
+/// How soon it is asked again why there are no agents.
+const WITHOUT_AGENTS: i64 = 5;
+/// Of a change that makes no run.
+pub(super) const IGNORED: &str =
+    "the flow has changed since, which spec.onSpecChange ignores; `gleamflow rerun` runs its newest version";
 
 /// Why a run is to end before its work does.
 pub(super) struct Ending {
@@ -71,17 +78,55 @@ impl Draft<'_> {
     fn going(&mut self, run: &Run) {
         self.take_over_progress();
         let ready = self.executors(run);
+        self.earlier_pods();
         let phase = self.phase(ready);
         let waiting = self.world.progress.as_ref().and_then(|progress| progress.waiting.clone());
         let condition = condition::find(&self.status, "ExecutorsReady").cloned();
         let (reason, message) = match (ready, waiting, condition) {
+            (true, Some((reason, _)), _) if reason == "AgentsNotReady" && self.world.cluster.agents == 0 => {
+                (reason, self.without_agents())
+            }
             (true, Some((reason, message)), _) => (reason, message),
             (false, _, Some(condition)) => (condition.reason, condition.message),
-            _ => ("Running".to_owned(), String::new()),
+            _ => ("Running".to_owned(), self.how_far()),
         };
+        if self.world.cluster.agents == 0 {
+            // What keeps them away may change, and they come without a word about any flow.
+            self.again(WITHOUT_AGENTS);
+        }
+        let message = [Some(message), self.wishes(run)].into_iter().flatten().collect::<Vec<_>>().join("; ");
         self.stand(&Stand::Busy { phase, reason: &reason, message: &message });
         self.alone();
         self.deadlines(run);
+    }
+
+    fn how_far(&self) -> String {
+        match self.status.progress.as_deref().and_then(|progress| progress.split_once('/')) {
+            Some((done, known)) => format!("{done} of {known} tasks are done"),
+            None => "its tasks are being planned".to_owned(),
+        }
+    }
+
+    /// What the flow's owner has asked for that this run does not do.
+    fn wishes(&self, run: &Run) -> Option<String> {
+        let flow = self.world.flow;
+        // One that has done its work stays on the object.
+        let number = |id: &str| (naming::run_uid(id) == flow.uid).then(|| naming::run_number(id)).flatten();
+        let is_done = |cancel: &str| number(cancel).is_some_and(|of| number(&run.id).is_some_and(|now| of <= now));
+        let cancel = flow.cancel.as_deref().filter(|cancel| !cancel.is_empty() && !is_done(cancel));
+        let cancel = cancel.map(|cancel| {
+            format!("the annotation {} names {cancel:?}, which is not this run, {}: nothing is cancelled", naming::CANCEL, run.id)
+        });
+        let changed = self.world.acceptance.refusal.is_none() && self.world.acceptance.hash != run.spec_hash;
+        let policy = flow.spec.as_ref().ok().map(|spec| spec.on_spec_change);
+        let change = match policy {
+            Some(OnSpecChange::Queue) if changed => Some("the flow has changed: its newest version runs next"),
+            Some(OnSpecChange::Ignore) if changed => Some(IGNORED),
+            Some(_) if self.asked_again() => Some("rerunNonce has changed: another run follows"),
+            _ => None,
+        };
+        let wishes: Vec<String> = [cancel, change.map(str::to_owned)].into_iter().flatten().collect();
+        (!wishes.is_empty()).then(|| wishes.join("; "))
     }
 
     /// Whether another flow writes where this one does. Both go on: which of them is wrong, only their owners know.
@@ -96,7 +141,12 @@ impl Draft<'_> {
         self.say("OutputShared", true, "SamePath", &message);
     }
 
+    /// Nothing can be made in the namespace; what is there goes with it.
     fn stuck(&mut self) {
+        self.counts(0, 0, 0);
+        self.say("ExecutorsReady", false, "NamespaceTerminating", GOING);
+        let phase = self.status.phase.unwrap_or(Phase::Starting);
+        self.stand(&Stand::Busy { phase, reason: "NamespaceTerminating", message: GOING });
         self.again(30);
     }
 

@@ -6,6 +6,8 @@ use super::*;
 use crate::master::api::RunPhase;
 use crate::view::{PodPhase, Trouble};
 
+mod told;
+
 const NOW: i64 = 1_800_000_000;
 
 fn acceptance() -> Acceptance {

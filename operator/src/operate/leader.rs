@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Process, now, serve};
 use crate::authority::{Authority, AuthorityError};
-use crate::controller::{Again, Controller, Outputs, Told};
+use crate::controller::{Again, Controller, Fleet, Outputs, Told};
 use crate::lead::Standing;
 use crate::master::api::{NODE_LOCAL, Runs};
 use crate::master::service::Master;
@@ -124,6 +124,7 @@ fn controller(
         writer: format!("{}/{term}", process.arguments.pod_name),
         flows: Mutex::default(),
         outputs: Outputs::default(),
+        fleet: Fleet::default(),
     }
 }
 

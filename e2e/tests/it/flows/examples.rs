@@ -16,7 +16,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
 }
 
 /// An example that runs.
-struct Running<'cluster> {
+pub(crate) struct Running<'cluster> {
     name: String,
     folder: PathBuf,
     shared: Shared<'cluster>,
@@ -34,14 +34,15 @@ fn every_example_gives_the_same_rows_on_the_cluster(cluster: &Cluster) -> Result
         }
     }
     ensure!(running.len() >= 17, "only {} examples were found", running.len());
-    let checks = running.iter().map(|example| check(cluster, namespace.name(), &user, example));
+    let output = |name: &str| user.gleamflow(cluster, &["output", name]);
+    let checks = running.iter().map(|example| check(cluster, namespace.name(), &output, example));
     let wrong: Vec<String> = checks.filter_map(Result::err).map(|error| format!("{error:?}")).collect();
     ensure!(wrong.is_empty(), "{} of {} examples:\n{}", wrong.len(), running.len(), wrong.join("\n"));
     Ok(())
 }
 
 /// Puts the example's files on a volume, and applies the flow with it.
-fn start<'c>(cluster: &'c Cluster, namespace: &str, folder: PathBuf) -> Result<Running<'c>> {
+pub(crate) fn start<'c>(cluster: &'c Cluster, namespace: &str, folder: PathBuf) -> Result<Running<'c>> {
     let file = fs::read_to_string(folder.join("flow.yaml")).context("failed to read the flow")?;
     let parsed = Document::parse(&file, "flow.yaml").map_err(|problems| anyhow!("{problems:?}"))?;
     let mut flow = serde_json::to_value(&parsed.flow).context("failed to write the flow as JSON")?;
@@ -54,14 +55,20 @@ fn start<'c>(cluster: &'c Cluster, namespace: &str, folder: PathBuf) -> Result<R
     Ok(Running { name, folder, shared })
 }
 
-fn check(cluster: &Cluster, namespace: &str, user: &User, example: &Running<'_>) -> Result<()> {
+/// Waits for it and compares what it gives; `output` gives its standard output.
+pub(crate) fn check(
+    cluster: &Cluster,
+    namespace: &str,
+    output: &dyn Fn(&str) -> Result<String>,
+    example: &Running<'_>,
+) -> Result<()> {
     await_complete(cluster, namespace, &example.name)?;
     let results = expected(&example.folder.join("expected"), Path::new(""))?;
     ensure!(!results.is_empty(), "{} says nothing of what it gives", example.name);
     for (path, wanted) in results {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let found = match file.starts_with("stdout.") {
-            true => user.gleamflow(cluster, &["output", &example.name])?,
+            true => output(&example.name)?,
             false => data_of(&example.shared.path().join(path.parent().unwrap_or(Path::new(""))))?,
         };
         let lines = |text: &str| match file.contains(".sorted.") {

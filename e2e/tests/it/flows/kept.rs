@@ -1,6 +1,8 @@
 //! What outlives a run, and the volume that it needs: persisted results, claims that nodes cannot share, local output.
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use e2e::Cluster;
@@ -19,7 +21,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
 
 const CLAIM: &str = "kept";
 
-fn counting(last: &str, nonce: &str) -> Value {
+fn counting(last: &str, nonce: &str, ttl: u32) -> Value {
     let steps = json!([
         {"name": "lines", "read": {"text": {"paths": ["in/*.txt"]}}},
         {"name": "words", "flatMap": {"lua": "function(line) return line:gmatch('%w+') end"}},
@@ -28,7 +30,7 @@ fn counting(last: &str, nonce: &str) -> Value {
         {"name": "show", "write": {"stdout": {"format": "%s %d"}}}
     ]);
     let spec = json!({
-        "storage": Shared::storage(CLAIM), "cache": {"enabled": true, "ttlSeconds": 3600}, "rerunNonce": nonce,
+        "storage": Shared::storage(CLAIM), "cache": {"enabled": true, "ttlSeconds": ttl}, "rerunNonce": nonce,
         "retry": {"limit": 1}
     });
     product::flow("counting", steps, spec)
@@ -59,13 +61,32 @@ fn persisted_results(cluster: &Cluster) -> Result<()> {
     };
     write("a b a\n")?;
     // The first run fails behind what is persisted; the next has it all the same.
-    cluster.apply(namespace.name(), &counting("function() error('not yet') end", ""))?;
+    cluster.apply(namespace.name(), &counting("function() error('not yet') end", "", 3600))?;
     let status = await_condition(cluster, namespace.name(), "counting", "Failed", "True", "UdfError")?;
     ensure!(status["persisted"][0]["state"] == "Kept", "{}", status["persisted"]);
-    run(2, counting(same, ""), &["a 2", "b 1"], "Reused", "read from the cache: 2 rows")?;
-    run(3, counting(same, "again"), &["a 2", "b 1"], "Reused", "2 rows")?;
+    run(2, counting(same, "", 3600), &["a 2", "b 1"], "Reused", "read from the cache: 2 rows")?;
+    run(3, counting(same, "again", 3600), &["a 2", "b 1"], "Reused", "2 rows")?;
     write("a b a c\n")?;
-    run(4, counting(same, "changed"), &["a 2", "b 1", "c 1"], "Kept", "in/a.txt changed")
+    run(4, counting(same, "changed", 3600), &["a 2", "b 1", "c 1"], "Kept", "in/a.txt changed")?;
+    // What nobody has used for longer than the flow says is made again.
+    let results = shared.path().join(".gleamflow-results");
+    until(product::PATIENCE, "results that are too old", || {
+        let newest = newest_file(&results)?.context("nothing is kept")?;
+        Ok(newest.elapsed().is_ok_and(|age| age > Duration::from_secs(2)).then_some(()))
+    })?;
+    run(5, counting(same, "expired", 1), &["a 2", "b 1", "c 1"], "Kept", "")
+}
+
+/// When a file below a folder was last written or used.
+fn newest_file(folder: &Path) -> Result<Option<SystemTime>> {
+    let mut newest = None;
+    for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
+        let path = entry.context("failed to list results")?.path();
+        let time =
+            if path.is_dir() { newest_file(&path)? } else { Some(fs::metadata(&path).and_then(|about| about.modified())?) };
+        newest = newest.max(time);
+    }
+    Ok(newest)
 }
 
 /// A claim that one node may mount at a time, of a folder that (in this test alone) all nodes have.

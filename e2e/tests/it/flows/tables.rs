@@ -54,6 +54,8 @@ fn a_join_of_three_tables(cluster: &Cluster) -> Result<()> {
         bytes >> 20,
         status["bytesShuffled"]
     );
+    ensure!(nodes.len() == cluster.nodes().len(), "executors were on {nodes:?}");
+    ensure!(status["bytesShuffled"].as_i64() > Some(0), "nothing was shuffled: {status:#}");
     let found = written(&shared.path().join("out"))?;
     ensure!(found == wanted, "{} rows, {} expected; the first: {:?}", found.len(), wanted.len(), found.first());
     Ok(())

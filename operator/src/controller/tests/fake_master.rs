@@ -171,7 +171,9 @@ impl Runs for FakeMaster {
     }
 
     fn agents(&self) -> BTreeMap<String, AgentState> {
-        BTreeMap::new()
+        let room = 1 << 30;
+        let agent = AgentState { address: "a:1".into(), memory_used: 0, memory_limit: room, disk_used: 0, disk_limit: room };
+        [("n".to_owned(), agent)].into()
     }
 
     fn changes(&self) -> broadcast::Receiver<RunId> {

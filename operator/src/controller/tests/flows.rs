@@ -387,7 +387,7 @@ fn each_event_of_a_quiet_run_is_told_once_in_order() {
         }
         let told = simulation.told.lock().unwrap().clone();
         // (Of three works that were given out again, two doubled their number; the simulation has no agents.)
-        let expected = "RunStarted AgentsNotReady ExecutorsCreated ExecutorsReady Planned StageStarted TaskRetried StageSucceeded \
+        let expected = "RunStarted ExecutorsCreated ExecutorsReady Planned StageStarted TaskRetried StageSucceeded \
                         StageStarted TaskRetried StageSucceeded Committing RunSucceeded TaskRetried BuffersReleased";
         assert_eq!(told.join(" "), expected);
     });

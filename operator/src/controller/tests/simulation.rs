@@ -13,7 +13,7 @@ use super::planted::Planted;
 use crate::authority::RunPapers;
 use crate::cache::Kept;
 use crate::config::Image;
-use crate::controller::{Again, Controller, Outputs, Told};
+use crate::controller::{Again, Controller, Fleet, Outputs, Told};
 use crate::metrics::Metrics;
 use crate::naming;
 use crate::server::{Kind, Ref};
@@ -90,6 +90,7 @@ impl Simulation {
             writer: format!("operator/{}", self.terms),
             flows: Mutex::default(),
             outputs: Outputs::default(),
+            fleet: Fleet::default(),
         };
         let store = self.server.store();
         let read = store.log.len();
