@@ -107,7 +107,7 @@ pub fn write_encoded_pairs(out: &mut Vec<u8>, mut pairs: Vec<(Vec<u8>, Vec<u8>)>
 }
 
 /// Compares two values just written by this module.
-fn compare_encoded(mut a: &[u8], mut b: &[u8]) -> std::cmp::Ordering {
+pub(crate) fn compare_encoded(mut a: &[u8], mut b: &[u8]) -> std::cmp::Ordering {
     match (read_val(&mut a), read_val(&mut b)) {
         (Ok(a), Ok(b)) => crate::key::compare(a, b),
         _ => unreachable!("values written by this module are well-formed"),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! rows ─► Native ──────────────────────────────────────► rows      values that it does not cover: one call per row
-//! rows ─► Input cells ─► driver.lua, user code ─► Port ─► rows      one crossing per batch
+//! rows ─► Input ─► driver.lua, user code ─► Port ─► rows      one crossing per batch
 //! ```
 //!
 //! All tiers give a function's numbers back alike: integral ones within ±2^53 are integers. Every task and copy of a step
@@ -11,6 +11,7 @@
 
 mod batched;
 mod cells;
+mod cross;
 mod error;
 mod fold;
 mod native;

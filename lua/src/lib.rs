@@ -159,6 +159,22 @@ pub fn passes_on(function: &ParsedFunction, role: Role) -> &BTreeSet<usize> {
     }
 }
 
+/// The 0-based parameters (of `parse_behind(prelude, source)`) that the function moves into results as they are, and does nothing
+/// else with: it cannot tell what they hold.
+#[must_use]
+pub fn moves(function: &ParsedFunction, role: Role, prelude: &str, source: &str) -> BTreeSet<usize> {
+    let moved = match role {
+        // What a filter returns is tested.
+        Role::FlatMap | Role::Filter => false,
+        Role::Map | Role::Fold => true,
+        // Another `emit` could be put in its place.
+        Role::ForEach | Role::Split | Role::Operate => {
+            looks(prelude, source).outside.is_none() && ![prelude, source].iter().any(|text| text.contains("setfenv"))
+        }
+    };
+    if moved { function.passed.moved.clone() } else { BTreeSet::new() }
+}
+
 /// A function as native code.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! Which parameters a function only passes on. Every use of one that is not plainly harmless counts as a look inside.
+//! Which parameters a function only passes on, or even only moves: into its results, without a test. Every use of one that is not
+//! plainly harmless counts as a look inside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,19 @@ pub(crate) struct Passed {
     pub(crate) whole: BTreeSet<usize>,
     /// Where what it returns is looked into.
     pub(crate) unless_returned: BTreeSet<usize>,
+    /// Where what it returns becomes fields: those of which it cannot even tell what they are.
+    pub(crate) moved: BTreeSet<usize>,
+}
+
+/// What a use of a parameter must not do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Look into a table.
+    Look,
+    /// Likewise, and what is returned is looked into.
+    LookOrReturn,
+    /// Anything but become a field of a result.
+    Touch,
 }
 
 impl Passed {
@@ -22,22 +36,21 @@ impl Passed {
         if changed {
             return Passed::default();
         }
-        let passed = |returned: bool| {
-            let mut uses = Uses { returned, harmless: BTreeMap::new() };
+        let passed = |rule: Rule| {
+            let mut uses = Uses { rule, harmless: BTreeMap::new() };
             uses.block(&function.body);
             let all_harmless = |(at, (_, id)): (usize, &(_, LocalId))| {
                 (uses.harmless.get(id).unwrap_or(&0) == named.get(&at).unwrap_or(&0)).then_some(at)
             };
             function.params.iter().enumerate().filter_map(all_harmless).collect()
         };
-        Passed { whole: passed(true), unless_returned: passed(false) }
+        Passed { whole: passed(Rule::Look), unless_returned: passed(Rule::LookOrReturn), moved: passed(Rule::Touch) }
     }
 }
 
-/// Counts the uses of variables that do not look into a table.
+/// Counts the uses of variables that a rule allows.
 struct Uses {
-    /// Whether returning a value is one.
-    returned: bool,
+    rule: Rule,
     harmless: BTreeMap<LocalId, usize>,
 }
 
@@ -62,8 +75,8 @@ impl Uses {
                 otherwise.iter().for_each(|block| self.block(block));
             }
             Statement::Do(block) => self.block(block),
-            Statement::Return(values) if self.returned => values.iter().for_each(|value| self.passed(value)),
-            Statement::Return(values) => self.anywhere_all(values),
+            Statement::Return(values) if self.rule == Rule::LookOrReturn => self.anywhere_all(values),
+            Statement::Return(values) => values.iter().for_each(|value| self.field(value)),
             Statement::Call(call) => self.anywhere(call),
             Statement::Loop(heads, block) => {
                 self.anywhere_all(heads);
@@ -75,9 +88,19 @@ impl Uses {
         }
     }
 
+    /// A value that becomes a field.
+    fn field(&mut self, value: &Expr) {
+        match value {
+            Expr::Paren(inner) => self.field(inner),
+            Expr::Local(id) => *self.harmless.entry(*id).or_default() += 1,
+            other => self.passed(other),
+        }
+    }
+
     /// A value that becomes a field, or is only tested or compared.
     fn passed(&mut self, value: &Expr) {
         match value {
+            other if self.rule == Rule::Touch => self.anywhere(other),
             Expr::Local(id) => *self.harmless.entry(*id).or_default() += 1,
             Expr::Paren(inner) => self.passed(inner),
             Expr::Binary("and" | "or" | "??", left, right) => {
@@ -118,7 +141,8 @@ impl Uses {
                 self.anywhere(then);
                 self.anywhere(otherwise);
             }
-            Expr::Call(callee, arguments) if keeps_out(callee) => arguments.iter().for_each(|argument| self.passed(argument)),
+            Expr::Call(callee, arguments) if is_emit(callee) => arguments.iter().for_each(|argument| self.field(argument)),
+            Expr::Call(callee, arguments) if is_type(callee) => arguments.iter().for_each(|argument| self.passed(argument)),
             Expr::Call(callee, arguments) => {
                 self.anywhere(callee);
                 self.anywhere_all(arguments);
@@ -147,12 +171,21 @@ impl Uses {
     }
 }
 
-/// Whether a function does not look into its arguments: `emit`, `emit.output`, `type`.
-fn keeps_out(callee: &Expr) -> bool {
+/// Whether a function is `emit` or `emit.output`, whose arguments become fields.
+fn is_emit(callee: &Expr) -> bool {
     match callee {
-        Expr::Global(name) => matches!(&**name, "emit" | "type"),
+        Expr::Global(name) => **name == *"emit",
         Expr::Index(table, key) => matches!((&**table, &**key), (Expr::Global(name), Expr::Str(_)) if **name == *"emit"),
-        Expr::Paren(inner) => keeps_out(inner),
+        Expr::Paren(inner) => is_emit(inner),
+        _ => false,
+    }
+}
+
+/// Whether a function is `type`, which does not look into its argument.
+fn is_type(callee: &Expr) -> bool {
+    match callee {
+        Expr::Global(name) => **name == *"type",
+        Expr::Paren(inner) => is_type(inner),
         _ => false,
     }
 }

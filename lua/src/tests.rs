@@ -82,6 +82,44 @@ fn the_parameters_that_a_text_names_are_its_reads() {
 }
 
 #[test]
+fn parameters_that_are_only_moved_are_known() {
+    let check = |prelude: &str, source: &str, role: Role, expected: &[usize]| {
+        let function = parse_behind(prelude, source).unwrap();
+        assert_eq!(moves(&function, role, prelude, source).into_iter().collect::<Vec<_>>(), expected, "{prelude} | {source}");
+    };
+    for (source, expected) in [
+        ("function(k, n, pad) return k, n, pad, math.random(1, 1000) end", &[0, 1, 2][..]),
+        ("function(k, n) return (k), n + 1, k end", &[0]),
+        ("function(k, n) if n > 1 then return k, n end return n, k end", &[0]),
+        ("function(k, n) if n then return k end return k, f(n) end", &[0]),
+        ("function(k, n) if k == n then return k, n end end", &[]),
+        ("function(k, n) return k or n end", &[]),
+        ("function(k, n) return k .. n, type(n) end", &[]),
+        ("function(k, n) k = n return k, n end", &[]),
+        ("function(k, n) local m = n return k, m end", &[0]),
+        ("function(k, n) return {k}, n end", &[1]),
+        ("function(k, n) local function f() return k end return n, f() end", &[1]),
+        ("function(k, n) return k, pcall(f, n) end", &[0]),
+        ("function(k, n) return k and 1, not n end", &[]),
+        ("function(k, n) return k, k == n and n end", &[]),
+        ("function(k, ...) return k end", &[]),
+        ("function(k) return k, debug.getlocal(1, 1) end", &[]),
+    ] {
+        check("", source, Role::Map, expected);
+        check("", source, Role::Filter, &[]);
+        check("", source, Role::FlatMap, &[]);
+    }
+    let emits = "function(k, n) emit(k, n) for i = 1, 2 do emit(i, k) end if n then emit(k, 1) end end";
+    check("", emits, Role::ForEach, &[0]);
+    check("", "function(k, n) emit.a(k) emit.b((k), n) return k end", Role::Split, &[0, 1]);
+    check("", "function(k, n) emit[n](k) pcall(emit, n, k) end", Role::Split, &[]);
+    check("", "function(k) local emit = f emit(k) end", Role::ForEach, &[]);
+    check("emit = f", emits, Role::ForEach, &[]);
+    check("_G['e' .. 'mit'] = f", emits, Role::ForEach, &[]);
+    check("", "function(k) setfenv(1, {emit = f}) emit(k) end", Role::ForEach, &[]);
+}
+
+#[test]
 fn parameters_that_are_only_passed_on_are_known() {
     let check = |prelude: &str, source: &str, role: Role, expected: &[usize]| {
         let function = parse_behind(prelude, source).unwrap();

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::cells::{Layout, Use};
 use super::port::{self, Port, SharedOutputs};
 use super::vm::{Kind, LoadError, Program, Vm};
 use super::{FunctionError, Place, Plan, Step};
@@ -43,7 +44,6 @@ impl Batched {
             return Ok(());
         }
         let here = self.step.ctx.origin.mark();
-        self.port.share_input();
         let mut first = 0;
         while first < rows {
             first = self.run_from(first, rows)?;
@@ -55,18 +55,21 @@ impl Batched {
 
     /// Runs rows up to the end or the first that fails, and says where to go on.
     fn run_from(&mut self, first: usize, rows: usize) -> Result<usize> {
-        let result = self.vm.run(first, rows);
+        let ran = self.vm.run(first, rows);
         if let Some(error) = self.port.take_failure() {
             return Err(error);
         }
-        let until = if result.is_ok() { rows } else { self.port.row() };
-        self.port.deliver_done()?;
+        let until = if ran.error.is_none() { rows } else { ran.row };
+        let results = self.vm.results();
         if self.kind == Kind::Filter {
-            self.port.deliver_kept(first, until)?;
+            self.port.deliver_kept(&results, first, until)?;
+        } else {
+            self.port.deliver(&results, ran.done)?;
         }
-        match result {
-            Ok(()) => Ok(rows),
-            Err(error) => {
+        drop(results);
+        match ran.error {
+            None => Ok(rows),
+            Some(error) => {
                 self.set_aside(until, error)?;
                 Ok(until + 1)
             }
@@ -88,10 +91,7 @@ pub(super) fn load(step: &Step, plan: &Plan<'_>, port: &Rc<Port>) -> Result<Vm> 
         let place = Place { file: plan.function.place.clone(), prelude: false, line: Some(error.line) };
         step.fail(FunctionError::Compile { place, message: error.message })
     })?;
-    port.input.borrow_mut().params = parsed.params.len();
-    let role = super::role(plan.kind);
-    let passed = lua::passes_on(&parsed, role);
-    let passed: Vec<bool> = (0..parsed.params.len()).map(|at| passed.contains(&at)).collect();
+    let uses = uses(&parsed, super::role(plan.kind), &step.ctx.run.prelude, &plan.function.source);
     let program = Program {
         step: &step.name,
         function: plan.function,
@@ -101,16 +101,30 @@ pub(super) fn load(step: &Step, plan: &Plan<'_>, port: &Rc<Port>) -> Result<Vm> 
         whole_rows: step.on_error != OnError::Fail,
         params: parsed.params.len(),
         vararg: parsed.vararg,
-        passed: passed.clone(),
+        moved: uses.iter().map(|usage| *usage == Use::Moved).collect(),
         sides: plan.sides,
     };
     let vm = Vm::load(&program, &step.ctx, port).map_err(|error| match error {
         LoadError::Function(error) => step.fail(error),
         LoadError::Engine(error) => error,
     })?;
-    // From now on: the rows of side inputs, read until here, have no parameters.
-    port.input.borrow_mut().passed = passed;
+    // From now on: the rows of side inputs, read until here, came whole.
+    port.input.borrow_mut().layout = if parsed.vararg { Layout::Whole } else { Layout::Params(uses) };
+    port.room.set(0);
     Ok(vm)
+}
+
+/// What a function does with its parameters.
+fn uses(parsed: &lua::ParsedFunction, role: lua::Role, prelude: &str, source: &str) -> Vec<Use> {
+    let (reads, passed) = (lua::reads(parsed), lua::passes_on(parsed, role));
+    let moved = lua::moves(parsed, role, prelude, source);
+    let usage = |at: usize| match at {
+        at if reads.as_ref().is_some_and(|reads| !reads.contains(&at)) => Use::Unread,
+        at if moved.contains(&at) => Use::Moved,
+        at if passed.contains(&at) => Use::Passed,
+        _ => Use::Read,
+    };
+    (0..parsed.params.len()).map(usage).collect()
 }
 
 impl RowSink for Batched {

@@ -1,153 +1,185 @@
--- Between rows and Lua: reads rows from C cells, calls the step's function, writes what it gives back into C cells.
+-- Between rows and Lua: calls the step's function with the values of a batch, and keeps what it gives until the batch is done.
 -- Runs in the step's own VM, before any user code, and keeps everything that it needs of the library in locals.
--- Must never hold a cell's address over a call that could move the cells (`grow`, `flush`).
+-- Plain values only cross here, in tables that the other end fills and reads (`cross.rs`): a function that cannot be compiled
+-- makes these loops run interpreted, where every access to a C value would allocate one.
 
-local shared_address, grow, flush, log, unchanged = ...
+local fill, capture, unchanged, flush, log = ...
 
 local ffi, new_table = require("ffi"), require("table.new")
 local type, select, error, xpcall, next, unpack = type, select, error, xpcall, next, unpack
 local rawget, rawset, rawequal, tostring, setmetatable = rawget, rawset, rawequal, tostring, setmetatable
 local debug_getmetatable, getinfo = debug.getmetatable, debug.getinfo
 local format, concat, sort = string.format, table.concat, table.sort
-local ffi_string, istype, cast, typeof = ffi.string, ffi.istype, ffi.cast, ffi.typeof
+local istype, cast, typeof = ffi.istype, ffi.cast, ffi.typeof
 local int64, uint64 = typeof("int64_t"), typeof("uint64_t")
 local loadstring, floor = loadstring, math.floor
 local globals = _G
 
-local cell = typeof(
-  [[struct { uint32_t tag; uint32_t len;
-  union { double n; int64_t i; const char *p; struct { uint32_t output; uint32_t row; }; }; }]]
-)
-local shared = cast(
-  typeof(
-    [[struct { const $ *cells; const $ *kids; const uint32_t *starts; const uint32_t *widths; uint8_t *keep; $ *out;
-    uint32_t cap; uint32_t row; uint32_t pos; uint32_t done; uint32_t stop; } *]],
-    cell, cell, cell
-  ),
-  shared_address
-)
+local driver = {}
 
-local NIL, FALSE, TRUE, NUMBER, STRING, INT64, LIST, MAP, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
-local PASSED, ODD_LIST, ENCODED, FIELD = 9, 10, 12, 13
--- How many cells are written before rows are passed on, and how deep tables may nest (as in `codec`).
-local FLUSH, MAX_DEPTH = 8192, 128
+-- A row among the results begins with a number: SOURCE * the row that the function was at + OUTPUT * the output + its width.
+local SOURCE, OUTPUT, MAX_OUTPUTS = 2 ^ 42, 2 ^ 30, 4096
+-- How many results are kept before rows are passed on.
+local FLUSH = 8192
 -- What an emit raises when the rows behind it are not wanted any more; the error itself waits on the other side.
 local STOP = {}
 
--- Reading ---------------------------------------------------------------------------------------------------------------
--- Cells are reached by index, never by pointer arithmetic, which would run into the check on integers below.
-
-local read_kid
-
--- Tables that would not come back as they came in (nil leaves no trace in one), with what they came from: their encoded bytes, or
--- the cell of which they stand in. And of those that look like something else, what they are: the length of a list with nils,
--- false for a map.
+-- What the other end must reach: see `Kept`.
+-- Tables that would not come back as they came in (nil leaves no trace in one), with what they came from: their encoded bytes.
+-- And of those that look like something else, what they are: the length of a list with nils, false for a map.
 local origins, lengths = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
+local results = {}
+driver.origins, driver.lengths, driver.results = origins, lengths, results
 
-local function read_list(from, len, at)
-  local list = new_table(len, 0)
-  for i = 1, len do
-    list[i] = read_kid(at + i - 1)
-  end
-  if from.tag == ODD_LIST then
-    origins[list] = read_kid(at + len)
-    for i = 1, len do
-      if list[i] == nil then
-        lengths[list] = len
-        break
-      end
-    end
-  end
-  return list
-end
-
-local function read_table(from)
-  local tag, len, at = from.tag, from.len, from.n
-  if tag == LIST or tag == ODD_LIST then
-    return read_list(from, len, at)
-  end
-  local map = new_table(0, len)
-  for i = 0, len - 1 do
-    local key = read_kid(at + 2 * i)
-    if type(key) == "cdata" then
-      error("an integer beyond 2^53 cannot be the key of a table", 0)
-    end
-    map[key] = read_kid(at + 2 * i + 1)
-  end
-  if tag ~= MAP then
-    origins[map], lengths[map] = read_kid(at + 2 * len), false
-  end
-  return map
-end
-
-local function read_cell(from)
-  local tag = from.tag
-  if tag == NUMBER then
-    return from.n
-  elseif tag == STRING then
-    return ffi_string(from.p, from.len)
-  elseif tag == NIL then
-    return nil
-  elseif tag == TRUE then
-    return true
-  elseif tag == FALSE then
-    return false
-  elseif tag == INT64 then
-    return from.i
-  end
-  return read_table(from)
-end
-
-function read_kid(at)
-  return read_cell(shared.kids[at])
-end
-
-local function read(at)
-  return read_cell(shared.cells[at])
-end
-
-local stand_ins = {}
-
--- A parameter that the function only passes on: an empty table stands in for a list or map.
-local function read_passed(at, param)
-  if shared.cells[at].tag ~= PASSED then
-    return read(at)
-  end
-  local stand_in = stand_ins[param]
-  if not stand_in then
-    stand_in = {}
-    stand_ins[param] = stand_in
-  end
-  origins[stand_in] = at
-  return stand_in
-end
-
-local function read_all(row)
-  local at, width = shared.starts[row], shared.widths[row]
-  local fields = new_table(width, 0)
-  for i = 1, width do
-    fields[i] = read(at + i - 1)
-  end
-  return unpack(fields, 1, width)
-end
+-- What stands in for parameters that the function only passes on, and which parameter each stands for.
+local stand_ins, stands_for = {}, {}
+driver.stand_ins = stand_ins
 
 -- Writing ---------------------------------------------------------------------------------------------------------------
 
--- Strings stay alive until their cells are read.
-local anchors = {}
-local put
+-- Among the results, what stands for nil, and the mark before the number of a captured table, or below 0 that of a parameter.
+local NOTHING, TABLE = {}, {}
+driver.nothing = NOTHING
 
--- The next cell, tagged.
-local function claim(tag, len)
-  local pos = shared.pos
-  if pos >= shared.cap then
-    grow()
+-- How many results are whole; how many of these are of rows that the function is through with; where the row that is being
+-- given ends; the row that the function is at, and its share of a header; whether no more rows are wanted.
+local pos, done, at, current, source, stopped = 0, 0, 0, 0, 0, false
+
+-- An integer beyond 2^53 as it crosses.
+function driver.exact(value)
+  if istype(int64, value) then
+    return int64(value)
+  elseif istype(uint64, value) then
+    if value > 9223372036854775807ULL then
+      error("an unsigned integer above 2^63-1 cannot be a field", 0)
+    end
+    return cast(int64, value)
   end
-  local to = shared.out[pos]
-  to.tag, to.len = tag, len
-  shared.pos = pos + 1
-  return to
+  error("a C value (" .. tostring(typeof(value)) .. ") cannot be a field", 0)
 end
+
+function driver.boxed(high, low)
+  return int64(high) * 4294967296LL + int64(low)
+end
+
+local exact = driver.exact
+
+-- What stands for a value that is no string, number or flag.
+local function put_other(value, kind)
+  if kind == "nil" then
+    return NOTHING
+  elseif kind == "table" then
+    local number, why = stands_for[value], nil
+    if not number then
+      number, why = capture(value)
+      if not number then
+        error(why, 0)
+      end
+    end
+    at = at + 1
+    results[at] = TABLE
+    return number
+  elseif kind == "cdata" then
+    return exact(value)
+  end
+  error("a " .. kind .. " cannot be a field", 0)
+end
+
+local function put(value)
+  local kind = type(value)
+  if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+    value = put_other(value, kind)
+  end
+  at = at + 1
+  results[at] = value
+end
+
+-- For rows of many fields, functions that put each of them: what takes any number of values would keep them in a table.
+local putters = {}
+local WIDEST = 120
+
+local function names(count)
+  local names = {}
+  for i = 1, count do
+    names[i] = "v" .. i
+  end
+  return names
+end
+
+local function make_putter(width)
+  local list, puts = names(width), {}
+  for i = 1, width do
+    puts[i] = "put(" .. list[i] .. ")"
+  end
+  local text = "local put = ... return function(" .. concat(list, ", ") .. ") " .. concat(puts, " ") .. " end"
+  local putter = loadstring(text, "=driver")(put)
+  putters[width] = putter
+  return putter
+end
+
+local function put_all(width, ...)
+  local fields = { ... }
+  for i = 1, width do
+    put(fields[i])
+  end
+end
+
+-- Keeps a row of the given values; no values are no row. Nothing is kept of one that cannot be.
+local function give(output, ...)
+  local width = select("#", ...)
+  if width == 0 then
+    return
+  end
+  at = pos + 1
+  results[at] = source + output + width
+  if width == 1 then
+    put((...))
+  elseif width == 2 then
+    local a, b = ...
+    put(a)
+    put(b)
+  elseif width == 3 then
+    local a, b, c = ...
+    put(a)
+    put(b)
+    put(c)
+  elseif width == 4 then
+    local a, b, c, d = ...
+    put(a)
+    put(b)
+    put(c)
+    put(d)
+  elseif width <= WIDEST then
+    local putter = putters[width] or make_putter(width)
+    putter(...)
+  else
+    put_all(width, ...)
+  end
+  pos = at
+end
+
+-- Whether rows may go on before the function is through with the row that it is at.
+local eager
+
+local function pass_on()
+  stopped = not flush(pos)
+  pos, done = 0, 0
+end
+
+-- After rows given by a function that goes on.
+local function given()
+  if stopped then
+    error(STOP, 0)
+  end
+  if eager and pos > FLUSH then
+    pass_on()
+    if stopped then
+      error(STOP, 0)
+    end
+  end
+end
+
+-- flatMap ---------------------------------------------------------------------------------------------------------------
 
 -- The length of a list, nil for other tables.
 local function list_len(t)
@@ -157,142 +189,24 @@ local function list_len(t)
   end
   for i = 1, len do
     if rawget(t, i) == nil then
-      return nil, len
+      return nil
     end
   end
-  return len, len
-end
-
-local function put_items(t, depth)
-  if depth > MAX_DEPTH then
-    error("a table that contains itself, or nests more than 128 deep, cannot be a field", 0)
-  end
-  local len, pairs_len = list_len(t)
-  if len then
-    claim(LIST, len)
-    for i = 1, len do
-      put(rawget(t, i), depth + 1)
-    end
-    return
-  end
-  claim(MAP, pairs_len)
-  for key, value in next, t do
-    if type(key) == "cdata" then
-      error("a C value or an integer beyond 2^53 cannot be the key of a map", 0)
-    end
-    put(key, depth + 1)
-    put(value, depth + 1)
-  end
-end
-
-local function put_table(t, depth)
-  local origin = origins[t]
-  if origin == nil then
-    put_items(t, depth)
-  elseif type(origin) == "number" then
-    claim(FIELD, 0).i = origin
-  else
-    local start = shared.pos
-    put_items(t, depth)
-    if unchanged(start, origin) then
-      shared.pos = start
-      claim(ENCODED, #origin).p = origin
-      anchors[start + 1] = origin
-    end
-  end
+  return len
 end
 
 -- What an odd table is (a length, false), if it still is what it was; nil for all others.
 local function odd_length(t)
   local length = lengths[t]
   if length ~= nil then
-    local start = shared.pos
-    put_items(t, 1)
-    local same = unchanged(start, origins[t])
-    shared.pos = start
+    local same, why = unchanged(t)
     if same then
       return length
+    elseif why then
+      error(why, 0)
     end
   end
 end
-
-local function put_cdata(value)
-  if istype(int64, value) then
-    claim(INT64, 0).i = value
-  elseif istype(uint64, value) then
-    if value > 9223372036854775807ULL then
-      error("an unsigned integer above 2^63-1 cannot be a field", 0)
-    end
-    claim(INT64, 0).i = cast(int64, value)
-  else
-    error("a C value (" .. tostring(typeof(value)) .. ") cannot be a field", 0)
-  end
-end
-
-function put(value, depth)
-  local kind = type(value)
-  if kind == "string" then
-    local pos = shared.pos
-    claim(STRING, #value).p = value
-    anchors[pos + 1] = value
-  elseif kind == "number" then
-    claim(NUMBER, 0).n = value
-  elseif kind == "nil" then
-    claim(NIL, 0)
-  elseif kind == "boolean" then
-    claim(value and TRUE or FALSE, 0)
-  elseif kind == "table" then
-    put_table(value, depth)
-  elseif kind == "cdata" then
-    put_cdata(value)
-  else
-    error("a " .. kind .. " cannot be a field", 0)
-  end
-end
-
--- Writes a row of the given values; no values are no row.
-local function give(output, ...)
-  local width = select("#", ...)
-  if width == 0 then
-    return
-  end
-  local row = claim(ROW, width)
-  row.output, row.row = output, shared.row
-  if width == 1 then
-    put((...), 1)
-  elseif width == 2 then
-    local a, b = ...
-    put(a, 1)
-    put(b, 1)
-  elseif width == 3 then
-    local a, b, c = ...
-    put(a, 1)
-    put(b, 1)
-    put(c, 1)
-  else
-    local fields = { ... }
-    for i = 1, width do
-      put(fields[i], 1)
-    end
-  end
-end
-
--- Whether rows may go on before the function is through with the row that it is at.
-local eager
-
-local function pass_on()
-  if shared.stop ~= 0 then
-    error(STOP, 0)
-  end
-  if eager and shared.pos > FLUSH then
-    flush()
-    if shared.stop ~= 0 then
-      error(STOP, 0)
-    end
-  end
-end
-
--- flatMap ---------------------------------------------------------------------------------------------------------------
 
 local function callable(value)
   local meta = debug_getmetatable(value)
@@ -311,13 +225,14 @@ local function give_item(value)
   if not len then
     give(0, value)
   elseif len > 0 then
-    local row = claim(ROW, len)
-    row.output, row.row = 0, shared.row
+    at = pos + 1
+    results[at] = source + len
     for i = 1, len do
-      put(rawget(value, i), 1)
+      put(rawget(value, i))
     end
+    pos = at
   end
-  pass_on()
+  given()
 end
 
 -- What one step of an iterator returned.
@@ -329,7 +244,7 @@ local function give_step(control, ...)
     give_item(control)
   else
     give(0, control, ...)
-    pass_on()
+    given()
   end
   return control
 end
@@ -485,65 +400,149 @@ local function check_key(key)
   return key
 end
 
+-- Reading ---------------------------------------------------------------------------------------------------------------
+
+-- The values of the batch, filled before the row `filled`, with why not further; and where each row's values begin, for functions
+-- that see whole rows.
+local values, filled, unfit, starts = nil, 0, nil, {}
+
+local function read(first)
+  values, filled, unfit = fill(values, first, starts)
+end
+
+local function slots(count)
+  local slots = {}
+  for i = 1, count do
+    slots[i] = "values[at + " .. i .. "]"
+  end
+  return concat(slots, ", ")
+end
+
+-- A function that gives the parameters of a row; those that are moved are what stands in for them in every row.
+local function reader_of(params, moved)
+  if params == 0 then
+    return function() end
+  end
+  local list = {}
+  for i = 1, params do
+    stand_ins[i] = {}
+    stands_for[stand_ins[i]] = -i
+    list[i] = (moved[i] and "stand_ins[" or "values[at + ") .. i .. "]"
+  end
+  local returns = "local at = row * " .. params .. " return " .. concat(list, ", ")
+  return loadstring("local stand_ins = ... return function(values, row) " .. returns .. " end", "=driver")(stand_ins)
+end
+
+-- Functions that give so many values behind a place.
+local by_width = {}
+
+local function make_by_width(width)
+  local text = "return function(values, at) return " .. slots(width) .. " end"
+  by_width[width] = loadstring(text, "=driver")()
+  return by_width[width]
+end
+
+local function read_whole(values, row)
+  local from = starts[row + 1]
+  local width = starts[row + 2] - from
+  if width == 0 then
+    return
+  elseif width <= WIDEST then
+    local reader = by_width[width] or make_by_width(width)
+    return reader(values, from)
+  end
+  return unpack(values, from + 1, from + width)
+end
+
 -- Running ---------------------------------------------------------------------------------------------------------------
 
-local driver, sides = {}, {}
-local user
+local sides = {}
+local user, arguments
 local emitting = false
 
--- One loop per kind of result. ARGUMENTS is replaced by the reads of the function's parameters.
-local RESULT = {
-  map = "give(0, user(ARGUMENTS))",
-  flatMap = "give_items(user(ARGUMENTS))",
-  filter = "shared.keep[row] = user(ARGUMENTS) and 1 or 0",
-  emit = "user(ARGUMENTS)",
-}
-local LOOP = [[
-local shared, read, read_passed, read_all, give, give_items, user, flush, FLUSH = ...
-return function(first, last)
+-- One loop per kind of result. Its messages may name `user`: `vm.rs` knows.
+local LOOPS = {}
+
+function LOOPS.map(first, last)
   for row = first, last - 1 do
-    shared.row = row
-    local at = shared.starts[row]
-    RESULT
-    shared.done = shared.pos
-    if shared.pos > FLUSH then
-      flush()
-      if shared.stop ~= 0 then
+    current, source = row, row * SOURCE
+    give(0, user(arguments(values, row)))
+    done = pos
+    if pos > FLUSH then
+      pass_on()
+      if stopped then
         return
       end
     end
   end
 end
-]]
 
-local function loop_of(kind, params, vararg, passed)
-  local reads = {}
-  for i = 1, params do
-    reads[i] = "read(at + " .. i - 1 .. ")"
-    if passed[i] then
-      reads[i] = "read_passed(at + " .. i - 1 .. ", " .. i .. ")"
+function LOOPS.flatMap(first, last)
+  for row = first, last - 1 do
+    current, source = row, row * SOURCE
+    give_items(user(arguments(values, row)))
+    done = pos
+    if pos > FLUSH then
+      pass_on()
+      if stopped then
+        return
+      end
     end
   end
-  local arguments = vararg and "read_all(row)" or concat(reads, ", ")
-  local result = RESULT[kind]:gsub("ARGUMENTS", arguments)
-  local text = LOOP:gsub("RESULT", function() return result end)
-  return loadstring(text, "=driver")(shared, read, read_passed, read_all, give, give_items, user, flush, FLUSH)
+end
+
+function LOOPS.emit(first, last)
+  for row = first, last - 1 do
+    current, source = row, row * SOURCE
+    user(arguments(values, row))
+    done = pos
+    if pos > FLUSH then
+      pass_on()
+      if stopped then
+        return
+      end
+    end
+  end
+end
+
+function LOOPS.filter(first, last)
+  for row = first, last - 1 do
+    current = row
+    results[row + 1] = user(arguments(values, row)) and true or false
+  end
+end
+
+local loop
+
+local function run(first, last)
+  if first == 0 or first >= filled then
+    current = first
+    read(first)
+  end
+  loop(first, filled)
+  if unfit and not stopped then
+    current = filled
+    error(unfit, 0)
+  end
 end
 
 -- Makes `emit` (names: of the outputs, or nil for one).
 function driver.set_emit(names)
-  local function emitter(output)
+  local function emitter(number)
+    local output = number * OUTPUT
     return function(...)
       if not emitting then
         error("emit belongs into the step's function, not into the prelude", 2)
       end
       give(output, ...)
-      pass_on()
+      given()
     end
   end
   if not names then
     globals.emit = emitter(0)
     return
+  elseif #names > MAX_OUTPUTS then
+    error("more than " .. MAX_OUTPUTS .. " outputs", 0)
   end
   local emits = {}
   for i, name in next, names do
@@ -558,7 +557,7 @@ function driver.set_emit(names)
 end
 
 -- Loads the user's chunk and keeps its function; nil, or a message and perhaps a line.
-function driver.load(chunk, kind, params, vararg, passed, whole_rows)
+function driver.load(chunk, kind, params, vararg, moved, whole_rows)
   eager = not whole_rows
   local message, line = guarded(function()
     user = chunk(check_key)
@@ -573,13 +572,16 @@ function driver.load(chunk, kind, params, vararg, passed, whole_rows)
   for name, value in next, sides do
     rawset(globals, name, value)
   end
-  driver.loop = loop_of(kind, params, vararg, passed)
+  loop, arguments = LOOPS[kind], vararg and read_whole or reader_of(params, moved)
   emitting = true
 end
 
--- Runs the rows from first to before last; nil, or a message and perhaps a line (the row is in shared.row).
+-- Runs the rows of the batch from first on: nil, or a message and perhaps a line; how many results are of rows that the function
+-- is through with; the row that it was at.
 function driver.run(first, last)
-  return guarded(driver.loop, first, last)
+  pos, done, stopped = 0, 0, false
+  local message, line = guarded(run, first, last)
+  return message, line, done, current
 end
 
 -- Side inputs -----------------------------------------------------------------------------------------------------------
@@ -587,13 +589,14 @@ end
 local side, seen, side_rows
 
 local function side_item(row, from)
-  local at, width = shared.starts[row], shared.widths[row]
+  local at = starts[row + 1]
+  local width = starts[row + 2] - at
   if width - from == 1 then
-    return read(at + from)
+    return values[at + from + 1]
   end
   local item = new_table(width - from, 0)
-  for i = from, width - 1 do
-    item[i - from + 1] = read(at + i)
+  for i = from + 1, width do
+    item[i - from] = values[at + i]
   end
   return item
 end
@@ -612,10 +615,11 @@ function SIDE.value(row)
 end
 
 function SIDE.map(row)
-  if shared.widths[row] == 0 then
+  local at = starts[row + 1]
+  if starts[row + 2] == at then
     error("has a row without fields, which has no key", 0)
   end
-  local key = read(shared.starts[row])
+  local key = values[at + 1]
   local kind = type(key)
   if kind == "nil" or kind == "table" or key ~= key then
     local shown = kind == "number" and "NaN" or kind
@@ -634,13 +638,16 @@ function driver.side_begin()
   side, seen, side_rows = {}, {}, 0
 end
 
--- Adds the rows before last; nil or a message.
-function driver.side_rows(shape, last)
+-- Adds the rows of a batch; nil or a message.
+function driver.side_rows(shape)
   return (guarded(function()
-    for row = 0, last - 1 do
-      shared.row = row
+    read(0)
+    for row = 0, filled - 1 do
       SIDE[shape](row)
       side_rows = side_rows + 1
+    end
+    if unfit then
+      error(unfit, 0)
     end
   end))
 end
@@ -652,7 +659,7 @@ function driver.side_end(shape, name)
   end
   sides[name] = side
   rawset(globals, name, side)
-  side, seen = nil, nil
+  side, seen, values = nil, nil, nil
 end
 
 return driver

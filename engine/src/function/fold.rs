@@ -145,10 +145,12 @@ impl Called {
         input.clear();
         input.push(row, &self.step.ctx.origin).map_err(|error| self.step.fail_at(row, error))?;
         drop(input);
-        self.port.share_input();
-        self.vm.run(0, 1).map_err(|error| self.step.fail_at(row, error))?;
+        let ran = self.vm.run(0, 1);
+        if let Some(error) = ran.error {
+            return Err(self.step.fail_at(row, error));
+        }
         self.result.replace(Some(std::mem::take(out)));
-        self.port.deliver_done()?;
+        self.port.deliver(&self.vm.results(), ran.done)?;
         *out = self.result.take().unwrap_or_default();
         let found = out.len();
         if found != expected {

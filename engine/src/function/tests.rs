@@ -160,6 +160,7 @@ fn flat_map(source: &str, expected: &str) {
 }
 
 mod agreement;
+mod crossing;
 mod difference;
 mod passed;
 mod speed;

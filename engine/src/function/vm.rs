@@ -1,13 +1,15 @@
 //! A step's own Lua: a fresh VM per task and copy of a step, so that nothing that user code does reaches another one.
-//! All `mlua` types stay in this file.
+//! All `mlua` types stay in this file and in `cross`.
 #![allow(unsafe_code, reason = "functions get the whole of LuaJIT, ffi and debug included, which mlua calls unsafe")]
 
 use std::rc::Rc;
 use std::sync::OnceLock;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, LightUserData, Lua, LuaOptions, LuaString, StdLib, Table};
+use mlua::ffi::lua_State;
+use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table};
 
+use super::cross::{self, Results};
 use super::error::Place;
 use super::port::Port;
 use super::{FunctionError, Side};
@@ -51,8 +53,8 @@ pub(super) struct Program<'p> {
     pub(super) whole_rows: bool,
     pub(super) params: usize,
     pub(super) vararg: bool,
-    /// Parameters that are only passed on.
-    pub(super) passed: Vec<bool>,
+    /// Parameters that are only moved.
+    pub(super) moved: Vec<bool>,
     pub(super) sides: &'p [Side],
 }
 
@@ -60,12 +62,15 @@ pub(super) struct Program<'p> {
 #[derive(Debug)]
 pub(super) struct Vm {
     run: Function,
+    state: *mut lua_State,
     place: String,
     prelude_lines: u32,
     /// The chunk's line of a function that has only one.
     only_line: Option<u32>,
-    /// Last, so that it goes last.
+    /// Behind what refers to it.
     _lua: Lua,
+    /// Last: what is collected when the VM goes may still call it.
+    port: Rc<Port>,
 }
 
 impl Vm {
@@ -84,10 +89,12 @@ impl Vm {
         let (text, prelude_lines) = chunk(&ctx.run.prelude, &program.function.source);
         let vm = Vm {
             run: driver.get("run").map_err(setup)?,
+            state: main_state(&lua).map_err(setup)?,
             place: program.function.place.clone(),
             prelude_lines,
             only_line: (lua::lines(&program.function.source) == 1).then_some(prelude_lines + 1),
             _lua: lua.clone(),
+            port: Rc::clone(port),
         };
         let chunk = lua.load(text).set_name(CHUNK).set_mode(ChunkMode::Text).into_function();
         let chunk = chunk.map_err(|error| vm.compile_error(&error))?;
@@ -97,7 +104,7 @@ impl Vm {
             Kind::Filter => "filter",
             Kind::Emit => "emit",
         };
-        let arguments = (chunk, kind, program.params, program.vararg, program.passed.clone(), program.whole_rows);
+        let arguments = (chunk, kind, program.params, program.vararg, program.moved.clone(), program.whole_rows);
         match call_driver::<(Option<LuaString>, Option<u32>)>(&driver, "load", arguments).map_err(setup)? {
             (None, _) => {}
             (Some(message), line) => return Err(vm.prelude_error(&message.to_string_lossy(), line).into()),
@@ -105,19 +112,25 @@ impl Vm {
         Ok(vm)
     }
 
-    /// Runs the shared rows from `first` to before `last`. On an error, `port.row()` is the row.
-    pub(super) fn run(&self, first: usize, last: usize) -> Result<(), FunctionError> {
-        match self.run.call::<(Option<LuaString>, Option<u32>)>((first, last)) {
-            Ok((None, _)) => Ok(()),
-            Ok((Some(message), line)) => {
+    /// Runs the rows of the port's input from `first` to before `last`, or to the first that fails.
+    pub(super) fn run(&self, first: usize, last: usize) -> Ran {
+        match self.run.call::<(Option<LuaString>, Option<u32>, usize, usize)>((first, last)) {
+            Ok((None, _, done, row)) => Ran { error: None, done, row },
+            Ok((Some(message), line, done, row)) => {
                 let (place, message) = self.locate(&message.to_string_lossy(), line);
-                Err(FunctionError::Raised { place, message })
+                Ran { error: Some(FunctionError::Raised { place, message }), done, row }
             }
             Err(error) => {
                 let (place, message) = self.locate(&plain_message(&error), None);
-                Err(FunctionError::Raised { place, message })
+                Ran { error: Some(FunctionError::Raised { place, message }), done: 0, row: first }
             }
         }
+    }
+
+    /// What the last run gave.
+    pub(super) fn results(&self) -> Results {
+        // SAFETY: the state is the VM's own, in which nothing runs between two runs, and has room for what is read.
+        unsafe { Results::open(self.state, &self.port) }
     }
 
     /// Where the function stands, for messages about its results.
@@ -170,6 +183,15 @@ impl Vm {
     }
 }
 
+/// How a run ended.
+pub(super) struct Ran {
+    pub(super) error: Option<FunctionError>,
+    /// How many results are of rows that the function was through with.
+    pub(super) done: usize,
+    /// The row that it was at.
+    pub(super) row: usize,
+}
+
 /// Why a function could not be loaded: its own fault, or that of reading a side input.
 pub(super) enum LoadError {
     Function(FunctionError),
@@ -211,25 +233,28 @@ fn chunk(prelude: &str, source: &str) -> (String, u32) {
 }
 
 fn open_driver(lua: &Lua, port: &Rc<Port>, step: &str) -> mlua::Result<Table> {
-    let (to_grow, to_flush, to_compare) = (Rc::clone(port), Rc::clone(port), Rc::clone(port));
-    let grow = lua.create_function(move |_, ()| {
-        to_grow.grow();
-        Ok(())
-    })?;
-    let flush = lua.create_function(move |_, ()| {
-        to_flush.flush();
-        Ok(())
-    })?;
-    let unchanged =
-        lua.create_function(move |_, (start, origin): (usize, LuaString)| Ok(to_compare.unchanged(start, &origin.as_bytes())))?;
     let step = step.to_owned();
     let log = lua.create_function(move |_, text: LuaString| {
         crate::print::write(&step, &text.as_bytes());
         Ok(())
     })?;
+    // SAFETY: the functions are called by the driver, whose VM goes before the port (`Vm` holds both).
+    let (fill, capture, unchanged, flush) =
+        unsafe { lua.exec_raw::<(Function, Function, Function, Function)>((), |state| cross::push_functions(state, port)) }?;
     let code = driver_code(lua)?;
-    let address = LightUserData(port.address());
-    lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary).call((address, grow, flush, log, unchanged))
+    let chunk = lua.load(code).set_name("=driver").set_mode(ChunkMode::Binary);
+    let driver: Table = chunk.call((fill, capture, unchanged, flush, log))?;
+    // SAFETY: only the driver is on the stack; what is taken from it stays in the registry as long as the VM.
+    unsafe { lua.exec_raw::<()>(&driver, |state| port.kept.set(cross::keep(state))) }?;
+    Ok(driver)
+}
+
+/// The state outside of all coroutines.
+fn main_state(lua: &Lua) -> mlua::Result<*mut lua_State> {
+    let mut main = std::ptr::null_mut();
+    // SAFETY: it lives as long as the VM, and is used only while nothing runs in it.
+    unsafe { lua.exec_raw::<()>((), |state| main = state) }?;
+    Ok(main)
 }
 
 /// The driver, compiled once per process: parsing it is a good part of making a VM.
@@ -238,7 +263,7 @@ fn driver_code(lua: &Lua) -> mlua::Result<&'static [u8]> {
     if let Some(code) = CODE.get() {
         return Ok(code);
     }
-    let code = lua.load(DRIVER).set_name("=driver").into_function()?.dump(true);
+    let code = lua.load(DRIVER).set_name("=driver").into_function()?.dump(false);
     Ok(CODE.get_or_init(|| code))
 }
 
@@ -290,10 +315,8 @@ fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Resu
         let push =
             |row: &[crate::Val<'_>]| input.push(row, &ctx.origin).map_err(|error| crate::Error::in_step(&side.name, error));
         batch.for_each(&mut scratch, push).map_err(LoadError::Engine)?;
-        let rows = input.rows();
         drop(input);
-        port.share_input();
-        check(call_driver(driver, "side_rows", (shape, rows)).map_err(setup)?)?;
+        check(call_driver(driver, "side_rows", shape).map_err(setup)?)?;
     }
     port.input.borrow_mut().clear();
     check(call_driver(driver, "side_end", (shape, side.name.as_str())).map_err(setup)?)?;
