@@ -5,6 +5,7 @@
 //!     checks            stages rows                           the last work that may fail    renames, `_SUCCESS`
 //! ```
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -128,6 +129,15 @@ impl Staging {
         place.packed(count, bytes)
     }
 
+    /// The directory that it writes to, without links, if it writes to one.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        match &self.kind {
+            Kind::Stdout(_) => None,
+            Kind::Files(files) => files.shared().place.directory(),
+        }
+    }
+
     /// Bytes of text or files written so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -136,6 +146,20 @@ impl Staging {
             Kind::Files(files) => files.bytes(),
         }
     }
+}
+
+/// Fails where two sinks of a run write to one directory, or one inside of another's, which links can hide from the flow's check.
+pub(crate) fn refuse_shared<'s>(sinks: impl Iterator<Item = (&'s str, PathBuf)>) -> Result<()> {
+    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    for (step, path) in sinks {
+        let meets = |(_, other): &&(&str, PathBuf)| path.starts_with(other) || other.starts_with(&path);
+        if let Some((other, _)) = taken.iter().find(meets) {
+            let error = SinkError::Shared { place: path.display().to_string(), other: (*other).to_owned() };
+            return Err(Error::in_step(step, error));
+        }
+        taken.push((step, path));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -37,6 +37,6 @@ pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};
 pub use ids::{CollectionId, MscrId, NodeId};
 pub use mscr::{After, FunctionTier, InputChannel, Mscr, OperateStage, Operations, OutputChannel, Pass, Plan, Tier};
 pub use op::{
-    Alone, CsvOptions, Do, Fit, Fold, Format, Function, Group, JoinKind, Key, Mode, Op, Order, Paths, Regrouped, Sink, SinkFormat,
-    Source, ValueType, Values,
+    Alone, CsvOptions, Do, Fit, Fold, Format, Function, Group, JoinKind, Key, Mode, Op, Order, Paths, Regrouped, Sink,
+    SinkFormat, Source, ValueType, Values,
 };

@@ -13,7 +13,7 @@ use crate::function::Side;
 use crate::op::OperatorError;
 use crate::op::probe::{ProbeSpec, ProbeTable};
 use crate::shuffle::{BucketSize, MapTask, lock};
-use crate::sink::Staging;
+use crate::sink::{self, Staging};
 use crate::worker::Frames;
 use crate::{BatchLog, Error, Result, RunContext};
 
@@ -78,6 +78,7 @@ impl Job {
                 job.sinks.insert(node.step.clone(), Arc::new(Staging::open(&node.step, sink, &job.run, ordered)?));
             }
         }
+        sink::refuse_shared(job.sinks.iter().filter_map(|(step, sink)| Some((step.as_str(), sink.directory()?))))?;
         Ok(job)
     }
 

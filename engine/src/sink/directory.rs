@@ -2,6 +2,7 @@
 
 mod moves;
 mod recover;
+mod turn;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -91,6 +92,11 @@ impl Directory {
     }
 
     fn one_by_one(target: &Path, mode: Mode, made: Option<Made>, tag: &str) -> Result<Directory, SinkError> {
+        // Attempts of a cluster's run may be here at the same time, and go on after one another's death: none waits.
+        let _turn = if is_unique(tag) { turn::take(target)? } else { None };
+        if mode == Mode::Fail && is_unique(tag) {
+            recover::refuse_living(target)?;
+        }
         let staging = inside(target, tag);
         let alive = make_staging(&staging).map_err(on("make the directory", &staging))?;
         let mut directory = Directory::new(target.to_path_buf(), (staging, alive), How::OneByOne, mode, made);
@@ -109,6 +115,16 @@ impl Directory {
         let made = self.made.as_ref().map(|made| Leftover::Made(made.directories().to_vec()));
         self.registered.extend(made.map(|made| beginning.register(made)));
         self
+    }
+
+    /// Whether it can still be committed, as far as can be told before.
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        if self.mode == Mode::Fail { refuse_data(&self.target) } else { Ok(()) }
+    }
+
+    /// Where files become visible, without links.
+    pub(super) fn target(&self) -> PathBuf {
+        self.target.canonicalize().unwrap_or_else(|_| self.target.clone())
     }
 
     /// Where files wait for the commit.
@@ -142,6 +158,7 @@ impl Directory {
 
     /// Makes the staged files visible, then the marker.
     pub(super) fn commit(&self, staged: &[Staged]) -> Result<(), SinkError> {
+        let _turn = turn::take(&self.target)?;
         match self.how {
             How::Swap => self.commit_by_swap(),
             How::OneByOne => {

@@ -12,6 +12,10 @@ use crate::store::StoreError;
 pub enum SinkError {
     #[error("{place:?} already holds data ({name:?}); choose another path, or mode: replace or append")]
     AlreadyThere { place: String, name: String },
+    #[error("another run is writing to {place:?}; wait for its end, or choose another path, or mode: replace or append")]
+    Taken { place: String },
+    #[error("it writes to {place:?}, where the sink of step {other:?} writes too; give each a directory of its own")]
+    Shared { place: String, other: String },
     #[error("{path:?} is not a directory, which a sink writes into")]
     NotADirectory { path: PathBuf },
     #[error("replacing {path:?} would remove the directory of the flow itself; choose another path")]

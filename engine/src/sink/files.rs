@@ -90,6 +90,7 @@ impl Files {
                 Form::Lines(lines) => lines.prepare(&self.shared).map_err(|error| Error::in_step(&self.shared.step, error))?,
                 Form::Tables(tables) => tables.prepare(&self.shared)?,
             });
+            self.shared.place.check().map_err(|error| Error::in_step(&self.shared.step, error))?;
         }
         Ok(())
     }

@@ -57,6 +57,11 @@ impl Prefix {
         &self.naming
     }
 
+    /// Whether it can still be committed, as far as can be told before.
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        if self.mode == Mode::Fail { self.refuse(&self.data()?) } else { Ok(()) }
+    }
+
     /// Completes all uploads, removes what they replace, then puts the marker. A store has no step for all of it at once:
     /// the marker is missing in between.
     pub(super) fn commit(&self, staged: Vec<Staged>) -> Result<(), SinkError> {

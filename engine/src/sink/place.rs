@@ -31,6 +31,22 @@ impl Place {
         Prefix::open(run.stores.locate(path)?, mode, run, tag).map(Place::Objects)
     }
 
+    /// Fails where the commit would, as far as can be told before.
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        match self {
+            Place::Directory(directory) => directory.check(),
+            Place::Objects(prefix) => prefix.check(),
+        }
+    }
+
+    /// The directory, without links; stores have none.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Place::Directory(directory) => Some(directory.target()),
+            Place::Objects(_) => None,
+        }
+    }
+
     /// A file that will be called `name`.
     pub(super) fn create(&self, name: &str) -> Result<Part, SinkError> {
         match self {

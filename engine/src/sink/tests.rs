@@ -191,6 +191,66 @@ fn a_sink_fails_where_data_is_already() {
 }
 
 #[test]
+fn of_two_runs_at_once_that_both_want_an_empty_place_the_second_fails_before_it_works() {
+    let bench = Bench::new();
+    let out = sink(SinkFormat::Text, "new/out", Mode::Fail);
+    let first = bench.open(&out, false).unwrap();
+    let error = plan::in_full(&bench.open(&out, false).unwrap_err());
+    assert!(error.contains("another run is writing to"), "{error}");
+    bench.write(&first, 0, ONE).unwrap();
+    drop(first);
+    bench.run(&out, false, &[(0, TWO)]).unwrap();
+    assert_eq!(bench.files()["new/out/part-00000.txt"], "2\tb\n3\t\n");
+}
+
+#[test]
+fn what_would_fail_the_commit_of_one_sink_is_found_before_another_one_commits() {
+    let bench = Bench::new();
+    let staging = bench.open(&sink(SinkFormat::Text, "out", Mode::Fail), false).unwrap();
+    bench.write(&staging, 0, ONE).unwrap();
+    std::fs::write(bench.path("out/others"), "").unwrap();
+    let error = plan::in_full(&staging.prepare().unwrap_err());
+    assert!(error.contains("already holds data"), "{error}");
+}
+
+#[test]
+fn two_sinks_of_a_run_on_one_directory_are_refused_however_they_name_it() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("real")).unwrap();
+    std::os::unix::fs::symlink(bench.path("real"), bench.path("link")).unwrap();
+    let stagings = ["real/a", "link/a", "link/b", "link/b/c"]
+        .map(|path| bench.open(&sink(SinkFormat::Text, path, Mode::Replace), false).unwrap());
+    let meet = |pair: [usize; 2]| refuse_shared(pair.into_iter().map(|at| ("step", stagings[at].directory().unwrap())));
+    let error = plan::in_full(&meet([0, 1]).unwrap_err());
+    assert!(error.contains("where the sink of step \"step\" writes too"), "{error}");
+    meet([2, 3]).unwrap_err();
+    meet([0, 2]).unwrap();
+}
+
+#[test]
+fn of_runs_that_replace_at_once_one_is_there_whole() {
+    for there in [false, true] {
+        let bench = Bench::new();
+        let out = sink(SinkFormat::Text, "out", Mode::Replace);
+        if there {
+            bench.run(&out, false, &[(7, ONE)]).unwrap();
+        }
+        let stagings: Vec<Staging> = (0..4).map(|_| bench.open(&out, false).unwrap()).collect();
+        for (at, staging) in stagings.iter().enumerate() {
+            let row: &[Val<'_>] = &[Val::Int(at as i64)];
+            (0..4).try_for_each(|task| bench.write(staging, task, &[row])).unwrap();
+        }
+        std::thread::scope(|threads| {
+            stagings.into_iter().for_each(|staging| drop(threads.spawn(|| staging.commit().unwrap())));
+        });
+        let files = bench.files();
+        let data: Vec<&str> = files.iter().filter(|(name, _)| name.contains("part-")).map(|(_, text)| &**text).collect();
+        assert!(data.len() == 4 && data.iter().all(|text| *text == data[0]), "{files:?}");
+        assert!(files.contains_key("out/_SUCCESS") && files.len() == 6, "{files:?}");
+    }
+}
+
+#[test]
 fn data_that_came_while_the_flow_ran_is_not_overwritten() {
     let bench = Bench::new();
     let staging = bench.open(&sink(SinkFormat::Text, "out", Mode::Fail), false).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore};
+use object_store::{GetOptions, GetResult, ObjectStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -88,7 +88,7 @@ fn next_piece(
         let range = *next..end.min(*next + PIECE);
         *next = range.end;
         let (store, path) = (Arc::clone(&object.location.store.store), object.location.path.clone());
-        under_way.push_back(runtime.spawn(fetch(store, path, object.options(Some(range)))));
+        under_way.push_back(runtime.spawn(fetch(store, path, object.options(Some(range)), object.size)));
     }
     let Some(first) = under_way.pop_front() else { return Ok(None) };
     let fetched = object.location.engine.block_on(first)?;
@@ -96,8 +96,18 @@ fn next_piece(
     fetched.map_err(lost)?.map(Some).map_err(|source| failure(&object.location, source))
 }
 
-async fn fetch(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions) -> object_store::Result<Bytes> {
-    store.get_opts(&path, options).await?.bytes().await
+async fn fetch(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions, size: u64) -> object_store::Result<Bytes> {
+    begin(store, path, options, size).await?.bytes().await
+}
+
+/// Asks for an object that was so large when it was looked up: servers behind http need not heed what else tells versions apart.
+async fn begin(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions, size: u64) -> object_store::Result<GetResult> {
+    let result = store.get_opts(&path, options).await?;
+    if result.meta.size == size {
+        return Ok(result);
+    }
+    let source = format!("it had {size} bytes when it was looked up, and now has {}", result.meta.size).into();
+    Err(object_store::Error::Precondition { path: path.to_string(), source })
 }
 
 fn next_block(
@@ -110,7 +120,7 @@ fn next_block(
         None => {
             let (tx, rx) = mpsc::channel(BLOCKS_AHEAD);
             let (store, path) = (Arc::clone(&object.location.store.store), object.location.path.clone());
-            *task = Some(object.location.engine.runtime()?.spawn(download(store, path, object.options(None), tx)));
+            *task = Some(object.location.engine.runtime()?.spawn(download(store, path, (object.options(None), object.size), tx)));
             blocks.insert(rx)
         }
     };
@@ -118,9 +128,14 @@ fn next_block(
     block.transpose().map_err(|source| failure(&object.location, source))
 }
 
-async fn download(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions, tx: mpsc::Sender<object_store::Result<Bytes>>) {
+async fn download(
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    (options, size): (GetOptions, u64),
+    tx: mpsc::Sender<object_store::Result<Bytes>>,
+) {
     let end = async {
-        let mut stream = store.get_opts(&path, options).await?.into_stream();
+        let mut stream = begin(store, path, options, size).await?.into_stream();
         while let Some(block) = stream.try_next().await? {
             if tx.send(Ok(block)).await.is_err() {
                 break;

@@ -23,10 +23,12 @@ fn blame_sink(error: &SinkError) -> Fault {
         SinkError::AlreadyThere { .. }
         | SinkError::NotADirectory { .. }
         | SinkError::HoldsFlow { .. }
+        | SinkError::Shared { .. }
         | SinkError::Store(StoreError::ElsewhereFile { .. }) => Fault::Hopeless,
         SinkError::File { .. }
         | SinkError::Gone { .. }
         | SinkError::Contended { .. }
+        | SinkError::Taken { .. }
         | SinkError::Store(_)
         | SinkError::Parquet { .. } => Fault::Storage,
         SinkError::Format(_)

@@ -1,6 +1,7 @@
 //! The last tasks of a run: what its sinks get is staged, and later made visible or removed, by whoever has the manifest.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,30 +11,46 @@ use plan::{Do, Op, Plan, Sink};
 use super::{WorkerOptions, failed};
 use crate::run::input::push_frames;
 use crate::run::job::{Job, is_ordered_sink};
-use crate::sink::Staging;
 use crate::sink::manifest::{self, Attempts};
+use crate::sink::{Staging, refuse_shared};
 use crate::{Error, Result, TaskContext};
 
 /// Stages the rows of every file sink; nothing stays if one of them fails. What other attempts staged is not touched: which of
 /// them counts is not decided yet.
 pub(super) fn stage(job: &Job, options: &WorkerOptions, attempt: u32, sinks: &BTreeMap<String, Vec<Held>>) -> Result<Done> {
     let mut staged = Manifest::default();
+    let mut directories = BTreeMap::new();
     for (step, pieces) in sinks {
         let sink = sink(&job.plan, step)?;
         let ordered = is_ordered_sink(&job.plan, step);
         match stage_one(job, step, (sink, ordered), &format!("{}-{attempt}", options.run), pieces) {
-            Ok(one) => staged.sinks.insert(step.clone(), one),
+            Ok((one, directory)) => {
+                staged.sinks.insert(step.clone(), one);
+                directories.extend(directory.map(|directory| (step.as_str(), directory)));
+            }
             Err(error) => {
                 undo(&staged, options);
                 return Err(error);
             }
-        };
+        }
+    }
+    if let Err(error) = refuse_shared(directories.into_iter()) {
+        undo(&staged, options);
+        return Err(error);
     }
     Ok(Done { answer: Some(Answer::Staged(staged)), ..Done::default() })
 }
 
-fn stage_one(job: &Job, step: &str, (sink, ordered): (&Sink, bool), tag: &str, pieces: &[Held]) -> Result<StagedSink> {
+/// Stages one sink, and says which directory it writes to.
+fn stage_one(
+    job: &Job,
+    step: &str,
+    (sink, ordered): (&Sink, bool),
+    tag: &str,
+    pieces: &[Held],
+) -> Result<(StagedSink, Option<PathBuf>)> {
     let staging = Staging::open_as(step, sink, &job.run, ordered, tag)?;
+    let directory = staging.directory();
     let mut rows = 0;
     for (number, piece) in pieces.iter().enumerate() {
         let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), number));
@@ -42,7 +59,7 @@ fn stage_one(job: &Job, step: &str, (sink, ordered): (&Sink, bool), tag: &str, p
         rows += push_frames(&ctx, frames, writer.as_mut())?;
         writer.finish()?;
     }
-    Ok(StagedSink { rows, ..staging.hand_over()? })
+    Ok((StagedSink { rows, ..staging.hand_over()? }, directory))
 }
 
 /// Makes everything visible, then removes what other attempts staged; to be run again after any failure.

@@ -69,6 +69,23 @@ fn a_download_that_breaks_off_fails() {
 }
 
 #[test]
+fn a_file_that_grew_between_the_look_and_the_read_fails_instead_of_ending_in_the_middle_of_a_row() {
+    for has_ranges in [false, true] {
+        let address = serve(move |request| match (request.split(' ').next(), asked(request)) {
+            (Some("HEAD"), _) => reply(request, "200 OK", "", text().as_bytes()),
+            (_, Some((start, end))) if has_ranges => {
+                let range = format!("Content-Range: bytes {start}-{end}/{}\r\n", 2 * text().len());
+                reply(request, "206 Partial Content", &range, &text().repeat(2).as_bytes()[start..=end])
+            }
+            _ => reply(request, "200 OK", "", text().repeat(2).as_bytes()),
+        });
+        let url = format!("http://{address}/in.txt");
+        let error = rows(&Stores::new([]), &files(Format::Text, &url)).unwrap_err();
+        assert!(error.contains(&format!("{url} was changed while it was read")), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_there_or_refused_is_told_with_its_url() {
     let missing = serve(|request| reply(request, "404 Not Found", "", b""));
     let url = format!("http://{missing}/in.txt");

@@ -34,6 +34,17 @@ pub(super) fn recover(target: &Path) -> Result<(), SinkError> {
     put_back(&target)
 }
 
+/// Fails where a run that is still going on writes to the target, file by file: of two that must both find it empty one has to give way.
+pub(super) fn refuse_living(target: &Path) -> Result<(), SinkError> {
+    let lives = |staging: &PathBuf| {
+        File::open(staging).is_ok_and(|staging| matches!(staging.try_lock(), Err(fs::TryLockError::WouldBlock)))
+    };
+    match left(inside(target, ""))?.iter().any(lives) {
+        true => Err(SinkError::Taken { place: target.display().to_string() }),
+        false => Ok(()),
+    }
+}
+
 /// An old directory that was moved aside and not replaced, or replaced and not removed.
 fn put_back(target: &Path) -> Result<(), SinkError> {
     let Some(outer) = beside(target, "") else { return Ok(()) };
