@@ -1,6 +1,6 @@
 //! Where a file sink's files become visible: a local directory or a prefix of an object store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::directory::Directory;
