@@ -1,6 +1,8 @@
 //! Which files a path finds.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 
