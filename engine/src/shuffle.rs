@@ -21,7 +21,8 @@ pub use plan::task::{Leg, MapTask};
 #[derive(Debug)]
 pub struct Shuffle {
     buckets: usize,
-    outputs: Mutex<BTreeMap<MapTask, Vec<Vec<Kept>>>>,
+    /// Per bucket, of the tasks that had rows for it: with thousands of both, most have none.
+    outputs: Mutex<Vec<BTreeMap<MapTask, Vec<Kept>>>>,
     /// Rows and bytes per bucket, once written.
     sizes: Mutex<Vec<BucketSize>>,
     /// What came of each leg of a join.
@@ -99,7 +100,7 @@ impl Shuffle {
     pub fn new(buckets: usize, memory: &Arc<MemoryPool>, dir: &Path) -> Shuffle {
         Shuffle {
             buckets,
-            outputs: Mutex::default(),
+            outputs: Mutex::new((0..buckets).map(|_| BTreeMap::new()).collect()),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             legs: Mutex::default(),
             mixed: AtomicBool::new(false),
@@ -122,7 +123,7 @@ impl Shuffle {
     pub(crate) fn away(buckets: usize, group: NodeId, outbox: &Arc<Outbox>, marks: bool) -> Shuffle {
         Shuffle {
             buckets,
-            outputs: Mutex::default(),
+            outputs: Mutex::new((0..buckets).map(|_| BTreeMap::new()).collect()),
             sizes: Mutex::new(vec![BucketSize::default(); buckets]),
             legs: Mutex::default(),
             mixed: AtomicBool::new(false),
@@ -151,7 +152,7 @@ impl Shuffle {
     /// Takes all batches of a bucket, in the order of the map tasks. A bucket can be taken once.
     #[must_use]
     pub fn take(&self, bucket: usize) -> Vec<Kept> {
-        lock(&self.outputs).values_mut().flat_map(|task| std::mem::take(&mut task[bucket])).collect()
+        std::mem::take(&mut lock(&self.outputs)[bucket]).into_values().flatten().collect()
     }
 
     /// Hands every batch of all buckets to `see`, in the order of the buckets and tasks; they stay.
@@ -160,10 +161,7 @@ impl Shuffle {
     /// What `see` returns, and bad spill files.
     pub fn look(&self, mut see: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
         let outputs = lock(&self.outputs);
-        for bucket in 0..self.buckets {
-            outputs.values().flat_map(|task| &task[bucket]).try_for_each(|kept| see(kept.read()?.as_ref()))?;
-        }
-        Ok(())
+        outputs.iter().flat_map(BTreeMap::values).flatten().try_for_each(|kept| see(kept.read()?.as_ref()))
     }
 
     /// Hands some of the batches of a bucket to `see`, spread over all of them; they stay.
@@ -173,14 +171,14 @@ impl Shuffle {
     pub(crate) fn look_at_some(&self, bucket: usize, mut see: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
         const SOME: usize = 128;
         let outputs = lock(&self.outputs);
-        let kept: Vec<&Kept> = outputs.values().flat_map(|task| &task[bucket]).collect();
+        let kept: Vec<&Kept> = outputs[bucket].values().flatten().collect();
         let step = kept.len().div_ceil(SOME).max(1);
         kept.into_iter().step_by(step).try_for_each(|kept| see(kept.read()?.as_ref()))
     }
 
     /// Drops all that was written so far. It counts as shuffled, but no bucket has it.
     pub fn empty(&self) {
-        lock(&self.outputs).clear();
+        lock(&self.outputs).iter_mut().for_each(BTreeMap::clear);
         let mut taken = lock(&self.taken);
         lock(&self.sizes).iter_mut().for_each(|size| taken.add(std::mem::take(size)));
     }
@@ -337,9 +335,8 @@ impl BucketWriter {
         }
         // One task may feed a shuffle on several ways: a join of a step with itself, a union of related branches.
         let mut outputs = lock(&self.shuffle.outputs);
-        let ours = outputs.entry(self.task).or_insert_with(|| self.open.iter().map(|_| Vec::new()).collect());
-        for (bucket, kept) in ours.iter_mut().zip(&mut self.kept) {
-            bucket.append(kept);
+        for (bucket, kept) in outputs.iter_mut().zip(&mut self.kept).filter(|(_, kept)| !kept.is_empty()) {
+            bucket.entry(self.task).or_default().append(kept);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue, Variadic};
+use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue, Variadic, WeakLua};
 use plan::{SideInput, SideShape};
 
 use crate::{Row, Value};
@@ -42,6 +42,7 @@ type Emitted = Rc<RefCell<Vec<(usize, Row)>>>;
 
 /// One function in an environment of its own.
 pub(super) struct Machine {
+    _lua: Lua,
     converter: Rc<Converter>,
     function: Function,
     walk: Function,
@@ -49,7 +50,8 @@ pub(super) struct Machine {
 }
 
 struct Converter {
-    lua: Lua,
+    /// Not held: functions inside of it hold this.
+    lua: WeakLua,
     widen: Function,
     digits: Function,
 }
@@ -69,7 +71,7 @@ impl Machine {
         // SAFETY: the flows of tests are ours; none of them loads C modules or writes through ffi pointers.
         let lua = unsafe { Lua::unsafe_new() };
         let (widen, digits) = lua.load(WIDE).eval()?;
-        let converter = Rc::new(Converter { lua: lua.clone(), widen, digits });
+        let converter = Rc::new(Converter { lua: lua.weak(), widen, digits });
         let emitted = Emitted::default();
         lua.globals().set("emit", emitters(&converter, &emitted, outputs)?)?;
         for (side, rows) in sides {
@@ -78,7 +80,7 @@ impl Machine {
         let function: Function = lua.load(format!("{prelude}\nreturn {source}")).eval()?;
         let walked = emitter(&converter, &emitted, 0)?;
         let walk = lua.load(WALK).into_function()?.call((function.clone(), walked))?;
-        Ok(Machine { converter, function, walk, emitted })
+        Ok(Machine { _lua: lua, converter, function, walk, emitted })
     }
 
     /// What the function returns for these arguments.
@@ -124,7 +126,7 @@ fn emitters(converter: &Rc<Converter>, emitted: &Emitted, outputs: &[String]) ->
     if outputs.is_empty() {
         return emitter_of_values(converter, emitted, 0).map(LuaValue::Function);
     }
-    let table = converter.lua.create_table()?;
+    let table = converter.lua.upgrade().create_table()?;
     for (at, output) in outputs.iter().enumerate() {
         table.set(output.as_str(), emitter_of_values(converter, emitted, at)?)?;
     }
@@ -133,7 +135,7 @@ fn emitters(converter: &Rc<Converter>, emitted: &Emitted, outputs: &[String]) ->
 
 fn emitter_of_values(converter: &Rc<Converter>, emitted: &Emitted, output: usize) -> mlua::Result<Function> {
     let inner = emitter(converter, emitted, output)?;
-    converter.lua.create_function(move |_, values: Variadic<LuaValue>| {
+    converter.lua.upgrade().create_function(move |_, values: Variadic<LuaValue>| {
         let with_flag = std::iter::once(LuaValue::Boolean(false)).chain(values);
         inner.call::<()>(with_flag.collect::<MultiValue>())
     })
@@ -142,7 +144,7 @@ fn emitter_of_values(converter: &Rc<Converter>, emitted: &Emitted, output: usize
 /// A function that takes a flag (whether a lone list is spread over fields) and a row's values.
 fn emitter(converter: &Rc<Converter>, emitted: &Emitted, output: usize) -> mlua::Result<Function> {
     let (kept, emitted) = (Rc::clone(converter), Rc::clone(emitted));
-    converter.lua.create_function(move |_, (spread, values): (bool, MultiValue)| {
+    converter.lua.upgrade().create_function(move |_, (spread, values): (bool, MultiValue)| {
         let row = kept.row(values)?;
         let row = match (spread, row.as_slice()) {
             (true, [Value::List(fields)]) => fields.clone(),
@@ -170,16 +172,16 @@ impl Converter {
             Value::Int(i) if (-EXACT..=EXACT).contains(i) => LuaValue::Number(*i as f64),
             Value::Int(i) => self.widen.call(i.to_string())?,
             Value::Float(f) => LuaValue::Number(*f),
-            Value::Str(bytes) => LuaValue::String(self.lua.create_string(bytes)?),
+            Value::Str(bytes) => LuaValue::String(self.lua.upgrade().create_string(bytes)?),
             Value::List(items) => {
-                let table = self.lua.create_table()?;
+                let table = self.lua.upgrade().create_table()?;
                 for (at, item) in items.iter().enumerate() {
                     table.raw_set(at + 1, self.to_lua(item)?)?;
                 }
                 LuaValue::Table(table)
             }
             Value::Map(pairs) => {
-                let table = self.lua.create_table()?;
+                let table = self.lua.upgrade().create_table()?;
                 for (key, value) in pairs {
                     table.raw_set(self.to_lua(key)?, self.to_lua(value)?)?;
                 }
@@ -230,7 +232,7 @@ impl Converter {
             },
             SideShape::List => self.to_lua(&Value::List(rows.iter().map(|row| Value::item(row)).collect())),
             SideShape::Map => {
-                let table = self.lua.create_table()?;
+                let table = self.lua.upgrade().create_table()?;
                 for row in rows {
                     let (key, rest) = row.split_first().ok_or_else(|| mlua::Error::runtime("a row without a key"))?;
                     let key = self.to_lua(key)?;
