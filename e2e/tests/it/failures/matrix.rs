@@ -14,10 +14,8 @@ use crate::ClusterTest;
 use crate::crd::small_flow;
 use crate::product::{self, until};
 
-/// What flows of most cases read; bytes.
-const SMALL: u64 = 1 << 20;
-/// What those of one case read; `GLEAMFLOW_KILL_MEBIBYTES` asks for more.
-const LARGE_MEBIBYTES: u64 = 50;
+/// What each flow reads; `GLEAMFLOW_KILL_MEBIBYTES` asks for more, or less.
+const MEBIBYTES: u64 = 50;
 /// How long a link is cut.
 const CUT: Duration = Duration::from_secs(30);
 
@@ -36,6 +34,11 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("failures::several_at_once_cost_what_they_had", several),
         ("failures::a_leader_that_loses_its_lease_stands_by_without_a_restart", lease),
     ]
+}
+
+fn bytes() -> Result<u64> {
+    let asked = std::env::var("GLEAMFLOW_KILL_MEBIBYTES").ok().map(|text| text.parse::<u64>()).transpose();
+    Ok(asked.context("GLEAMFLOW_KILL_MEBIBYTES")?.unwrap_or(MEBIBYTES) << 20)
 }
 
 type Stands = BTreeMap<&'static str, Stood>;
@@ -75,7 +78,7 @@ fn nothing(_: &Member) -> Again {
 }
 
 fn executors(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "executors", SMALL, &ALL)?;
+    let fleet = Fleet::begin(cluster, "executors", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     let (victims, since) = (victims(&stands), Instant::now());
     victims.values().try_for_each(|victim| victim.kill(cluster))?;
@@ -87,7 +90,7 @@ fn executors(cluster: &Cluster) -> Result<()> {
 }
 
 fn slots(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "slots", SMALL, &[Moment::Early, Moment::Shuffling])?;
+    let fleet = Fleet::begin(cluster, "slots", bytes()?, &[Moment::Early, Moment::Shuffling])?;
     let stands = fleet.stand()?;
     let (victims, since) = (victims(&stands), Instant::now());
     victims.values().try_for_each(|victim| victim.kill_slots(cluster))?;
@@ -99,7 +102,7 @@ fn slots(cluster: &Cluster) -> Result<()> {
 }
 
 fn agent(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "agent", SMALL, &ALL)?;
+    let fleet = Fleet::begin(cluster, "agent", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     let node = busiest(&stands)?;
     let since = Instant::now();
@@ -121,7 +124,7 @@ fn busiest(stands: &Stands) -> Result<String> {
 }
 
 fn leader(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "leader", SMALL, &ALL)?;
+    let fleet = Fleet::begin(cluster, "leader", bytes()?, &ALL)?;
     fleet.stand()?;
     let operators = kill::operators(cluster)?;
     let since = Instant::now();
@@ -131,7 +134,7 @@ fn leader(cluster: &Cluster) -> Result<()> {
 }
 
 fn standby(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "standby", SMALL, &[Moment::Shuffling, Moment::Over])?;
+    let fleet = Fleet::begin(cluster, "standby", bytes()?, &[Moment::Shuffling, Moment::Over])?;
     fleet.stand()?;
     let operators = kill::operators(cluster)?;
     let since = Instant::now();
@@ -141,7 +144,7 @@ fn standby(cluster: &Cluster) -> Result<()> {
 }
 
 fn both_operators(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "operators", SMALL, &ALL)?;
+    let fleet = Fleet::begin(cluster, "operators", bytes()?, &ALL)?;
     fleet.stand()?;
     let operators = kill::operators(cluster)?;
     let since = Instant::now();
@@ -152,7 +155,7 @@ fn both_operators(cluster: &Cluster) -> Result<()> {
 }
 
 fn evicted(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "evicted", SMALL, &ALL)?;
+    let fleet = Fleet::begin(cluster, "evicted", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     let since = Instant::now();
     for victim in victims(&stands).values() {
@@ -164,7 +167,7 @@ fn evicted(cluster: &Cluster) -> Result<()> {
 }
 
 fn node(cluster: &Cluster) -> Result<()> {
-    let mut fleet = Fleet::begin(cluster, "node", SMALL, &ALL)?;
+    let mut fleet = Fleet::begin(cluster, "node", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     // The worst of all nodes: that of the leader.
     let node = kill::operators(cluster)?.leader.node;
@@ -180,7 +183,7 @@ fn node(cluster: &Cluster) -> Result<()> {
 }
 
 fn link(cluster: &Cluster) -> Result<()> {
-    let mut fleet = Fleet::begin(cluster, "link", SMALL, &ALL)?;
+    let mut fleet = Fleet::begin(cluster, "link", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     let leader = kill::operators(cluster)?.leader.node;
     let node = busiest_but(&stands, &leader)?;
@@ -207,7 +210,7 @@ fn busiest_but(stands: &Stands, not: &str) -> Result<String> {
 
 /// Its executor has its grace period to end what has begun.
 fn deleted(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "deleted", SMALL, &[Moment::Committing, Moment::Over])?;
+    let fleet = Fleet::begin(cluster, "deleted", bytes()?, &[Moment::Committing, Moment::Over])?;
     fleet.stand()?;
     let since = Instant::now();
     fleet.delete()?;
@@ -237,9 +240,7 @@ fn lease(cluster: &Cluster) -> Result<()> {
 }
 
 fn several(cluster: &Cluster) -> Result<()> {
-    let asked = std::env::var("GLEAMFLOW_KILL_MEBIBYTES").ok().map(|text| text.parse::<u64>()).transpose();
-    let mebibytes = asked.context("GLEAMFLOW_KILL_MEBIBYTES")?.unwrap_or(LARGE_MEBIBYTES);
-    let fleet = Fleet::begin(cluster, "several", mebibytes << 20, &[Moment::Shuffling, Moment::Committing])?;
+    let fleet = Fleet::begin(cluster, "several", bytes()?, &[Moment::Shuffling, Moment::Committing])?;
     let stands = fleet.stand()?;
     let (operators, victims) = (kill::operators(cluster)?, victims(&stands));
     let node = busiest(&stands)?;
@@ -248,8 +249,7 @@ fn several(cluster: &Cluster) -> Result<()> {
     kill::agent(cluster, &node)?.kill(cluster)?;
     victims.values().try_for_each(|victim| victim.kill(cluster))?;
     fleet.open()?;
-    let what = format!("leader, agent and an executor killed at once, over {mebibytes} MiB");
-    fleet.finish(&what, since, |member| {
+    fleet.finish("leader, agent and an executor killed at once", since, |member| {
         let (stood, victim) = (&stands[member.name], victims.get(member.name).map(|victim| victim.pod.as_str()));
         let ran = of(&stood.waiting, |pod| Some(pod) == victim);
         match lost_with(stood, &node) {
