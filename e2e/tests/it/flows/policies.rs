@@ -99,12 +99,18 @@ fn what_runs_need_and_nothing_else(cluster: &Cluster) -> Result<()> {
         cluster.wait(namespace, "condition=Ready", &["pod/stranger".to_owned()], product::PATIENCE)?;
     }
     gates.iter().try_for_each(|(_, gate)| gate.await_waiting(1))?;
-    let world = World::look(cluster)?;
-    let executor = |gate: &Gate| world.peer(ours.name(), &gate.waiting()?[0]);
+    let executors = gates.iter().map(|(_, gate)| Ok(gate.waiting()?[0].clone())).collect::<Result<Vec<String>>>()?;
+    // They are at their gates before the kubelet has told that they run.
+    let world = until(product::PATIENCE, "executors in the API server that run", || {
+        let world = World::look(cluster)?;
+        let there = executors.iter().all(|name| world.pod(ours.name(), name).is_some());
+        Ok(there.then_some(world))
+    })?;
+    let executor = |at: usize| world.peer(ours.name(), &executors[at]);
     let outside = |address: &str| json!({"IP": address});
     let who = BTreeMap::from([
-        (Run, executor(&gates[0].1)?),
-        (OtherRun, executor(&gates[1].1)?),
+        (Run, executor(0)?),
+        (OtherRun, executor(1)?),
         (Agent, world.one_of("agent")?),
         (Operator, world.one_of("operator")?),
         (Neighbour, world.peer(ours.name(), "stranger")?),
@@ -202,9 +208,13 @@ impl World {
         Ok(World { policies: policies.collect(), pods, namespaces, services })
     }
 
+    /// A pod that runs.
+    fn pod(&self, namespace: &str, name: &str) -> Option<&Value> {
+        self.pods.iter().find(|pod| pod["metadata"]["namespace"] == namespace && pod["metadata"]["name"] == name)
+    }
+
     fn peer(&self, namespace: &str, name: &str) -> Result<Value> {
-        let is_it = |pod: &&Value| pod["metadata"]["namespace"] == namespace && pod["metadata"]["name"] == name;
-        let pod = self.pods.iter().find(is_it).with_context(|| format!("there is no pod {namespace}/{name}"))?;
+        let pod = self.pod(namespace, name).with_context(|| format!("there is no pod {namespace}/{name}"))?;
         Ok(self.described(pod))
     }
 
