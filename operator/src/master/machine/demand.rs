@@ -308,7 +308,8 @@ impl Machine {
         let whole: BTreeSet<TaskSet> = flow.sets.iter().copied().filter(|set| !making.contains(set) && done(*set)).collect();
         let over = |set: &&TaskSet| {
             let read = planted::has(Bug::ReleasesUnread) || flow.read_by(**set).all(|reader| whole.contains(&reader));
-            whole.contains(set) && !flow.lasting.contains(set) && read
+            // What ran for its effects alone stays: a later leader could not tell that it ran.
+            whole.contains(set) && !flow.lasting.contains(set) && !flow.effects.contains(set) && read
         };
         let over: BTreeSet<TaskSet> = flow.sets.iter().filter(over).copied().collect();
         let of = |task: TaskId| self.flow().set_of(task);

@@ -21,7 +21,7 @@ enum Ground {
 }
 
 /// How many seeds it may take.
-const PATIENCE: u64 = 60;
+const PATIENCE: u64 = 200;
 
 const CALM: Ground = Ground::Seeds(9000, NONE, nothing_is_redone);
 const ONE_LEADER_MORE: Ground = Ground::Seeds(9000, Faults { leaders: 1, ..NONE }, nothing_is_redone);
@@ -35,7 +35,7 @@ fn ground(bug: Bug) -> Ground {
         Bug::WaitsForLost => Ground::Seeds(9000, AGENTS, succeeds),
         Bug::ForgetsReaders => Ground::Seeds(9020, AGENTS, succeeds),
         Bug::KeepsVoidSinks => Ground::Seeds(12_120, LOSSES, succeeds),
-        Bug::TrustsUnknown => Ground::Seeds(12_205, LOSSES, succeeds),
+        Bug::TrustsUnknown => Ground::Seeds(12_300, LOSSES, succeeds),
         Bug::RemakesRead => Ground::Seeds(50, Faults { leaders: 1, ..NONE }, nothing_is_redone),
         Bug::ForgetsVoids => Ground::Seeds(9020, LOSSES, succeeds),
         Bug::ReadsTooSoon => Ground::InParts(KILLS, succeeds),
