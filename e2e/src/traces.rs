@@ -56,6 +56,9 @@ fn rules() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -63,7 +66,11 @@ mod tests {
         let run = format!("traces-{}", std::process::id());
         let look = || look(&run, "E2E_TRACES");
         let before = look();
-        let mut child = Command::new("sleep").arg("600").env("E2E_TRACES", &run).spawn().unwrap();
+        let piped = || Stdio::piped();
+        let mut child = Command::new("cat").env("E2E_TRACES", &run).stdin(piped()).stdout(piped()).spawn().unwrap();
+        // A process shows its environment only some moments after its parent goes on: what answers has begun.
+        child.stdin.as_mut().unwrap().write_all(b"?").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let found: Vec<String> = look().difference(&before).cloned().collect();
         child.kill().unwrap();
         child.wait().unwrap();
