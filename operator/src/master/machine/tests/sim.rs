@@ -172,9 +172,7 @@ fn without_faults_every_task_runs_once() {
 fn a_new_leader_redoes_nothing() {
     // Left out are two flows with a group that is said to be not deterministic: a new leader does stages of these over. Their rows are
     // right (other tests have them too); why it is so is not known yet.
-    for (from, count) in [(0, 22), (23, 53), (77, 23)] {
-        seeds(from, count, Faults { leaders: 1, ..NONE }, nothing_is_redone);
-    }
+    seeds(0, 100, Faults { leaders: 1, ..NONE }, nothing_is_redone);
 }
 
 #[test]
