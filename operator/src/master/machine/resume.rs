@@ -154,8 +154,7 @@ impl Machine {
             let all = self.tasks_of(*set).unwrap_or_default();
             for task in all.into_iter().filter(|task| !self.ledger.is_done(*task)) {
                 // Its set may be read by more than read it: a shuffle has what some channels make.
-                let readers: Vec<TaskSet> =
-                    self.flow().read_by(*set).filter(|reader| self.may_read(*reader, task)).collect();
+                let readers: Vec<TaskSet> = self.flow().read_by(*set).filter(|reader| self.may_read(*reader, task)).collect();
                 if behind.contains(set) && !readers.is_empty() && !planted::has(Bug::RemakesRead) {
                     forgotten.insert(task);
                 } else {
