@@ -1,9 +1,11 @@
 //! The way to the operator: through the API server's port-forward, with the caller's own token.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Api, ListParams};
 use kube::client::UpgradeConnectionError;
 use proto::MasterClient;
@@ -118,7 +120,8 @@ pub(crate) async fn is_absent(cluster: &Cluster) -> bool {
     })
 }
 
-/// In the namespace that is given; else in all that can be seen: many may see only their own, and that of the operator.
+/// In the namespace that is given; else where those who run the cluster have put them. Labels are the word of whoever makes a pod,
+/// and an operator is given our token: what calls itself one elsewhere is not asked.
 async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Failure> {
     let list = async |pods: Api<Pod>| {
         let labels = ListParams::default().labels(OPERATORS);
@@ -128,14 +131,19 @@ async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Fa
     if let Some(home) = home {
         return list(Api::namespaced(cluster.client.clone(), home)).await.map_err(told);
     }
+    let trusted = trusted(cluster).await.map_err(told)?;
     match list(Api::all(cluster.client.clone())).await {
         Err(kube::Error::Api(status)) if status.code == 403 => {}
-        found => return found.map_err(told),
+        Err(error) => return Err(told(error)),
+        Ok(found) => {
+            let (ours, others): (Vec<Pod>, Vec<Pod>) = found.into_iter().partition(|pod| trusted.contains(namespace(pod)));
+            return if ours.is_empty() && !others.is_empty() { Err(unknown(&others)) } else { Ok(ours) };
+        }
     }
-    for namespace in [cluster.namespace.as_str(), HOME] {
-        match list(Api::namespaced(cluster.client.clone(), namespace)).await {
-            Ok(found) if found.is_empty() => {}
+    for home in &trusted {
+        match list(Api::namespaced(cluster.client.clone(), home)).await {
             Err(kube::Error::Api(status)) if status.code == 403 => {}
+            Ok(found) if found.is_empty() => {}
             found => return found.map_err(told),
         }
     }
@@ -143,9 +151,40 @@ async fn operators(cluster: &Cluster, home: Option<&str>) -> Result<Vec<Pod>, Fa
     Err(Failure::System(anyhow!(hint).context("failed to find the operator")))
 }
 
+/// The namespaces whose operators are believed: the usual one, and those that the chart has bound for the whole cluster, which takes
+/// rights over the whole cluster. Who may not read that knows of the first alone.
+async fn trusted(cluster: &Cluster) -> kube::Result<BTreeSet<String>> {
+    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
+    let labels = ListParams::default().labels("app.kubernetes.io/name=gleamflow");
+    let found = match patiently(ONE_ANSWER, "find the operator", async || bindings.list(&labels).await).await {
+        Ok(found) => found.items,
+        Err(kube::Error::Api(status)) if status.code == 403 => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut trusted = BTreeSet::from([HOME.to_owned()]);
+    for binding in found {
+        let homes = binding.subjects.into_iter().flatten().filter_map(|subject| subject.namespace);
+        let bound = binding.metadata.name.unwrap_or_default();
+        trusted.extend(homes.filter(|home| bound == format!("{home}-gleamflow-operator")));
+    }
+    Ok(trusted)
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+fn unknown(pods: &[Pod]) -> Failure {
+    let names: BTreeSet<String> = pods.iter().map(|pod| format!("{:?}", namespace(pod))).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let hint = format!(
+        "pods that call themselves operators are in namespace {names}; they would be given your token: name the one that you trust by --operator-namespace"
+    );
+    Failure::System(anyhow!(hint).context("failed to find the operator"))
+}
+
 async fn connect(cluster: &Cluster, pod: &Pod) -> Result<MasterClient<tonic::transport::Channel>, Trouble> {
-    let (name, namespace) =
-        (pod.metadata.name.as_deref().unwrap_or_default(), pod.metadata.namespace.as_deref().unwrap_or_default());
+    let (name, namespace) = (pod.metadata.name.as_deref().unwrap_or_default(), namespace(pod));
     let authorities: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
     let authority = cluster.ask("read the operator's authority", async || authorities.get(AUTHORITY).await).await;
     let authority = authority.map_err(Trouble::Final)?.data.and_then(|mut data| data.remove("ca.crt"));

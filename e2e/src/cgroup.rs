@@ -59,7 +59,7 @@ pub(crate) fn of(cluster: &str) -> Vec<PathBuf> {
 pub(crate) fn remove(cluster: &str) -> Result<()> {
     for hierarchy in hierarchies() {
         let group = hierarchy.join(cluster);
-        until(Duration::from_secs(10), "removing control groups", || remove_tree(&group))?;
+        until(Duration::from_secs(60), "removing control groups", || remove_tree(&group))?;
     }
     Ok(())
 }

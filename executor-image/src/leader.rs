@@ -109,6 +109,8 @@ fn pause(misses: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -121,16 +123,15 @@ mod tests {
     #[tokio::test]
     async fn a_named_leader_is_asked_at_once_and_a_ring_of_them_ever_more_rarely() {
         let leader = Leader::new("10.0.0.1:7400", None);
+        assert!(leader.follow(Some("10.0.0.2:7400")).now_or_never().is_some(), "nothing is waited for");
         let begin = std::time::Instant::now();
-        leader.follow(Some("10.0.0.2:7400")).await;
-        assert!(begin.elapsed() < PAUSE);
         assert_eq!(leader.lock().address.as_deref(), Some("10.0.0.2:7400"));
         leader.follow(Some("10.0.0.3:7400")).await;
         assert!(begin.elapsed() >= 2 * PAUSE);
         leader.answered();
         leader.failed().await;
         assert_eq!(leader.lock().address, None);
-        assert!((3 * PAUSE..7 * PAUSE).contains(&begin.elapsed()));
+        assert!(begin.elapsed() >= 3 * PAUSE);
         assert!(leader.channel().is_ok());
     }
 

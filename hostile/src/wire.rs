@@ -8,7 +8,7 @@ use executor::slot::frame;
 use executor::slot::protocol::{self, FromChild, ToChild};
 use operator::manifest::run::RunFile;
 use operator::master::api::Entry;
-use plan::task::{Done, Manifest, StagedSink, Task};
+use plan::task::{Attempt, Done, Manifest, StagedSink, Task};
 use proto::chunk::{Frames, Message};
 use proto::codec::whole;
 use proto::peer::Member;
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 type Read = fn(&[u8]);
 
 /// Every message of both services, entries of run records, and what is kept with pieces.
-const MESSAGES: [Read; 20] = [
+const MESSAGES: [Read; 21] = [
     again::<master::FromSlot>,
     again::<master::ToSlot>,
     again::<master::Enroll>,
@@ -37,6 +37,8 @@ const MESSAGES: [Read; 20] = [
     again::<agent::Released>,
     again::<agent::InventoryRequest>,
     again::<agent::Inventory>,
+    // Those whose outputs are not held, in the status of an answer.
+    again::<Vec<Attempt>>,
     again::<Done>,
     again::<Task>,
     again::<Claims>,

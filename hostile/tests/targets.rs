@@ -199,6 +199,7 @@ fn messages() -> Vec<Vec<u8>> {
         packed(&done),
         packed(&task),
         packed(&Claims { role: Role::Executor { run }, expires: 1 }),
+        packed(&vec![attempt(); 2]),
         packed(&Entry::Committing { manifest }),
         packed(&Entry::Redo { sets: [TaskSet::Maps(plan::MscrId(1))].into(), above: 3, except: [attempt()].into() }),
     ]

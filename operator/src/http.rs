@@ -30,3 +30,18 @@ fn page(path: &str, health: &Health) -> Page {
         _ => Page::not_found(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Liveness asks for an answer and nothing else: who has much to do is not started again for it.
+    #[test]
+    fn an_operator_is_alive_before_it_is_ready_and_whatever_it_has_to_do() {
+        let health = Health { ready: AtomicBool::new(false), metrics: Metrics::new() };
+        let status = |path: &str| page(path, &health).status.split(' ').next().unwrap_or_default();
+        assert_eq!((status("/healthz"), status("/readyz")), ("200", "503"));
+        health.ready.store(true, Ordering::Release);
+        assert_eq!((status("/healthz"), status("/readyz"), status("/other")), ("200", "200", "404"));
+    }
+}

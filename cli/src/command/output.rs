@@ -20,7 +20,7 @@ pub(crate) struct Output {
     /// The write step; default: the only one
     #[arg(long)]
     step: Option<String>,
-    /// Where the operator is, for rows that agents hold; default: wherever you may see it, else in the flow's namespace or `gleamflow`
+    /// Where the operator is, for rows that agents hold; default: `gleamflow`, or where the chart was installed for the whole cluster
     #[arg(long, value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
     #[command(flatten)]

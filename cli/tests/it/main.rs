@@ -12,6 +12,7 @@ mod corners;
 mod examples;
 mod flow;
 mod functions;
+mod gitops;
 mod memory;
 mod mistakes;
 mod odd_flows;

@@ -145,3 +145,46 @@ fn an_executor_whose_log_says_nothing_is_named_and_the_others_are_shown() {
     );
     assert_eq!(ran.stdout, b"words-1-3  welcome\n");
 }
+
+/// The operator is given the user's token: who may make pods in some namespace must not be taken for it.
+#[test]
+fn a_pod_that_only_calls_itself_an_operator_is_not_asked() {
+    let mut local = flow(1, "Succeeded");
+    local["status"]["outputs"][0]["location"] = json!("NodeLocal");
+    let operator = |namespace: &str| {
+        let mut pod = pod("gleamflow-operator-1");
+        pod["metadata"]["namespace"] = json!(namespace);
+        pod
+    };
+    let binding = |namespace: &str, name: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": "gleamflow-operator", "namespace": namespace}]
+        })
+    };
+    let ask = |pods: &[Value], bindings: Answer, more: &[&str]| {
+        let authority = [Refusal(403, "the authority of an operator")];
+        let (local, pods) = ([Object(local.clone())], [list(pods)]);
+        let server = ApiServer::new(&[
+            ("GET flow", &local),
+            ("LIST pods", &pods),
+            ("LIST clusterrolebindings", &[bindings]),
+            ("GET configmap", &authority),
+        ]);
+        server.run(&[&["output", "words"], more].concat())
+    };
+    let refused = "pods that call themselves operators are in namespace \"aaa\"";
+    for bindings in [FORBIDDEN, list(&[]), list(&[binding("aaa", "somebody"), binding("b", "b-gleamflow-operator")])] {
+        let ran = ask(&[operator("aaa")], bindings, &[]);
+        ran.expect(1, &[refused, "--operator-namespace"]);
+        assert!(!ran.stderr.contains("the authority"), "it was asked: {}", ran.stderr);
+    }
+    // It is as far as its authority where it is believed.
+    let bound = || list(&[binding("aaa", "aaa-gleamflow-operator")]);
+    for (at, bindings, more) in
+        [("gleamflow", FORBIDDEN, &[][..]), ("aaa", bound(), &[]), ("aaa", FORBIDDEN, &["--operator-namespace=aaa"])]
+    {
+        ask(&[operator(at)], bindings, more).expect(1, &["the authority of an operator"]);
+    }
+}

@@ -10,7 +10,7 @@ use crate::command;
 use crate::until::until;
 
 const STORE: &str = "http://127.0.0.1:2379";
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(300);
 
 /// Its processes; they end with the namespaces.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::namespaces::HOME;
 use crate::until::until;
 use crate::{cgroup, command};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 /// Where distributions put the plugins that give pods their network.
 const PLUGINS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
 

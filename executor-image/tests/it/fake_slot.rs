@@ -17,6 +17,7 @@ fn main() {
     write(&mut socket, &FromChild::Ready).expect("the executor listens");
     while let Ok(Some(order)) = read::<ToChild>(&mut socket) {
         if let ToChild::Run { task, .. } = order {
+            std::fs::write(opening.scratch.join(format!("begun-{}", task.attempt.number)), "").expect("it is still there");
             behave(&mut socket, task.attempt, task.place.0);
         }
     }
@@ -62,8 +63,10 @@ fn wait_for_stop(socket: &mut UnixStream, attempt: Attempt) {
 
 /// One in our session, one in a session of its own; both lose their parent.
 fn leave_processes_behind() {
-    // The pause lets both become what they are.
-    let leave = "sleep 4321 & setsid sleep 4322 & sleep 0.5; exit 0";
-    let status = Command::new("sh").args(["-c", leave]).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    // It stays until both have become what they are.
+    let is_sleep = |process: &str| format!("tr '\\0' ' ' </proc/${process}/cmdline | grep -q '^sleep'");
+    let (one, other) = (is_sleep("one"), is_sleep("other"));
+    let leave = format!("sleep 4321 & one=$!; setsid sleep 4322 & other=$!; until {one} && {other}; do sleep 0.05; done; exit 0");
+    let status = Command::new("sh").args(["-c", &leave]).stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.expect("there is a shell").success());
 }

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 pub(crate) const LIVES: Lives = Lives { certificate: 100, authority: 1200 };
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOCAL: &str = "127.0.0.1:0";
 
 /// What the operator knows its callers by; the test moves its clock.

@@ -116,8 +116,8 @@ async fn an_endless_loop_ends_at_its_deadline_and_the_neighbour_goes_on() {
     done(&mut other, 2).await;
     let failed = failed(&mut one, 1).await;
     assert!(failed.fault == Fault::Flow && failed.message.contains("taskDeadlineSeconds (1 s)"), "{failed:?}");
-    // The deadline and the grace.
-    assert!((6..20).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+    // The deadline and the grace; the rest is up to the machine.
+    assert!(begin.elapsed() >= Duration::from_secs(6), "{:?}", begin.elapsed());
     one.say(run(3, DONE)).await;
     done(&mut one, 3).await;
     other.say(ToSlot::Leave { reason: "not needed".to_owned() }).await;
@@ -138,7 +138,7 @@ async fn a_cancelled_task_is_handed_back() {
 async fn a_pod_that_is_taken_down_ends_its_task_in_time() {
     let (_operator, pod, mut stream) = welcomed(None).await;
     stream.say(run(1, TWO_SECONDS)).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    pod.wait_until_begun(1).await;
     pod.terminate();
     assert_eq!(stream.next().await, Some(FromSlot::Draining));
     done(&mut stream, 1).await;
@@ -153,14 +153,15 @@ async fn a_pod_that_is_taken_down_hands_back_what_it_cannot_finish_and_goes() {
     stream.busy().await;
     stream.say(welcome(1, None)).await;
     stream.say(run(1, UNTIL_STOPPED)).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    pod.wait_until_begun(1).await;
     let begin = Instant::now();
     pod.terminate();
     assert_eq!(stream.next().await, Some(FromSlot::Draining));
     assert_eq!(failed(&mut stream, 1).await.fault, Fault::Stopped);
     // Nobody says that it may leave.
     assert_eq!(pod.exit().await, 0);
-    assert!(begin.elapsed() < Duration::from_secs(12), "{:?}", begin.elapsed());
+    // Its nine seconds, and not the thirty that it has otherwise.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     assert!(pod.scratch_is_empty());
 }
 
@@ -168,7 +169,7 @@ async fn a_pod_that_is_taken_down_hands_back_what_it_cannot_finish_and_goes() {
 async fn a_result_outlives_the_operator_and_reaches_the_next_leader_only() {
     let (operator, pod, stream) = welcomed(None).await;
     stream.say(run(1, TWO_SECONDS)).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    pod.wait_until_begun(1).await;
     operator.stop().await;
     drop(stream);
     tokio::time::sleep(Duration::from_secs(3)).await;

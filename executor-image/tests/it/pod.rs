@@ -10,7 +10,8 @@ use tokio::process::{Child, Command};
 
 use crate::operator::Operator;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything takes on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Pod {
     process: Child,
@@ -96,6 +97,14 @@ impl Pod {
 
     pub(crate) async fn wait_until_there(&self, name: &str) -> bool {
         until(|| self.data(name).exists()).await
+    }
+
+    /// Waits until a slot is at work on the attempt of this number.
+    pub(crate) async fn wait_until_begun(&self, number: u32) {
+        let mark = format!("begun-{number}");
+        let slots = || std::fs::read_dir(self.root.path().join("scratch")).unwrap().flatten();
+        let begun = until(|| slots().any(|slot| slot.path().join(&mark).exists())).await;
+        assert!(begun, "attempt {number} is not begun: {}", self.log());
     }
 
     pub(crate) async fn wait_until_gone(&self, command: &str) -> bool {

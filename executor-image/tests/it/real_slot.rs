@@ -120,7 +120,7 @@ async fn leave(mut pod: Pod, streams: [Stream; 2]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiled_loop_without_end_costs_its_task_alone() {
     let bad = "local x = 0\nwhile true do x = x + 1 end";
-    costs_its_task_alone(bad, Some(1), &["longer than taskDeadlineSeconds (1 s)", "raise taskDeadlineSeconds"]).await;
+    costs_its_task_alone(bad, Some(3), &["longer than taskDeadlineSeconds (3 s)", "raise taskDeadlineSeconds"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ fn executors(cluster: &Cluster) -> Result<()> {
 }
 
 fn slots(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "slots", bytes()?, &[Moment::Early, Moment::Shuffling])?;
+    let fleet = Fleet::begin(cluster, "slots", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     let (victims, since) = (victims(&stands), Instant::now());
     victims.values().try_for_each(|victim| victim.kill_slots(cluster))?;
@@ -134,7 +134,7 @@ fn leader(cluster: &Cluster) -> Result<()> {
 }
 
 fn standby(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "standby", bytes()?, &[Moment::Shuffling, Moment::Over])?;
+    let fleet = Fleet::begin(cluster, "standby", bytes()?, &ALL)?;
     fleet.stand()?;
     let operators = kill::operators(cluster)?;
     let since = Instant::now();

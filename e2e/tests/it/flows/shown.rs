@@ -15,6 +15,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
         ("flows::columns_and_bars_show_running_finished_and_failed_flows", columns_and_bars),
         ("flows::the_first_lines_are_in_status_unless_nobody_may_see_them", previews),
+        ("flows::helpers_come_from_a_config_map", helpers),
     ]
 }
 
@@ -167,5 +168,25 @@ fn previews(cluster: &Cluster) -> Result<()> {
     let lines: Vec<&str> = preview.lines().collect();
     let whole = |line: &&str| line.strip_prefix("row ").is_some_and(|number| number.parse::<u32>().is_ok());
     ensure!(lines.len() > 10 && lines.iter().all(whole), "{preview:?}");
+    Ok(())
+}
+
+fn helpers(cluster: &Cluster) -> Result<()> {
+    product::install(cluster)?;
+    let namespace = cluster.namespace("flows-helpers")?;
+    let (name, user) = (namespace.name(), User::new(cluster, namespace.name())?);
+    let steps = json!([
+        {"name": "words", "read": {"inline": {"lines": ["a", "b"]}}},
+        {"name": "loud", "map": {"lua": "function(word) return loud(word) end"}},
+        {"name": "show", "write": {"stdout": {}}}
+    ]);
+    let from = json!({"luaFrom": {"configMapKeyRef": {"name": "helpers", "key": "loud.lua"}}});
+    let helpers = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "helpers"},
+        "data": {"loud.lua": "function loud(word) return word:upper() .. '!' end"}});
+    cluster.apply(name, &helpers)?;
+    cluster.apply(name, &product::flow("helped", steps, from))?;
+    await_complete(cluster, name, "helped")?;
+    let output = user.gleamflow(cluster, &["output", "helped"])?;
+    ensure!(product::sorted(&output) == ["A!", "B!"], "it gives {output:?}");
     Ok(())
 }

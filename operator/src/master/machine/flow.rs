@@ -308,17 +308,26 @@ impl Flow {
         if self.splits(id) {
             inputs.insert(TaskSet::Split(id));
         }
-        for input in &stage.inputs {
-            let stored = input.reads.iter().filter(|read| !self.is_forwarded(**read)).flat_map(|read| self.leaves(*read));
-            inputs.extend(stored.filter(|leaf| !self.runs_read(id, *leaf)).flat_map(|leaf| self.makers(leaf)));
-            inputs.extend(self.sides_of(&input.does).into_iter().flat_map(|side| self.makers(side)));
-        }
+        inputs.extend(self.stored_reads(id).flat_map(|read| self.makers(read)));
         for group in groups(stage).filter(|group| self.is_switched(*group)) {
             // What its small sides are made of, and what stands behind the join.
             inputs.extend(self.reduce_inputs(group));
             inputs.remove(&TaskSet::Maps(id));
         }
         inputs
+    }
+
+    /// What a stage's map tasks fetch: what other tasks stored of the collections that it reads, and side inputs.
+    pub(super) fn stored_reads(&self, id: MscrId) -> impl Iterator<Item = CollectionId> + '_ {
+        self.stage(id).inputs.iter().flat_map(move |input| {
+            let reads = input.reads.iter().filter(|read| !self.is_forwarded(**read)).flat_map(|read| self.leaves(*read));
+            reads.filter(move |leaf| !self.runs_read(id, *leaf)).chain(self.sides_of(&input.does))
+        })
+    }
+
+    /// Whether a stage has joins that have switched to a broadcast.
+    pub(super) fn has_switched(&self, stage: MscrId) -> bool {
+        groups(self.stage(stage)).any(|group| self.is_switched(group))
     }
 
     /// The sets that fill a group's shuffle.

@@ -9,6 +9,7 @@ use super::event::Found;
 use super::ledger::{Standing, Winner};
 use super::naming::is_answer;
 use super::planted::{self, Bug};
+use super::staging::is_files;
 use super::{Machine, Stage};
 use crate::master::api::{Entry, TaskSet};
 
@@ -148,26 +149,34 @@ impl Machine {
     fn settle_doubts(&mut self) {
         let above = self.ledger.before();
         let (mut open, mut tasks, mut forgotten) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        let behind = self.behind_us();
+        let (mut doubted, behind) = (BTreeSet::new(), self.behind_us());
         for set in &self.flow().indeterminate {
             let all = self.tasks_of(*set).unwrap_or_default();
-            let unknown: Vec<TaskId> = all.into_iter().filter(|task| !self.ledger.is_done(*task)).collect();
-            let idle = |task: &TaskId| !self.ledger.get(*task).is_some_and(|state| state.is_busy());
-            let is_behind = behind.contains(set) && !planted::has(Bug::RemakesRead);
-            if is_behind && unknown.iter().all(idle) {
-                forgotten.extend(unknown);
-            } else if !unknown.is_empty() {
-                open.insert(*set);
-                tasks.extend(unknown.into_iter().map(|task| (*set, task)));
+            for task in all.into_iter().filter(|task| !self.ledger.is_done(*task)) {
+                // Its set may be read by more than read it: a shuffle has what some channels make.
+                let readers: Vec<TaskSet> = self.flow().read_by(*set).filter(|reader| self.may_read(*reader, task)).collect();
+                if behind.contains(set) && !readers.is_empty() && !planted::has(Bug::RemakesRead) {
+                    forgotten.insert(task);
+                } else {
+                    open.insert(*set);
+                    tasks.push((*set, task));
+                    doubted.extend(readers);
+                }
             }
         }
-        if !planted::has(Bug::TrustsUnknown) {
-            self.ledger.forget(forgotten);
-        }
-        if open.is_empty() || planted::has(Bug::TrustsUnknown) {
+        if planted::has(Bug::TrustsUnknown) {
             return;
         }
-        let mut sets = self.flow().readers(&open);
+        self.withdraw(&forgotten);
+        self.ledger.forget(forgotten);
+        if open.is_empty() {
+            return;
+        }
+        let mut sets = self.flow().readers(&doubted);
+        sets.extend(doubted);
+        if self.flow().write(&open, is_files) {
+            sets.insert(TaskSet::One(TaskId::Stage));
+        }
         // What goes on of the open ones may go on, unless it has read of another.
         tasks.retain(|(set, _)| !sets.contains(set));
         let mut except = BTreeSet::new();
@@ -179,6 +188,18 @@ impl Machine {
             }
         }
         self.record(Entry::Redo { sets, above, except });
+    }
+
+    /// Ends attempts of tasks that were done under an earlier leader: a slot may tell once more what that leader knew, or be late.
+    fn withdraw(&mut self, tasks: &BTreeSet<TaskId>) {
+        let (mut running, mut fenced) = (BTreeSet::new(), Vec::new());
+        for task in tasks {
+            let state = self.ledger.entry(*task);
+            running.extend(state.running.iter().map(|running| running.attempt));
+            fenced.extend(state.winner.take());
+        }
+        self.cancel(&running);
+        fenced.into_iter().for_each(|winner| self.fence(winner.agent, vec![winner.attempt]));
     }
 
     /// Sets of which nothing is read any more, unless something is lost: all that read them is done, or is behind us itself.

@@ -1,6 +1,6 @@
 //! Which tasks there are: numbered the same way by every leader, from the plan and the record alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::task::{Leg, MapTask, Piece, PieceName, TaskId};
 use plan::{CollectionId, MscrId, NodeId};
@@ -169,6 +169,27 @@ impl Machine {
         makers.sort_unstable();
         makers.dedup();
         Some(makers)
+    }
+
+    /// Whether tasks of a set that reads a task's set may read what this one makes, as far as is known.
+    pub(super) fn may_read(&self, reader: TaskSet, task: TaskId) -> bool {
+        let flow = self.flow();
+        let collections: BTreeSet<CollectionId> = match reader {
+            TaskSet::Split(stage) => flow.path_reads(stage).into_iter().map(|(_, read)| read).collect(),
+            // Its map tasks fetch small sides of joins, too.
+            TaskSet::Maps(stage) if flow.has_switched(stage) => return true,
+            TaskSet::Maps(stage) => flow.stored_reads(stage).collect(),
+            TaskSet::Reduces(group) => {
+                if self.group_makers(group).is_none_or(|makers| makers.contains(&task)) {
+                    return true;
+                }
+                flow.reduce_sides(group)
+            }
+            TaskSet::Operate(node) => flow.sides_of(&[node]),
+            TaskSet::One(_) => return true,
+        };
+        let makes = |leaf| self.parts(leaf).is_none_or(|parts| parts.contains(&task));
+        collections.into_iter().flat_map(|read| flow.leaves(read)).any(makes)
     }
 
     /// The map tasks of some channels of a stage; `None`: not known yet.
