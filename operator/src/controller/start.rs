@@ -73,9 +73,9 @@ impl Controller {
     /// What the run is, from its Secret; `None`: it has none that can be used.
     async fn find(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, base: &str) -> Result<Option<RunFile>, ApiError> {
         tracked.requests += 1;
-        match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, base)).await {
+        match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, &naming::secret(base))).await {
             Ok(secret) if !is_ours(&secret, view, run) => {
-                tracked.memory.taken = Some(taken("Secret", base));
+                tracked.memory.taken = Some(taken("Secret", &naming::secret(base)));
                 Ok(None)
             }
             Ok(secret) => {

@@ -122,15 +122,15 @@ fn a_quota_shows_in_the_words_of_the_api_server_within_one_look() {
 #[test]
 fn an_object_of_the_runs_name_that_is_somebody_elses_ends_the_run_with_the_reason() {
     run(async {
-        for kind in [Kind::Secret, Kind::NetworkPolicy] {
+        for (kind, name) in [(Kind::Secret, "a-1.gleamflow"), (Kind::NetworkPolicy, "a-1")] {
             let mut simulation = Simulation::new(1, 0);
-            let other = json!({"apiVersion": "v1", "metadata": {"name": "a-1"}});
+            let other = json!({"apiVersion": "v1", "metadata": {"name": name}});
             simulation.server.store().create(kind, NAMESPACE, &other, false).unwrap();
             simulation.apply("a", &spec("x"));
             steps(&mut simulation, 20, true).await;
             let (_, reason, message) = condition(&simulation, "Failed").unwrap();
             assert_eq!(reason, "NameTaken");
-            assert!(message.contains("\"a-1\" is there already and belongs to something else"), "{message}");
+            assert!(message.contains(&format!("{name:?} is there already and belongs to something else")), "{message}");
             simulation.apply("a", &with(spec("x"), "rerunNonce", json!("again")));
             steps(&mut simulation, 30, true).await;
             assert_eq!(phase(&simulation), "Succeeded", "another run has another name");
@@ -319,7 +319,7 @@ fn executors_get_new_papers_while_their_run_goes_on_and_none_after() {
         steps(&mut simulation, 4, false).await;
         let secrets = |simulation: &Simulation| {
             let store = simulation.server.store();
-            let ours = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1");
+            let ours = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1.gleamflow");
             ours.map(|(_, secret)| secret.clone()).collect::<Vec<_>>()
         };
         let before = secrets(&simulation);
