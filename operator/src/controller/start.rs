@@ -30,7 +30,14 @@ impl Controller {
             return Ok(After::LookAgain);
         }
         let (file, record) = match found {
-            Some(file) => (file, self.entries(view, tracked, run).await?),
+            Some(file) => match self.entries(view, tracked, run).await {
+                Err(ApiError::Invalid(error)) => {
+                    tracing::warn!(%run, error, "what was decided for the run cannot be read any more");
+                    tracked.memory.lost = true;
+                    return Ok(After::LookAgain);
+                }
+                entries => (file, entries?),
+            },
             None => match self.make(view, tracked, run, &base, new).await? {
                 Some(file) => (file, Vec::new()),
                 None => return Ok(After::LookAgain),

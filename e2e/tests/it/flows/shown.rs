@@ -9,7 +9,9 @@ use serde_json::json;
 
 use crate::ClusterTest;
 use crate::gate::Gate;
-use crate::product::{self, PATIENCE, Shared, User, await_complete, await_condition, condition, await_progress, gated_steps, text, until};
+use crate::product::{
+    self, PATIENCE, Shared, User, await_complete, await_condition, await_progress, condition, gated_steps, text, until,
+};
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![

@@ -279,6 +279,51 @@ fn a_new_leader_takes_a_run_up_with_the_spec_that_it_began_with() {
 }
 
 #[test]
+fn a_run_whose_record_has_a_hole_ends_with_the_reason_under_a_new_leader() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 4, true).await;
+        let second = json!({"metadata": {
+            "name": "a-1-record-1", "annotations": {"gleamflow.io/at": "1"},
+            "labels": {naming::RUN: status(&simulation, "/status/currentRun/id"), naming::RECORD: "true"},
+        }});
+        simulation.server.store().put(Ref::new(Kind::ConfigMap, NAMESPACE, "a-1-record-1"), second);
+        simulation.lead_anew();
+        steps(&mut simulation, 40, true).await;
+        let (is, reason, message) = condition(&simulation, "Failed").unwrap();
+        assert_eq!((is.as_str(), reason.as_str()), ("True", "RecordLost"), "{message}");
+        assert!(simulation.pods().is_empty());
+    });
+}
+
+#[test]
+fn a_status_that_is_too_large_beside_its_flow_does_without_rows() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().largest = Some(3000);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Secret/a-1-output.gleamflow");
+        assert_eq!(status(&simulation, "/status/outputs/0/preview"), "");
+    });
+}
+
+#[test]
+fn what_keeps_the_operator_from_going_on_is_told_once() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().largest = Some(1);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 40, true).await;
+        let told = simulation.told.lock().unwrap().clone();
+        let trouble: Vec<&String> = told.iter().filter(|told| told.contains("ReconcileFailed")).collect();
+        assert!(trouble.len() == 1 && trouble[0].contains("request is too large"), "{told:?}");
+    });
+}
+
+#[test]
 fn what_a_run_left_goes_in_time_and_the_flow_stays() {
     run(async {
         let mut simulation = Simulation::new(1, 0);
@@ -287,10 +332,14 @@ fn what_a_run_left_goes_in_time_and_the_flow_stays() {
         let secrets =
             |simulation: &Simulation| simulation.server.store().objects.keys().filter(|it| it.kind == Kind::Secret).count();
         assert_eq!(secrets(&simulation), 1);
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Secret/a-1-output.gleamflow");
+        assert!(status(&simulation, "/status/outputs/0/preview").starts_with("row"));
         simulation.advance(100_000);
         steps(&mut simulation, 5, true).await;
         assert_eq!(secrets(&simulation), 0);
         assert_eq!(status(&simulation, "/status/currentRun/released"), "true");
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Expired");
+        assert_eq!(status(&simulation, "/status/outputs/0/preview"), "");
         assert_eq!(phase(&simulation), "Succeeded");
     });
 }
@@ -319,7 +368,8 @@ fn executors_get_new_papers_while_their_run_goes_on_and_none_after() {
         steps(&mut simulation, 4, false).await;
         let secrets = |simulation: &Simulation| {
             let store = simulation.server.store();
-            let ours = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1.gleamflow");
+            let ours =
+                store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1.gleamflow");
             ours.map(|(_, secret)| secret.clone()).collect::<Vec<_>>()
         };
         let before = secrets(&simulation);
