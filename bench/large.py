@@ -171,7 +171,7 @@ def alone(case, parts, folder):
 
 def prepare(options, parts):
     """The inputs, and what is to come out."""
-    laptop.set_up()
+    laptop.set_up(laptop.PACKAGES)
     data.prepare(options.data, options.scale, laptop.BENCH)
     for case in options.only:
         wanted(case, options.data, parts)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Gleamflow beside DuckDB, Polars and hand-written LuaJIT: whole processes, same cores, same inputs, warm cache.
+"""Gleamflow beside DuckDB, Polars, hand-written LuaJIT and, where asked for, Spark: whole processes, same cores, same inputs, warm cache.
 
-    cargo build --release && python3 bench/run.py [--only CASE] [--runs N] [--cores N]
+    cargo build --release && python3 bench/run.py [--only CASE] [--runs N] [--cores N] [--spark]
 
 Prints a Markdown table of medians, ratios and peak memory. Every competitor's result is compared with the others'
-before anything is timed. Needs Python 3 with venv, and `luajit` on the PATH (Debian: `apt-get install luajit`).
+before anything is timed. Needs Python 3 with venv, and `luajit` on the PATH (Debian: `apt-get install luajit`);
+for Spark, Java 17 and half a gigabyte of PyPI.
 Everything it makes is in target/bench.
 """
 
@@ -24,10 +25,11 @@ import data
 HERE = Path(__file__).resolve().parent
 BENCH = HERE.parent / "target" / "bench"
 PACKAGES = ["duckdb==2.0.0", "polars==2.1.0", "tpchgen-cli==4.0.0"]
+SPARK = "pyspark==4.3.0"
 CASES = ["wordcount", "wordcount-renamed", "join", "group", "group-strings", "group-two", "distinct", "sort"]
 # The renamed word count is the same work for everyone but us.
 WORK = {"wordcount-renamed": "wordcount"}
-COMPETITORS = ["gleamflow", "duckdb", "polars", "luajit"]
+COMPETITORS = ["gleamflow", "duckdb", "polars", "luajit", "spark"]
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Measured:
 
 def main() -> None:
     options = arguments()
-    set_up()
+    set_up(PACKAGES + [SPARK] * options.spark)
     data.prepare(options.data, options.scale, BENCH)
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
     table = {case: compare(case, options) for case in options.only or CASES}
@@ -59,22 +61,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=int, default=1, help="TPC-H scale factor (default 1)")
     parser.add_argument("--memory", default=None, help="gleamflow's --memory (default: its own)")
     parser.add_argument("--without", action="append", default=[], choices=COMPETITORS, help="leave this competitor out")
+    parser.add_argument("--spark", action="store_true", help="beside Spark too (needs Java 17)")
     options = parser.parse_args()
+    if not options.spark:
+        options.without.append("spark")
     if options.runs < 1 or options.cores < 1:
         parser.error("--runs and --cores must be at least 1")
     options.data = BENCH / "data" / f"sf{options.scale}"
     return options
 
 
-def set_up() -> None:
+def set_up(packages: list[str]) -> None:
     """A virtual environment with the competitors, once."""
     BENCH.mkdir(parents=True, exist_ok=True)
-    wanted = "\n".join(PACKAGES)
-    installed = BENCH / "installed.txt"
-    if not installed.exists() or installed.read_text() != wanted:
+    listed = BENCH / "installed.txt"
+    installed = listed.read_text().split("\n") if listed.exists() else []
+    if not set(packages) <= set(installed):
         subprocess.run([sys.executable, "-m", "venv", BENCH / "venv"], check=True)
-        subprocess.run([BENCH / "venv" / "bin" / "pip", "install", "--quiet", *PACKAGES], check=True)
-        installed.write_text(wanted)
+        subprocess.run([BENCH / "venv" / "bin" / "pip", "install", "--quiet", *packages], check=True)
+        listed.write_text("\n".join(packages))
 
 
 def compare(case: str, options: argparse.Namespace) -> dict[str, Measured]:

@@ -75,6 +75,19 @@ impl Cluster {
         patience::patiently(patience::ONE_ANSWER, attempt, ask).await.map_err(|error| self.told(error, attempt))
     }
 
+    /// The same; nothing where the caller has no right to it.
+    pub(crate) async fn ask_if_allowed<T>(
+        &self,
+        attempt: &str,
+        ask: impl AsyncFnMut() -> kube::Result<T>,
+    ) -> Result<Option<T>, Failure> {
+        match patience::patiently(patience::ONE_ANSWER, attempt, ask).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+            Err(error) => Err(self.told(error, attempt)),
+        }
+    }
+
     /// Changes some fields of a flow.
     pub(crate) async fn patch(&self, name: &str, patch: serde_json::Value) -> Result<(), Failure> {
         let parameters = PatchParams { field_manager: Some("gleamflow-cli".to_owned()), ..PatchParams::default() };

@@ -40,6 +40,15 @@ impl Failure {
         ExitCode::from(self.exit_code())
     }
 
+    /// With what it was met at, where it does not say so yet.
+    pub(crate) fn context(self, attempt: String) -> Failure {
+        match self {
+            Failure::Request(error) => Failure::Request(error.context(attempt)),
+            Failure::System(error) => Failure::System(error.context(attempt)),
+            other => other,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Request(_) | Failure::Problems(_) => 2,

@@ -1,9 +1,22 @@
-//! The label by which a flow's pods are found, and a flow's name as part of other names.
+//! The label by which a flow's pods are found, a flow's name as part of other names, and which Secrets are the operator's.
 
 use sha2::{Digest, Sha256};
 
 /// Label of all that is made for a flow; its value is [`value`].
 pub const FLOW: &str = "gleamflow.io/flow";
+
+/// What the names of Secrets end with that the operator makes for runs: a run's certificate and token, what it wrote.
+pub const OWN_SECRET: &str = ".gleamflow";
+
+/// The Secret of the operator's authority.
+pub const AUTHORITY: &str = "gleamflow-authority";
+
+/// Whether a Secret is the operator's by its name, so that no flow may be given what is in it: told by the name alone, since a flow
+/// can name a Secret before it is there.
+#[must_use]
+pub fn is_own_secret(name: &str) -> bool {
+    name.ends_with(OWN_SECRET) || name == AUTHORITY
+}
 
 /// Longest part of a name that comes from the flow's: leaves room for numbers and suffixes within 63.
 const LONGEST: usize = 40;

@@ -1,6 +1,7 @@
 //! Amounts as Kubernetes writes them: `256Mi`, `1.5G`, `1000000`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,15 @@ impl Quantity {
         match self {
             Self::Number(number) => u64::try_from(*number).map_err(|_| NotBytes(number.to_string())),
             Self::Text(text) => bytes_of(text).ok_or_else(|| NotBytes(text.clone())),
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
         }
     }
 }

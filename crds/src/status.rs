@@ -191,13 +191,16 @@ pub struct SetAside {
     pub rows: i64,
 }
 
+/// [`Output::location`] of rows of standard output whose retention is over.
+pub const EXPIRED: &str = "Expired";
+
 /// What one sink holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
     /// The `write` step.
     pub step: String,
-    /// Where it is: a path, `Secret/name`, or `NodeLocal`.
+    /// Where it is: a path, `Secret/name`, `NodeLocal` (on agents), or `Expired` (its retention is over).
     pub location: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<i64>,

@@ -33,7 +33,7 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::BatchLog;
-use crate::shuffle::lock;
+use crate::lock::lock;
 
 /// Why the cache cannot be used.
 #[derive(Debug, Error)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use std::collections::BTreeMap;
 
+use crate::lock::lock;
 use crate::pipe;
 use crate::store::Location;
 
@@ -136,7 +137,7 @@ impl Cleanup {
     }
 
     fn lock(&self) -> MutexGuard<'_, Leftovers> {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leftovers)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod error;
 pub mod fold;
 pub mod function;
 pub mod key;
+mod lock;
 pub mod memory;
 pub mod op;
 mod outbox;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use plan::task::{Piece, PieceName};
 
-use crate::shuffle::lock;
+use crate::lock::lock;
 use crate::worker::{Exchange, Watch};
 use crate::{Batch, Result};
 

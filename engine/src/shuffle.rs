@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use plan::NodeId;
 use plan::task::PieceName;
 
 use crate::batch::BATCH_BYTES;
+use crate::lock::lock;
 use crate::op::limit::partition;
 use crate::outbox::Outbox;
 use crate::spill::{SpillFile, SpilledBatch};
@@ -340,11 +341,6 @@ impl BucketWriter {
         }
         Ok(())
     }
-}
-
-/// A lock whose holder cannot leave the data half-changed; a panic elsewhere is reported by the worker that had it.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

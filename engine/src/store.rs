@@ -21,11 +21,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Runtime;
 
 use open::Opened;
+
+use crate::lock::lock;
 
 /// The object stores that a run talks to: each bucket is opened once. Cheap to share behind an `Arc`.
 pub struct Stores {
@@ -104,7 +106,7 @@ impl Stores {
         let address = open::parse(url)?;
         let access = self.accesses.iter().position(|access| access.covers(url));
         let key = (access, address.root.clone());
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         let store = match opened.get(&key) {
             Some(store) => Arc::clone(store),
             None => {

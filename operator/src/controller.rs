@@ -39,6 +39,8 @@ const LAG: i64 = 10;
 /// The first and the longest wait after a request that got no answer.
 const BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// What goes wrong so many times, for some twelve seconds, is more than a bad moment: the flow's owner is told.
+const TOLD_AFTER: u32 = 7;
 
 /// An event to be told, best effort.
 #[derive(Clone, Debug)]
@@ -116,6 +118,9 @@ impl Controller {
             Err(error) => {
                 tracing::warn!(flow = %key, %error, "the flow is looked at again later");
                 tracked.errors += 1;
+                if tracked.errors == TOLD_AFTER && error != ApiError::NotLeading {
+                    self.tell_of_trouble(key, &tracked, &error);
+                }
                 Again::After(backoff(tracked.errors))
             }
         };

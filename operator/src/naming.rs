@@ -15,8 +15,8 @@ pub const RECORD: &str = "gleamflow.io/record";
 pub const CANCEL: &str = "gleamflow.io/cancel";
 /// When the certificate and the token in a run's Secret are to be renewed, in seconds since 1970.
 pub const RENEW: &str = "gleamflow.io/renew-at";
-/// The Secret of the authority, in the operator's namespace.
-pub const AUTHORITY: &str = "gleamflow-authority";
+pub use crds::label::AUTHORITY;
+use crds::label::OWN_SECRET;
 /// The ConfigMap with the authority's certificate.
 pub const AUTHORITY_CERTIFICATE: &str = "gleamflow-ca";
 /// Lease, Service and Deployment of the operator.
@@ -44,7 +44,7 @@ pub fn run_uid(id: &str) -> &str {
 
 pub use crds::label::value as flow_part;
 
-/// What the names of a run's objects begin with; the name of its Secret and its NetworkPolicy.
+/// What the names of a run's objects begin with; the name of its NetworkPolicy.
 #[must_use]
 pub fn run_base(flow: &str, number: u64) -> String {
     format!("{}-{number}", flow_part(flow))
@@ -62,10 +62,16 @@ pub fn pod_index(base: &str, pod: &str) -> Option<u32> {
     pod.strip_prefix(base)?.strip_prefix('-')?.parse().ok()
 }
 
+/// The Secret of a run: what it is, its certificate and its token.
+#[must_use]
+pub fn secret(base: &str) -> String {
+    format!("{base}{OWN_SECRET}")
+}
+
 /// The Secret with the rows of `write.stdout`.
 #[must_use]
 pub fn output(base: &str) -> String {
-    format!("{base}-output")
+    format!("{base}-output{OWN_SECRET}")
 }
 
 /// The ConfigMap of the `at`-th entry of the run's record.
@@ -95,8 +101,12 @@ mod tests {
         let long = "a".repeat(253);
         for flow in ["wordcount", "a.b.c", &long] {
             let base = run_base(flow, 123_456);
-            for name in [pod(&base, 9999), output(&base), record(&base, 9999)] {
+            for name in [pod(&base, 9999), record(&base, 9999)] {
                 assert!(name.len() <= 63 && !name.contains('.'), "{name}");
+            }
+            // Names of Secrets are good for 253 letters.
+            for name in [secret(&base), output(&base)] {
+                assert!(name.len() <= 80 && crds::label::is_own_secret(&name), "{name}");
             }
             assert_eq!(pod_index(&base, &pod(&base, 17)), Some(17));
         }

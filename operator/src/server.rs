@@ -107,6 +107,18 @@ pub enum ApiError {
     NotLeading,
 }
 
+impl ApiError {
+    /// Whether the object is larger than the API server or its store takes, which each of them says in words of its own.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        const WORDS: [&str; 3] = ["request is too large", "Request entity too large", "larger than max"];
+        match self {
+            ApiError::Invalid(message) | ApiError::Unavailable(message) => WORDS.iter().any(|words| message.contains(words)),
+            _ => false,
+        }
+    }
+}
+
 /// The API server.
 #[tonic::async_trait]
 pub trait Server: Send + Sync + fmt::Debug {

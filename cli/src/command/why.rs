@@ -34,12 +34,20 @@ impl Why {
             let flow = cluster.flow(&self.name).await?;
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             let selector = ListParams::default().labels(&crds::label::selector(&self.name));
-            let pods = cluster.ask("list executors", async || pods.list(&selector).await).await?;
+            let pods = cluster.ask_if_allowed("list executors", async || pods.list(&selector).await).await?;
             let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             // Of the flow and of its executors: what a pod cannot mount is nowhere else.
-            let found = cluster.ask("list events", async || events.list(&ListParams::default()).await).await?;
-            let events = about(&flow, &pods.items, found.items);
-            let text = explained(&flow, &pods.items, &events);
+            let found = cluster.ask_if_allowed("list events", async || events.list(&ListParams::default()).await).await?;
+            let unseen: String = [("pods", pods.is_none()), ("events", found.is_none())]
+                .iter()
+                .filter(|(_, unseen)| *unseen)
+                .map(|(what, _)| {
+                    format!("  you may not list {what} in namespace {:?}: what they say is not here\n", cluster.namespace)
+                })
+                .collect();
+            let pods = pods.map(|pods| pods.items).unwrap_or_default();
+            let events = about(&flow, &pods, found.map(|events| events.items).unwrap_or_default());
+            let text = explained(&flow, &pods, &events) + &unseen;
             let alone = !is_over(&flow) && operator::is_absent(&cluster).await;
             output::print(if alone { format!("{text}{ABSENT}") } else { text })
         })

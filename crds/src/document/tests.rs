@@ -93,6 +93,23 @@ fn aliases_cannot_blow_up() {
 }
 
 #[test]
+fn many_values_are_counted_once_and_read_in_one_pass() {
+    // Looked for from the beginning each, these would take minutes.
+    let rows = "[1, ä, true, -2.5], ".repeat(60_000);
+    let head = "apiVersion: gleamflow.io/v1alpha1\nkind: GleamFlow\nmetadata: {name: a}\nspec:\n  steps:\n  - name: a\n";
+    let document = parsed(&format!("{head}    read: {{inline: {{rows: [{rows}]}}}}\n  - name: b # the last\n    count: {{}}\n"));
+    let rows = document.flow.spec.steps[0]
+        .read
+        .as_ref()
+        .and_then(|read| read.inline.as_ref())
+        .and_then(|inline| inline.rows.as_ref())
+        .map(Vec::len);
+    assert_eq!(rows, Some(60_000));
+    assert!(document.places.is_cut("steps[1].name") && !document.places.is_cut("steps[0].name"));
+    assert_eq!(document.places.place("steps[1].name").to_string(), "flow.yaml:8:11");
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "&a [".repeat(200)] {
         let problems = Document::parse(&text, "f").unwrap_err();

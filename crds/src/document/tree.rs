@@ -85,8 +85,16 @@ pub(super) struct Parsed {
 /// Parses a file that must hold exactly one document.
 pub(super) fn parse(text: &str, file: &str) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder =
-        Builder { file, text, problems: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, roots: Vec::new() };
+    let mut builder = Builder {
+        file,
+        text,
+        reached: Reached { line: 1, column: 1, offset: 0 },
+        problems: Vec::new(),
+        open: Vec::new(),
+        anchors: BTreeMap::new(),
+        nodes: 0,
+        roots: Vec::new(),
+    };
     builder.check_text();
     let root = match builder.read_events() {
         Ok(()) => builder.only_root(),
@@ -101,11 +109,36 @@ pub(super) fn parse(text: &str, file: &str) -> Parsed {
 struct Builder<'a> {
     file: &'a str,
     text: &'a str,
+    reached: Reached,
     problems: Vec<Problem>,
     open: Vec<Open>,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
     roots: Vec<Node>,
+}
+
+/// A place and its offset in bytes. Values come in the order of the text, so the next place is looked for from the last one.
+struct Reached {
+    line: usize,
+    column: usize,
+    offset: usize,
+}
+
+impl Reached {
+    /// The text from a place on; empty where there is no such place.
+    fn text_at<'a>(&mut self, text: &'a str, position: Position) -> &'a str {
+        if (position.line, position.column) < (self.line, self.column) {
+            *self = Reached { line: 1, column: 1, offset: 0 };
+        }
+        while self.line < position.line {
+            let Some(length) = text[self.offset..].find('\n') else { return "" };
+            *self = Reached { line: self.line + 1, column: 1, offset: self.offset + length + 1 };
+        }
+        let skipped = position.column - self.column;
+        self.offset += text[self.offset..].chars().take(skipped).map(char::len_utf8).sum::<usize>();
+        self.column = position.column;
+        &text[self.offset..]
+    }
 }
 
 /// A list or mapping whose end has not come yet.
@@ -135,7 +168,7 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let (position, style) = self.style(&text, style, tag.as_deref(), position);
                 let cut = style == Style::Plain && self.is_cut(&text, position);
-                self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style }, cut }, anchor)
+                self.add(Node { position, content: Content::Scalar { text: text.into_owned(), style }, cut }, anchor, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), "seq", position);
@@ -147,10 +180,13 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
-                self.add(Node { position: open.position, content: open.content, cut: false }, open.anchor)
+                self.add(Node { position: open.position, content: open.content, cut: false }, open.anchor, 1)
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => self.add(Node { position, ..node }, 0),
+                Some(node) => {
+                    let weight = node.count();
+                    self.add(Node { position, ..node }, 0, weight)
+                }
                 None => Err(Box::new(self.problem(position, "an alias stands inside what it stands for"))),
             },
             Event::DocumentStart(_) => {
@@ -169,9 +205,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A node is complete: it becomes an item, a key, a value or a document.
-    fn add(&mut self, node: Node, anchor: usize) -> Step {
-        self.nodes += if anchor == 0 { node.count() } else { 1 };
+    /// A node is complete: it becomes an item, a key, a value or a document. `weight`: values in it that were not counted yet.
+    fn add(&mut self, node: Node, anchor: usize, weight: usize) -> Step {
+        self.nodes += weight;
         if self.nodes > MAX_NODES {
             return Err(Box::new(
                 self.problem(node.position, format!("the file has more than {MAX_NODES} values, aliases counted")),
@@ -250,12 +286,10 @@ impl Builder<'_> {
     }
 
     /// Whether a comment begins behind a plain text: the writer may have meant it as a part of the text.
-    fn is_cut(&self, text: &str, position: Position) -> bool {
+    fn is_cut(&mut self, text: &str, position: Position) -> bool {
         let mut wanted = text.chars().filter(|letter| !letter.is_whitespace()).peekable();
-        for (index, line) in self.text.lines().skip(position.line.saturating_sub(1)).enumerate() {
-            let skip = if index == 0 { position.column.saturating_sub(1) } else { 0 };
+        for line in self.reached.text_at(self.text, position).lines() {
             let mut letters = line.chars();
-            letters.by_ref().take(skip).for_each(drop);
             while wanted.peek().is_some() {
                 match letters.find(|letter| !letter.is_whitespace()) {
                     Some(letter) if wanted.next() == Some(letter) => {}

@@ -265,26 +265,35 @@ impl User {
         let reach = format!("{namespace}-reaches-operators");
         let who = format!("--serviceaccount={namespace}:user");
         cluster.kubectl(&["create", "clusterrolebinding", &reach, "--clusterrole=edit", &who])?;
-        let user = User::named(cluster, namespace, "user")?;
+        let user = User::named(cluster, namespace, "user", "edit")?;
         user.await_rights(&[&["list", "gleamflows.gleamflow.io", "--all-namespaces"], &["list", "pods", "-n", HOME]])?;
         Ok(user)
     }
 
     /// Makes an account that may edit in the namespace, and nothing elsewhere but what the chart has for such users.
     pub(crate) fn confined(cluster: &Cluster, namespace: &str) -> Result<User> {
-        let who = format!("--serviceaccount={namespace}:confined");
-        let reach = format!("{namespace}-reads-output");
+        User::reading(cluster, namespace, "confined", "edit")
+    }
+
+    /// Makes an account that may look at what is in the namespace but for its Secrets, and read what flows put out.
+    pub(crate) fn viewing(cluster: &Cluster, namespace: &str) -> Result<User> {
+        User::reading(cluster, namespace, "viewing", "view")
+    }
+
+    fn reading(cluster: &Cluster, namespace: &str, name: &str, role: &str) -> Result<User> {
+        let who = format!("--serviceaccount={namespace}:{name}");
+        let reach = format!("{namespace}-{name}-reads-output");
         cluster.kubectl(&["create", "rolebinding", &reach, "-n", HOME, "--role=gleamflow-output", &who])?;
-        let user = User::named(cluster, namespace, "confined")?;
+        let user = User::named(cluster, namespace, name, role)?;
         user.await_rights(&[&["list", "pods", "-n", HOME]])?;
         Ok(user)
     }
 
-    fn named(cluster: &Cluster, namespace: &str, name: &str) -> Result<User> {
+    fn named(cluster: &Cluster, namespace: &str, name: &str, role: &str) -> Result<User> {
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
         cluster.apply(namespace, &account)?;
-        let (edits, who) = (format!("{name}-edits"), format!("--serviceaccount={namespace}:{name}"));
-        cluster.kubectl(&["create", "rolebinding", &edits, "-n", namespace, "--clusterrole=edit", &who])?;
+        let (bound, who) = (format!("{name}-{role}"), format!("--serviceaccount={namespace}:{name}"));
+        cluster.kubectl(&["create", "rolebinding", &bound, "-n", namespace, &format!("--clusterrole={role}"), &who])?;
         let token = cluster.kubectl(&["create", "token", name, "-n", namespace])?;
         let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
         let kubectl = cluster.kubectl_command();
@@ -294,7 +303,10 @@ impl User {
         }
         let user = User { folder, namespace: namespace.to_owned() };
         user.write_kubeconfig(cluster, token.trim())?;
-        user.await_rights(&[&["get", "gleamflows.gleamflow.io"], &["patch", "gleamflows.gleamflow.io"], &["get", "pods/log"]])?;
+        user.await_rights(&[&["get", "gleamflows.gleamflow.io"], &["get", "pods/log"]])?;
+        if role == "edit" {
+            user.await_rights(&[&["patch", "gleamflows.gleamflow.io"]])?;
+        }
         Ok(user)
     }
 

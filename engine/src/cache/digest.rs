@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::shuffle::lock;
+use crate::lock::lock;
 
 /// What one thread digests at a time. Part of the definition of a digest.
 const PIECE: u64 = 4 << 20;

@@ -15,7 +15,7 @@ use plan::{Fingerprint, InputFile, Recipe, Source};
 
 use super::{Cache, digest};
 use crate::Stores;
-use crate::shuffle::lock;
+use crate::lock::lock;
 use crate::source::{self, Located};
 
 /// A file that changed less than this ago is not remembered: clocks of file systems may be that coarse.

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use plan::{Group, Key, Node, NodeId, Op, Plan};
 
 use crate::key;
+use crate::lock::lock;
 use crate::op::combine::MapCombine;
 use crate::op::group;
 use crate::op::limit::Limit;
 use crate::op::sort::Sorter;
 use crate::op::sorted_run::SortedRun;
 use crate::outbox::Outbox;
-use crate::shuffle::{BucketWriter, Leg, MapTask, Shuffle, lock};
+use crate::shuffle::{BucketWriter, Leg, MapTask, Shuffle};
 use crate::{Error, Result, RowScratch, RowSink, TaskContext, Val};
 
 use super::chain::Chain;

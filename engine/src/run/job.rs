@@ -10,9 +10,10 @@ use plan::{CollectionId, Decision, Do, NodeId, Op, Plan};
 
 use crate::cache::Cache;
 use crate::function::Side;
+use crate::lock::lock;
 use crate::op::OperatorError;
 use crate::op::probe::{ProbeSpec, ProbeTable};
-use crate::shuffle::{BucketSize, MapTask, lock};
+use crate::shuffle::{BucketSize, MapTask};
 use crate::sink::{self, Staging};
 use crate::worker::Frames;
 use crate::{BatchLog, Error, Result, RunContext};

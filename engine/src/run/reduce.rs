@@ -10,10 +10,11 @@ use plan::schedule::{free_tasks, is_sort};
 use plan::task::Held;
 use plan::{Group, Mscr, NodeId, Order, OutputChannel};
 
+use crate::lock::lock;
 use crate::op::sort;
 use crate::op::sorted_run::SortedRun;
 use crate::report::{Observer, Phase};
-use crate::shuffle::{Shuffle, lock};
+use crate::shuffle::Shuffle;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};

@@ -10,7 +10,8 @@ use plan::schedule::{self, Share};
 use plan::task::Leg;
 use plan::{Group, Key, NodeId, Op};
 
-use crate::shuffle::{Kept, lock};
+use crate::lock::lock;
+use crate::shuffle::Kept;
 use crate::{Error, Result, RowScratch, RowSink, Val, key};
 
 use super::deal::{Target, key_fields};

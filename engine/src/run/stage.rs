@@ -8,8 +8,9 @@ use std::time::Instant;
 use plan::schedule::{self, stage_nodes};
 use plan::{Mscr, NodeId, OutputChannel};
 
+use crate::lock::lock;
 use crate::report::{Observer, Phase, Sizes, StageReport};
-use crate::shuffle::{Leg, MapTask, Shuffle, lock};
+use crate::shuffle::{Leg, MapTask, Shuffle};
 use crate::{Result, TaskContext};
 
 use super::chain::{Chain, Onward, Reach};

@@ -15,8 +15,9 @@ use std::time::Duration;
 use plan::schedule::{Stays, Switch};
 use plan::{Do, Mscr, Node, NodeId, Op, OutputChannel};
 
+use crate::lock::lock;
 use crate::op::probe::tagged::{TaggedProbe, TaggedTable};
-use crate::shuffle::{Leg, MapTask, lock};
+use crate::shuffle::{Leg, MapTask};
 use crate::{Error, Result, RowScratch, RowSink, Val};
 
 use super::chain::{Chain, Onward, Reach};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::shuffle::lock;
+use crate::lock::lock;
 use crate::{Error, Result};
 
 /// Chains of fused steps nest one call per step, and Lua and file readers have frames of their own.

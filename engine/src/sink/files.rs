@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::lines::Lines;
 use super::parquet::Tables;
@@ -10,6 +10,7 @@ use super::part::Staged;
 use super::place::Place;
 use super::rows::Encoder;
 use super::{SinkError, lines, manifest, parquet};
+use crate::lock::lock;
 use crate::{Error, Result, RowSink, RunContext, TaskContext};
 
 /// What kind of files a sink makes.
@@ -84,7 +85,7 @@ impl Files {
 
     /// Joins, encodes and flushes what the tasks left.
     pub(super) fn prepare(&self) -> Result<()> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = lock(&self.prepared);
         if prepared.is_none() {
             *prepared = Some(match &self.form {
                 Form::Lines(lines) => lines.prepare(&self.shared).map_err(|error| Error::in_step(&self.shared.step, error))?,
@@ -97,14 +98,14 @@ impl Files {
 
     /// Leaves what was prepared to whoever commits it, and says how many files it is.
     pub(super) fn hand_over(mut self) -> Result<(manifest::Place, usize), SinkError> {
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let prepared = lock(&self.prepared).take().unwrap_or_default();
         let files = prepared.len();
         Ok((self.shared.place.hand_over(prepared)?, files))
     }
 
     /// Makes what was prepared visible.
     pub(super) fn commit(&self) -> Result<(), SinkError> {
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let prepared = lock(&self.prepared).take();
         self.shared.place.commit(prepared.unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::SinkError;
 use super::error::on;
@@ -11,6 +11,7 @@ use super::files::{Files, Form, Shared};
 use super::part::{Part, Staged};
 use super::place::Place;
 use super::rows::Encoder;
+use crate::lock::lock;
 use crate::{Result, RowSink, TaskContext, Val};
 
 /// How many bytes a task collects before it writes.
@@ -45,11 +46,11 @@ impl Lines {
     }
 
     fn add(&self, task: usize, finished: Finished) {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner).insert(task, finished);
+        lock(&self.finished).insert(task, finished);
     }
 
     pub(super) fn prepare(&self, shared: &Shared) -> Result<Vec<Staged>, SinkError> {
-        let finished = std::mem::take(&mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        let finished = std::mem::take(&mut *lock(&self.finished));
         check_widths(finished.values())?;
         let mut encoder = self.encoder.clone();
         if let Some(width) = finished.values().find_map(|finished| finished.made_width) {

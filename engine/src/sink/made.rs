@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::change::{change, change_in_drop};
+
+use crate::lock::lock;
 
 /// How many open sinks stand in or below each directory that a sink of this process made. Several sinks may share a parent
 /// that the first of them made.
@@ -23,13 +25,13 @@ impl Made {
         for directory in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
             if !directory.is_dir() {
                 match change(|| std::fs::create_dir(directory)) {
-                    Ok(()) => drop(lock().insert(directory.to_path_buf(), 0)),
+                    Ok(()) => drop(made().insert(directory.to_path_buf(), 0)),
                     // Somebody else made it meanwhile.
                     Err(_) if directory.is_dir() => {}
                     Err(error) => return Err(error),
                 }
             }
-            if let Some(claims) = lock().get_mut(directory) {
+            if let Some(claims) = made().get_mut(directory) {
                 *claims += 1;
                 claim.0.push(directory.to_path_buf());
             }
@@ -39,7 +41,7 @@ impl Made {
 
     /// The directories stay, empty or not.
     pub(super) fn keep(mut self) {
-        let mut made = lock();
+        let mut made = made();
         for directory in self.0.drain(..) {
             made.remove(&directory);
         }
@@ -52,7 +54,7 @@ impl Made {
 
     /// Gives the claims up; the directories that nobody claims any more.
     fn release(&mut self) -> Vec<PathBuf> {
-        let (mut made, mut free) = (lock(), Vec::new());
+        let (mut made, mut free) = (made(), Vec::new());
         while let Some(directory) = self.0.pop() {
             match made.get_mut(&directory) {
                 Some(claims) if *claims > 1 => *claims -= 1,
@@ -76,6 +78,6 @@ impl Drop for Made {
     }
 }
 
-fn lock() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
-    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+fn made() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+    lock(&MADE)
 }

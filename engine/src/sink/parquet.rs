@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
@@ -15,6 +15,7 @@ use super::files::{Files, Form, Shared};
 use super::part::{Part, Staged};
 use super::rows::made_names;
 use super::{SinkError, parquet::column::Column, parquet::shape::Shape, parquet::shape::Type};
+use crate::lock::lock;
 use crate::{BatchLog, Error, Result, RowScratch, RowSink, TaskContext, Val, codec};
 
 mod column;
@@ -57,13 +58,13 @@ impl Tables {
     }
 
     pub(super) fn prepare(&self, shared: &Shared) -> Result<Vec<Staged>> {
-        let finished = std::mem::take(&mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        let finished = std::mem::take(&mut *lock(&self.finished));
         let columns = self.columns(&finished).map_err(|error| shared.fail(error))?;
         if shared.ordered || finished.is_empty() {
             return Ok(vec![write_file(shared, &columns, 0, finished.into_values())?]);
         }
         let work = Mutex::new(finished);
-        let next = || work.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+        let next = || lock(&work).pop_first();
         let write_some = || {
             let mut staged = Vec::new();
             while let Some((task, table)) = next() {
@@ -233,7 +234,7 @@ impl RowSink for Writer {
             Table { log: std::mem::replace(&mut self.table.log, empty), shapes: std::mem::take(&mut self.table.shapes) };
         table.log.seal()?;
         if let (Form::Tables(tables), true) = (self.files.form(), table.log.rows() > 0) {
-            tables.finished.lock().unwrap_or_else(PoisonError::into_inner).insert(self.task, table);
+            lock(&tables.finished).insert(self.task, table);
         }
         Ok(())
     }

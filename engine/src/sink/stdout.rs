@@ -5,9 +5,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::SinkError;
+use crate::lock::lock;
 use crate::printf::{Format, MisfitError};
 use crate::{Batch, BatchLog, Error, Result, RowSink, RunContext, TaskContext, Val, text};
 
@@ -98,7 +99,7 @@ impl Stdout {
     }
 
     fn lock(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.output)
     }
 
     fn new_log(&self) -> BatchLog {

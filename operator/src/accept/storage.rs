@@ -51,7 +51,7 @@ struct Volume {
 
 fn unfit(spec: &GleamFlowSpec, kind: &str, claim: &Claim) -> Option<String> {
     if UNSHARED.contains(&kind) {
-        return Some(format!("storage.volume is a {kind}, which other nodes cannot share or nobody can write; {SHARED}"));
+        return Some(format!("storage.volume is of {kind:?}, which other nodes cannot share or nobody can write; {SHARED}"));
     }
     let Claim::Modes(modes) = claim else { return None };
     let has = |mode: &str| modes.iter().any(|this| this == mode);

@@ -46,7 +46,8 @@ impl Controller {
                 let base = naming::run_base(&view.key.name, naming::run_number(run.as_str()).unwrap_or(0));
                 let object = new_papers(&view.key.namespace, &base, &due.uid, &papers);
                 tracked.requests += 1;
-                match self.server.apply(&Ref::new(Kind::Secret, &view.key.namespace, &base), false, &object).await {
+                let place = Ref::new(Kind::Secret, &view.key.namespace, &naming::secret(&base));
+                match self.server.apply(&place, false, &object).await {
                     Ok(_) => papers.renew,
                     // The Secret is gone, and the run with it.
                     Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => {

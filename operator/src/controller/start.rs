@@ -30,7 +30,14 @@ impl Controller {
             return Ok(After::LookAgain);
         }
         let (file, record) = match found {
-            Some(file) => (file, self.entries(view, tracked, run).await?),
+            Some(file) => match self.entries(view, tracked, run).await {
+                Err(ApiError::Invalid(error)) => {
+                    tracing::warn!(%run, error, "what was decided for the run cannot be read any more");
+                    tracked.memory.lost = true;
+                    return Ok(After::LookAgain);
+                }
+                entries => (file, entries?),
+            },
             None => match self.make(view, tracked, run, &base, new).await? {
                 Some(file) => (file, Vec::new()),
                 None => return Ok(After::LookAgain),
@@ -73,9 +80,9 @@ impl Controller {
     /// What the run is, from its Secret; `None`: it has none that can be used.
     async fn find(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, base: &str) -> Result<Option<RunFile>, ApiError> {
         tracked.requests += 1;
-        match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, base)).await {
+        match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, &naming::secret(base))).await {
             Ok(secret) if !is_ours(&secret, view, run) => {
-                tracked.memory.taken = Some(taken("Secret", base));
+                tracked.memory.taken = Some(taken("Secret", &naming::secret(base)));
                 Ok(None)
             }
             Ok(secret) => {

@@ -1,5 +1,7 @@
 //! The status write: at most one per look, only what changed, and never over somebody else's newer word.
 
+use std::borrow::Cow;
+
 use crds::status::{GleamFlowStatus, Phase};
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use crate::cache::Expected;
 use crate::decide::event::{Event, events};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref};
-use crate::view::{FlowView, version};
+use crate::view::{FlowKey, FlowView, version};
 
 /// Progress is told at most so often, in milliseconds.
 const PROGRESS_EVERY: i64 = 1000;
@@ -24,6 +26,7 @@ impl Controller {
         tracked: &mut Tracked,
         status: &GleamFlowStatus,
     ) -> Result<Option<i64>, ApiError> {
+        let status = &*if tracked.brief { Cow::Owned(brief(status)) } else { Cow::Borrowed(status) };
         if *status == view.status {
             return Ok(None);
         }
@@ -38,7 +41,14 @@ impl Controller {
         }
         tracked.requests += 1;
         let object = Ref::new(Kind::GleamFlow, &view.key.namespace, &view.key.name);
-        let written = self.server.apply(&object, true, &body(view, status)).await?;
+        let written = match self.server.apply(&object, true, &body(view, status)).await {
+            Err(error) if !tracked.brief && error.is_too_large() => {
+                tracing::warn!(flow = %view.key, %error, "the flow and its status are too large for one object: previews are left out");
+                tracked.brief = true;
+                return Ok(Some(0));
+            }
+            written => written?,
+        };
         tracked.written = now;
         tracked.sure = true;
         tracked.expected.push((Expected::Flow { version: version(&written) }, now / 1000));
@@ -51,6 +61,23 @@ impl Controller {
         }
         Ok(None)
     }
+}
+
+impl Controller {
+    /// The status cannot say it: it is what could not be written, or not be worked out.
+    pub(super) fn tell_of_trouble(&self, key: &FlowKey, tracked: &Tracked, error: &ApiError) {
+        let message = format!("the operator cannot go on with the flow, and tries again: {error}");
+        let event = Event { warning: true, place: 0x1801, reason: "ReconcileFailed".to_owned(), message };
+        let run = tracked.run.as_ref().map_or(String::new(), ToString::to_string);
+        (self.tell)(Told { key: key.clone(), uid: tracked.uid.clone(), run, event });
+    }
+}
+
+/// Without the rows of users in it, which can be had elsewhere.
+fn brief(status: &GleamFlowStatus) -> GleamFlowStatus {
+    let mut brief = status.clone();
+    brief.outputs.iter_mut().for_each(|output| output.preview = None);
+    brief
 }
 
 /// As much of an annotation as is told.

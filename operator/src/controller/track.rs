@@ -49,6 +49,8 @@ pub struct Tracked {
     pub(super) hanging: Hanging,
     /// The run that was to be cancelled and never was, as people were told.
     pub(super) no_such_run: Option<String>,
+    /// The flow and its whole status are more than one object can be.
+    pub(super) brief: bool,
     /// Whether this very look has made sure that the run goes on: by a status that was written, which nobody was before, or by asking.
     pub(super) sure: bool,
     /// Requests that the current run has taken.

@@ -1,13 +1,14 @@
 //! No run goes on: what the last one left is cleaned up, and another begins where one is wanted.
 
 use crds::cluster::{OnSpecChange, Retention};
-use crds::status::{Phase, Run};
+use crds::status::{EXPIRED, Output, Phase, Run};
 
 use super::condition::time;
 use super::executors::GOING;
 use super::report::Stand;
 use super::running::IGNORED;
 use super::{Action, Draft, id};
+use crate::master::api::{KEPT, NODE_LOCAL};
 use crate::naming;
 use crate::view::PodView;
 
@@ -219,7 +220,7 @@ impl Draft<'_> {
     /// The pieces of a run that is over go; agents keep rows of `write.stdout` that were too many for a Secret.
     fn forget(&mut self, run: &Run, until: i64) {
         let Some(run_id) = id(&run.id) else { return };
-        let local = self.world.flow.status.outputs.iter().any(|output| output.location == "NodeLocal");
+        let local = self.world.flow.status.outputs.iter().any(|output| output.location == NODE_LOCAL);
         let keep_output = local && self.world.now < until && !run.released;
         let told = self.world.memory.forgotten.as_ref();
         let needed = keep_output || self.world.progress.is_some() || told.is_some_and(|(_, kept)| *kept);
@@ -251,6 +252,20 @@ impl Draft<'_> {
             self.status.current_run = runs.next();
         }
         self.status.history = runs.collect();
+        self.expired();
+    }
+
+    /// What is kept no longer is not shown as if it were.
+    fn expired(&mut self) {
+        if !self.status.current_run.as_ref().is_some_and(|run| run.released) {
+            return;
+        }
+        let in_secret = |location: &str| location.strip_prefix(KEPT).is_some_and(|name| name.starts_with('/'));
+        let kept = |output: &&mut Output| output.location == NODE_LOCAL || in_secret(&output.location);
+        for output in self.status.outputs.iter_mut().filter(kept) {
+            output.location = EXPIRED.to_owned();
+            output.preview = None;
+        }
     }
 
     fn delete(&mut self, name: &str, uid: &str) {

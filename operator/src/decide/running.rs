@@ -43,7 +43,12 @@ impl Draft<'_> {
             return self.over(run, &over);
         }
         if self.world.memory.lost {
-            return self.end(run, "RecordLost", "what the run was to do is not recorded any more: its Secret is gone", true);
+            return self.end(
+                run,
+                "RecordLost",
+                "what the run was to do is not recorded any more: its Secret, or a ConfigMap of its record, is gone or damaged",
+                true,
+            );
         }
         if let Some(taken) = &self.world.memory.taken {
             return self.end(run, "NameTaken", taken, true);

@@ -183,7 +183,7 @@ fn volume(spec: &GleamFlowSpec) -> Option<&serde_json::Map<String, Value>> {
 fn volumes(shape: &Shape<'_>, stores: &[ObjectStore]) -> Vec<Value> {
     let items: Vec<Value> = super::run::PAPERS.iter().map(|key| json!({"key": key, "path": key})).collect();
     let mut all = vec![
-        json!({"name": "gleamflow-run", "secret": {"secretName": shape.base, "defaultMode": 0o440, "items": items}}),
+        json!({"name": "gleamflow-run", "secret": {"secretName": naming::secret(shape.base), "defaultMode": 0o440, "items": items}}),
         json!({"name": "gleamflow-scratch", "emptyDir": {}}),
     ];
     if let Some(volume) = volume(shape.spec) {

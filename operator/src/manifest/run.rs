@@ -48,7 +48,7 @@ pub enum BadRunFile {
 pub fn secret(flow: &FlowView, run: &str, base: &str, file: &RunFile, papers: &RunPapers) -> Value {
     let json = serde_json::to_vec(file).expect("a spec from JSON is JSON");
     let packed = zstd::bulk::compress(&json, 3).expect("compressing to memory cannot fail");
-    let mut object = owned(Kind::Secret, flow, base, run, "run");
+    let mut object = owned(Kind::Secret, flow, &naming::secret(base), run, "run");
     object["type"] = "Opaque".into();
     object["metadata"]["annotations"] = json!({naming::RENEW: papers.renew.to_string()});
     object["data"] = data(papers);
@@ -62,7 +62,7 @@ pub fn new_papers(namespace: &str, base: &str, uid: &str, papers: &RunPapers) ->
     json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {
-            "name": base, "namespace": namespace, "uid": uid, "annotations": {naming::RENEW: papers.renew.to_string()},
+            "name": naming::secret(base), "namespace": namespace, "uid": uid, "annotations": {naming::RENEW: papers.renew.to_string()},
         },
         "data": data(papers),
     })

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::Status;
-use kube::{Api, Client};
+use kube::core::{Request, Status};
+use kube::{Api, Client, Resource};
 use serde_json::Value;
 
 use super::{ApiError, Kind, Ref, Server};
@@ -119,15 +119,8 @@ impl Server for KubeServer {
     async fn apply(&self, object: &Ref, status: bool, value: &Value) -> Result<Value, ApiError> {
         self.may_write()?;
         self.count("apply", object.kind);
-        let api = self.api(object.kind, &object.namespace);
-        let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(value);
-        let applied = if status {
-            answer(api.patch_status(&object.name, &params, &patch)).await
-        } else {
-            answer(api.patch(&object.name, &params, &patch)).await
-        };
-        applied.map(plain)
+        let request = applying(object, status, value).map_err(|error| ApiError::Invalid(plan::in_full(&*error)))?;
+        answer(self.client.request::<DynamicObject>(request)).await.map(plain)
     }
 
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError> {
@@ -159,6 +152,43 @@ impl Server for KubeServer {
     async fn access(&self, token: &str, resource_attributes: &Value) -> Result<Value, ApiError> {
         ask_as(token, resource_attributes).await
     }
+}
+
+/// The request of a server-side apply.
+fn applying(
+    object: &Ref,
+    status: bool,
+    value: &Value,
+) -> Result<axum::http::Request<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+    let namespace = Some(object.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let requests = Request::new(DynamicObject::url_path(&resource(object.kind), namespace));
+    let (params, patch) = (PatchParams::apply(MANAGER).force(), Patch::Apply(value));
+    let request = if status {
+        requests.patch_subresource("status", &object.name, &params, &patch)
+    } else {
+        requests.patch(&object.name, &params, &patch)
+    };
+    let (parts, body) = request?.into_parts();
+    Ok(axum::http::Request::from_parts(parts, readable_as_yaml(String::from_utf8(body)?).into_bytes()))
+}
+
+/// JSON that means the same to a reader of YAML, which the API server uses for what is applied: it refuses some characters where
+/// they stand as they are, and takes others for ends of lines. Rows and messages of users' functions may have any of them.
+fn readable_as_yaml(json: String) -> String {
+    let is_special =
+        |letter: char| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    if !json.contains(is_special) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for letter in json.chars() {
+        if is_special(letter) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped
 }
 
 /// Posts a review with the bearer's own token.
@@ -216,5 +246,33 @@ fn refused(status: &Status) -> ApiError {
         (403, _) => ApiError::Forbidden(message),
         (400 | 405 | 413 | 415 | 422, _) => ApiError::Invalid(message),
         _ => ApiError::Unavailable(format!("{} {}: {message}", status.code, status.reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_reader_of_yaml_would_not_take_is_escaped_and_means_the_same() {
+        let odd: String =
+            ('\u{7f}'..='\u{a0}').chain("\u{2028}\u{2029}\u{feff}\u{fffd}\u{fffe}\u{ffff}é\u{1f600}\u{1}\"\\".chars()).collect();
+        let value = json!({"status": {"message": odd}});
+        let request = applying(&Ref::new(Kind::GleamFlow, "n", "a"), true, &value).unwrap();
+        assert_eq!(request.uri().path(), "/apis/gleamflow.io/v1alpha1/namespaces/n/gleamflows/a/status");
+        let body = std::str::from_utf8(request.body()).unwrap();
+        assert!(!body.contains(['\u{7f}', '\u{85}', '\u{9f}', '\u{2028}', '\u{feff}', '\u{fffe}', '\u{ffff}']), "{body}");
+        assert!(body.contains("é\u{1f600}"), "{body}");
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap(), value);
+    }
+
+    #[test]
+    fn plain_text_is_sent_as_it_is() {
+        let value = json!({"a": "b"});
+        let request = applying(&Ref::new(Kind::Lease, "n", "a"), false, &value).unwrap();
+        assert_eq!(request.uri().path(), "/apis/coordination.k8s.io/v1/namespaces/n/leases/a");
+        assert_eq!(request.body(), br#"{"a":"b"}"#);
     }
 }

@@ -1,9 +1,14 @@
 //! The cluster fields: valid in a local run, which has no use for them; what is not built yet is refused by name.
 
+use std::collections::BTreeSet;
+
 use crds::GleamFlowSpec;
+use crds::cluster::{Executors, ObjectStore};
+use crds::label::is_own_secret;
 use serde_json::{Map, Value};
 
 use super::FlowProblem;
+use super::address::{self, Use};
 
 /// Problems of the fields beside the flow itself.
 pub(super) fn check(spec: &GleamFlowSpec) -> Vec<FlowProblem> {
@@ -19,9 +24,91 @@ pub(super) fn check(spec: &GleamFlowSpec) -> Vec<FlowProblem> {
         let message = format!("minReplicas {} is above maxReplicas {}", executors.min_replicas, executors.max_replicas);
         problems.push(FlowProblem::new("executors.minReplicas", message));
     }
+    problems.extend(memory(executors));
     problems.extend(executors.template.iter().flat_map(template));
-    problems.extend(spec.storage.iter().filter_map(|storage| storage.volume.as_ref()).flat_map(volume));
+    let Some(storage) = &spec.storage else { return problems };
+    problems.extend(storage.volume.iter().flat_map(volume));
+    let mut prefixes = BTreeSet::new();
+    for (at, store) in storage.object_stores.iter().enumerate() {
+        problems.extend(object_store(&format!("storage.objectStores[{at}]"), store));
+        if !prefixes.insert(store.prefix.as_str()) {
+            let message = format!("{:?} is in the list already", store.prefix);
+            problems.push(FlowProblem::new(format!("storage.objectStores[{at}].prefix"), message));
+        }
+    }
     problems
+}
+
+/// An executor with less could not start.
+fn memory(executors: &Executors) -> Option<FlowProblem> {
+    const LEAST_PER_SLOT: u64 = 32 << 20;
+    let (given, slots) = (executors.resources.as_ref()?, u64::from(executors.slots.max(1)));
+    let lists = [("limits", &given.limits), ("requests", &given.requests)];
+    let (list, amount) = lists.into_iter().find_map(|(list, amounts)| Some((list, amounts.get("memory")?)))?;
+    // What is no amount is a problem of its own.
+    let too_small = amount.bytes().is_ok_and(|bytes| bytes < LEAST_PER_SLOT * slots);
+    let message = || format!("an executor of {slots} slots cannot start with {amount} of memory");
+    let help = || format!("give it {}Mi or more", (LEAST_PER_SLOT * slots) >> 20);
+    too_small.then(|| FlowProblem::new(format!("executors.resources.{list}.memory"), message()).help(help()))
+}
+
+/// A store: where it is, and whose Secret it may be opened with.
+fn object_store(base: &str, store: &ObjectStore) -> Vec<FlowProblem> {
+    let mut problems = Vec::new();
+    let is_store = ["s3://", "gs://", "az://"].iter().any(|scheme| store.prefix.starts_with(scheme));
+    let wrong = match address::problem(&store.prefix, Use::Write) {
+        None if !is_store => Some((format!("{:?} is in no object store", store.prefix), Some("write s3://bucket/".to_owned()))),
+        wrong => wrong,
+    };
+    if let Some((message, help)) = wrong {
+        let problem = FlowProblem::new(format!("{base}.prefix"), message);
+        problems.push(if let Some(help) = help { problem.help(help) } else { problem });
+    }
+    if let Some(endpoint) = &store.endpoint {
+        let is_web = endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        if !is_web || !endpoint.bytes().all(|byte| byte.is_ascii_graphic()) || address::problem(endpoint, Use::Read).is_some() {
+            let message = format!("{endpoint:?} is not the address of a store");
+            let help = "write http://host:port or https://host".to_owned();
+            problems.push(FlowProblem::new(format!("{base}.endpoint"), message).help(help));
+        }
+    }
+    if let Some(secret) = store.secret_ref.as_ref().filter(|secret| is_own_secret(&secret.name)) {
+        problems.push(own_secret(&format!("{base}.secretRef.name"), &secret.name));
+    }
+    problems
+}
+
+fn own_secret(path: &str, name: &str) -> FlowProblem {
+    let message = format!("{name:?} is the name of a Secret of the operator's own, which no flow may see");
+    FlowProblem::new(path, message).help("name one of yours".to_owned())
+}
+
+/// The Secrets of the operator that a piece of a pod would show to user code: in volumes, in variables, in whatever takes a Secret.
+fn own_secrets(base: &str, piece: &Map<String, Value>) -> Vec<FlowProblem> {
+    let mut named = Vec::new();
+    for (field, value) in piece {
+        secrets(value, joined(base, field), field, false, &mut named);
+    }
+    named.into_iter().filter(|(_, name)| is_own_secret(name)).map(|(path, name)| own_secret(&path, name)).collect()
+}
+
+/// Names of Secrets with their places. Kubernetes' fields for them are `secretName`, or `name` in a field whose own name has "secret" in it.
+fn secrets<'v>(value: &'v Value, path: String, field: &str, of_secret: bool, found: &mut Vec<(String, &'v str)>) {
+    match value {
+        Value::String(name) if field == "secretName" || of_secret && field == "name" => found.push((path, name)),
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                secrets(item, format!("{path}[{at}]"), field, of_secret, found);
+            }
+        }
+        Value::Object(fields) => {
+            let of_secret = field.to_ascii_lowercase().contains("secret");
+            for (name, value) in fields {
+                secrets(value, format!("{path}.{name}"), name, of_secret, found);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn not_built(field: &str) -> FlowProblem {
@@ -54,6 +141,8 @@ fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {
         let message = format!("an executor's template cannot set {field:?}");
         FlowProblem::new(joined(BASE, path), message).help(help.to_owned())
     };
+    problems.extend(template.get("metadata").and_then(Value::as_object).into_iter().flat_map(|given| metadata(BASE, given)));
+    problems.extend(own_secrets(BASE, template));
     let Some(pod) = template.get("spec").and_then(Value::as_object) else { return problems };
     let set = |field: &&&str| pod.contains_key(**field);
     problems.extend(OF_THE_POD.iter().filter(set).map(|field| refuse(&format!("spec.{field}"), LEAVE_OUT)));
@@ -75,6 +164,20 @@ fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {
         }
         problems.extend(opened(volume).into_iter().map(|path| refuse(&format!("spec.volumes[{at}].{path}"), LEAVE_OUT)));
     }
+    problems
+}
+
+/// Labels and annotations are the pods', all else is the operator's; and so are its own labels.
+fn metadata(base: &str, metadata: &Map<String, Value>) -> Vec<FlowProblem> {
+    let refuse = |path: String, what: &str| {
+        FlowProblem::new(format!("{base}.metadata.{path}"), format!("an executor's template cannot set {what:?}"))
+            .help(LEAVE_OUT.to_owned())
+    };
+    let other = metadata.keys().filter(|field| !matches!(field.as_str(), "labels" | "annotations"));
+    let mut problems: Vec<FlowProblem> = other.map(|field| refuse(field.clone(), field)).collect();
+    let labels = metadata.get("labels").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let ours = labels.filter(|label| label.starts_with("gleamflow.io/") || *label == "app.kubernetes.io/managed-by");
+    problems.extend(ours.map(|label| refuse("labels".to_owned(), label)));
     problems
 }
 
@@ -105,6 +208,7 @@ fn volume(volume: &Map<String, Value>) -> Vec<FlowProblem> {
     const BASE: &str = "storage.volume";
     let misfit = |misfit: crds::pods::Misfit| FlowProblem::new(joined(BASE, &misfit.path), misfit.what);
     let mut problems: Vec<FlowProblem> = crds::pods::volume(volume).into_iter().map(misfit).collect();
+    problems.extend(own_secrets(BASE, volume));
     problems.extend(opened(&Value::Object(volume.clone())).into_iter().map(|path| {
         let field = path.rsplit('.').next().unwrap_or_default();
         FlowProblem::new(

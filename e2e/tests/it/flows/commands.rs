@@ -42,7 +42,10 @@ fn the_command_line_shows_and_reruns_a_flow(cluster: &Cluster) -> Result<()> {
     ]);
     cluster.apply(namespace.name(), &product::flow("words", steps, json!({"retention": {"podsSeconds": 600}})))?;
     let followed = user.gleamflow(cluster, &["status", "words", "--watch"])?;
-    says(&followed, &["words  Succeeded", "CONDITIONS", "Complete", "STAGES", "OUTPUTS", "show", "Secret/words-1-output"])?;
+    says(
+        &followed,
+        &["words  Succeeded", "CONDITIONS", "Complete", "STAGES", "OUTPUTS", "show", "Secret/words-1-output.gleamflow"],
+    )?;
 
     for output in [user.gleamflow(cluster, &["output", "words"])?, user.kubectl(&["gleamflow", "output", "words"])?] {
         ensure!(output == "a 3\nb 2\nc 1\n", "output: {output:?}");

@@ -140,7 +140,8 @@ fn retention(cluster: &Cluster) -> Result<()> {
     let history: Vec<String> = items_of(&status["history"]).map(|run| text(&run["id"])).collect();
     ensure!(history.len() == 1 && history[0].ends_with("-2"), "history: {history:?}");
     // What the first run left goes with its line of the history; what the others left stays.
-    await_objects(cluster, name, &["secret/kept-2", "secret/kept-2-output", "secret/kept-3", "secret/kept-3-output"])?;
+    let secrets = ["kept-2-output", "kept-2", "kept-3-output", "kept-3"].map(|name| format!("secret/{name}.gleamflow"));
+    await_objects(cluster, name, &secrets.each_ref().map(String::as_str))?;
     await_condition(cluster, name, "failed", "Failed", "True", "UdfError")?;
     await_pods(cluster, name, "failed", &["failed-1-0"])?;
     for flow in ["kept", "failed"] {
@@ -154,6 +155,8 @@ fn retention(cluster: &Cluster) -> Result<()> {
         Ok(released.then_some(status))
     })?;
     ensure!(released["phase"] == "Succeeded" && condition(&released, "Complete")["status"] == "True", "{released:#}");
+    let output = &released["outputs"][0];
+    ensure!(output["location"] == "Expired" && output["preview"].is_null(), "{output:#}");
     Ok(())
 }
 

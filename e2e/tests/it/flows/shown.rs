@@ -9,7 +9,9 @@ use serde_json::json;
 
 use crate::ClusterTest;
 use crate::gate::Gate;
-use crate::product::{self, PATIENCE, Shared, User, await_complete, await_condition, await_progress, gated_steps, text, until};
+use crate::product::{
+    self, PATIENCE, Shared, User, await_complete, await_condition, await_progress, condition, gated_steps, text, until,
+};
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
@@ -156,9 +158,12 @@ fn previews(cluster: &Cluster) -> Result<()> {
     let (shown, hidden) = (output("shown")?, output("hidden")?);
     ensure!(shown["preview"] == "<ä b>\n<c>\n" && shown["rows"] == 2, "{shown:#}");
     ensure!(hidden["preview"].is_null() && hidden["rows"] == 2, "{hidden:#}");
+    let viewer = User::viewing(cluster, name)?;
     for (step, printed) in [("shown", "<ä b>\n<c>\n"), ("hidden", "ä b\nc\n")] {
-        let output = user.gleamflow(cluster, &["output", "few", "--step", step])?;
-        ensure!(output == printed, "{step}: {output:?}");
+        for user in [&user, &viewer] {
+            let output = user.gleamflow(cluster, &["output", "few", "--step", step])?;
+            ensure!(output == printed, "{step}: {output:?}");
+        }
     }
 
     let status = await_complete(cluster, name, "many")?;
@@ -168,6 +173,27 @@ fn previews(cluster: &Cluster) -> Result<()> {
     let lines: Vec<&str> = preview.lines().collect();
     let whole = |line: &&str| line.strip_prefix("row ").is_some_and(|number| number.parse::<u32>().is_ok());
     ensure!(lines.len() > 10 && lines.iter().all(whole), "{preview:?}");
+    odd_characters(cluster, name)
+}
+
+/// Characters that a reader of YAML, which takes what is applied, refuses or takes for ends of lines.
+fn odd_characters(cluster: &Cluster, name: &str) -> Result<()> {
+    const ODD: &str = "a\u{7f}b\u{80} \u{85} \u{2028} \u{feff}\u{fffe}";
+    let escaped: String = ODD.bytes().map(|byte| format!("\\{byte}")).collect();
+    let steps = |body: &str| {
+        json!([
+            {"name": "one", "read": {"range": {"to": 1}}},
+            {"name": "odd", "map": {"lua": format!("function(x) {body} end")}},
+            {"name": "show", "write": {"stdout": {}}},
+        ])
+    };
+    cluster.apply(name, &product::flow("odd", steps(&format!("return \"{escaped}\"")), json!({})))?;
+    let refused = steps(&format!("error(\"{escaped}\")"));
+    cluster.apply(name, &product::flow("refused", refused, json!({"retry": {"limit": 0}})))?;
+    let status = await_complete(cluster, name, "odd")?;
+    ensure!(status["outputs"][0]["preview"] == format!("{ODD}\n"), "{status:#}");
+    let failed = await_condition(cluster, name, "refused", "Failed", "True", "UdfError")?;
+    ensure!(text(&condition(&failed, "Failed")["message"]).contains(ODD), "{failed:#}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -12,6 +12,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::super::SourceError;
 use super::super::file::{Place, SourceFile};
+use crate::lock::lock;
 use crate::store::Object;
 
 /// A file to read from anywhere. Cheap to clone.
@@ -67,7 +68,7 @@ impl Chunks {
             }
             new.push((range.start, Bytes::from(bytes)));
         }
-        *fetched.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *lock(&fetched) = new;
         Ok(())
     }
 
@@ -81,7 +82,7 @@ impl Chunks {
                 Ok(bytes.into())
             }
             Chunked::Store { object, fetched } => {
-                let fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
+                let fetched = lock(&fetched);
                 let at_hand = fetched.iter().find(|(from, bytes)| *from <= start && end <= *from + bytes.len() as u64);
                 match at_hand {
                     Some((from, bytes)) => Ok(bytes.slice((start - from) as usize..(end - from) as usize)),

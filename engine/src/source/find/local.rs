@@ -71,6 +71,12 @@ impl Tree for Disk<'_> {
         }
         Ok(level)
     }
+
+    fn identity(&self, place: &str) -> String {
+        let path = self.base.join(place);
+        // What cannot be looked up cannot be listed either, which is told there.
+        fs::canonicalize(&path).unwrap_or(path).to_string_lossy().into_owned()
+    }
 }
 
 /// Names and what they lead to, links followed; a link to nothing is passed over only where its name is.

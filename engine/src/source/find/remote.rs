@@ -78,6 +78,10 @@ impl Tree for Bucket<'_> {
         let directories = prefixes.into_iter().map(|prefix| name(prefix.key()).to_owned()).collect();
         Ok(Level { files, directories, ..Level::default() })
     }
+
+    fn identity(&self, place: &str) -> String {
+        place.to_owned()
+    }
 }
 
 /// Everything below a prefix, listed once: for patterns that look into any depth.
@@ -114,5 +118,9 @@ impl Tree for Listed {
     fn level(&self, place: &str) -> Result<Level<Object>, SourceError> {
         let (files, directories) = self.levels.get(place).cloned().unwrap_or_default();
         Ok(Level { files, directories, ..Level::default() })
+    }
+
+    fn identity(&self, place: &str) -> String {
+        place.to_owned()
     }
 }

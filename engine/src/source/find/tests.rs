@@ -45,17 +45,30 @@ fn two_stars_stand_for_any_levels_none_among_them() {
 }
 
 #[test]
-fn two_stars_do_not_follow_links_that_may_lead_back() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(dir.path().join("sub/x")).unwrap();
-    fs::write(dir.path().join("sub/x/y.txt"), "y").unwrap();
-    std::os::unix::fs::symlink("..", dir.path().join("sub/back")).unwrap();
+fn two_stars_find_each_file_once_and_what_only_links_lead_to() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = |path: std::path::PathBuf| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    };
+    let link = |to: &Path, from: &str| std::os::unix::fs::symlink(to, dir.path().join(from)).unwrap();
+    file(dir.path().join("sub/x/y.txt"));
+    file(other.path().join("far/z.txt"));
+    // As in a volume of a cluster: what is seen are links into a hidden directory.
+    file(dir.path().join("..data/deep/b.txt"));
+    link(Path::new("..data/deep"), "deep");
+    link(Path::new(".."), "sub/back");
+    link(Path::new("sub"), "again");
+    link(other.path(), "elsewhere");
+    link(dir.path(), "elsewhere/far/round");
     let stores = Stores::new([]);
     let found = |path: &str| {
         let found = find(&Paths::Listed(vec![path.to_owned()]), None, true, World { base: dir.path(), stores: &stores });
         found.unwrap().iter().map(|file| file.name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(found("**/*.txt"), ["sub/x/y.txt"]);
+    assert_eq!(found("**/*.txt"), ["deep/b.txt", "elsewhere/far/z.txt", "sub/x/y.txt"]);
+    assert_eq!(found("**"), ["deep/b.txt", "elsewhere/far/z.txt", "sub/x/y.txt"]);
+    assert_eq!(found("sub/**/*.txt"), ["sub/x/y.txt"], "a link up is not followed");
     assert_eq!(found("s*/b*/sub/x/*.txt"), ["sub/back/sub/x/y.txt"], "a link that is named is followed");
 }
 

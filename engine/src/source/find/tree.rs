@@ -1,6 +1,7 @@
 //! Walks a pattern down a tree of named levels, be it directories or the prefixes of a store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
 
@@ -10,7 +11,7 @@ use super::super::SourceError;
 pub(super) struct Level<F> {
     pub(super) files: BTreeMap<String, F>,
     pub(super) directories: BTreeSet<String>,
-    /// Those of the directories that are links: `**` does not follow them, as they may lead back.
+    /// Those of the directories that are links, which may lead back or to what another path leads to.
     pub(super) links: BTreeSet<String>,
     /// Names that are not UTF-8, as well as they can be shown.
     pub(super) nameless: Vec<String>,
@@ -28,6 +29,9 @@ pub(super) trait Tree {
 
     /// What is directly below a place; nothing where the place is no directory.
     fn level(&self, place: &str) -> Result<Level<Self::File>, SourceError>;
+
+    /// The same for all places that are one directory.
+    fn identity(&self, place: &str) -> String;
 }
 
 /// A path, taken apart at its slashes.
@@ -76,9 +80,44 @@ impl Walk {
     /// The files that the pattern names below `place`, by their paths; directories that it names stand for their files.
     pub(super) fn files<T: Tree>(&self, tree: &T, place: &str) -> Result<BTreeMap<String, T::File>, SourceError> {
         let mut found = BTreeMap::new();
-        walk(tree, place, &self.components, &mut found)?;
+        walk(tree, place, &self.components, &mut found, &mut BTreeSet::new())?;
         Ok(found)
     }
+}
+
+/// Directories that a `**` has been at, each with how many components of the pattern were left there.
+type Visited = BTreeSet<(usize, String)>;
+
+/// A `**`: the directory and all below it, each once. Links come last, so that what has a path without them is found by it, and of what
+/// only links lead to, as in the volumes of a cluster, nothing is missing. A link up leads out of what is asked for.
+fn deep<T: Tree>(
+    tree: &T,
+    place: &str,
+    components: &[Component],
+    found: &mut BTreeMap<String, T::File>,
+    visited: &mut Visited,
+) -> Result<(), SourceError> {
+    let top = tree.identity(place);
+    let mut next = vec![place.to_owned()];
+    let mut links = BTreeSet::new();
+    while let Some(place) = next.pop().or_else(|| links.pop_first()) {
+        let identity = tree.identity(&place);
+        let leads_up = identity != top && Path::new(&top).starts_with(&identity);
+        if leads_up || !visited.insert((components.len(), identity)) {
+            continue;
+        }
+        let level = tree.level(&place)?;
+        for directory in level.directories.iter().filter(|name| !is_hidden(name)) {
+            let below = join(&place, directory);
+            if level.links.contains(directory) {
+                links.insert(below);
+            } else {
+                next.push(below);
+            }
+        }
+        walk(tree, &place, &components[1..], found, visited)?;
+    }
+    Ok(())
 }
 
 fn walk<T: Tree>(
@@ -86,24 +125,23 @@ fn walk<T: Tree>(
     place: &str,
     components: &[Component],
     found: &mut BTreeMap<String, T::File>,
+    visited: &mut Visited,
 ) -> Result<(), SourceError> {
-    let level = tree.level(place)?;
     let below = |name: &str| join(place, name);
     match components {
         // The pattern named this directory: its files.
-        [] => found.extend(level.files.into_iter().filter(|(name, _)| !is_hidden(name)).map(|(name, file)| (below(&name), file))),
-        [Component::Any, rest @ ..] => {
-            for directory in level.directories.iter().filter(|name| !is_hidden(name) && !level.links.contains(*name)) {
-                walk(tree, &below(directory), components, found)?;
-            }
-            walk(tree, place, rest, found)?;
+        [] => {
+            let files = tree.level(place)?.files.into_iter().filter(|(name, _)| !is_hidden(name));
+            found.extend(files.map(|(name, file)| (below(&name), file)));
         }
+        [Component::Any, ..] => deep(tree, place, components, found, visited)?,
         [Component::Named(pattern), rest @ ..] => {
+            let level = tree.level(place)?;
             if let Some(name) = level.nameless.iter().find(|name| names(pattern, name)) {
                 return Err(SourceError::Nameless { path: below(name) });
             }
             for directory in level.directories.iter().filter(|name| names(pattern, name)) {
-                walk(tree, &below(directory), rest, found)?;
+                walk(tree, &below(directory), rest, found, visited)?;
             }
             if rest.is_empty() {
                 let named = level.files.into_iter().filter(|(name, _)| names(pattern, name));

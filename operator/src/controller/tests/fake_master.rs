@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use crds::status::StageStatus;
+use crds::status::{Output, StageStatus};
 use proto::RunId;
 use tokio::sync::broadcast;
 
-use crate::master::api::{AgentState, Progress, RESUMING, Recorder, RunPhase, RunSpec, Runs};
+use crate::master::api::{AgentState, KEPT, Progress, RESUMING, Recorder, RunPhase, RunSpec, Runs};
 use crate::master::machine::event::OutputRequest;
 
 /// What survives a leader.
@@ -153,7 +153,10 @@ impl Runs for FakeMaster {
             return Some(Progress { waiting, known: TASKS, useful_slots: 1, ..connected });
         }
         let planned = truth.done > 0;
+        let output =
+            Output { step: "out".into(), location: KEPT.into(), preview: Some("row\n".repeat(100)), ..Output::default() };
         Some(Progress {
+            outputs: if truth.succeeded { vec![output] } else { Vec::new() },
             done: truth.done,
             known: TASKS,
             stages: if planned { stages(truth.done, &here) } else { Vec::new() },

@@ -32,6 +32,8 @@ pub(super) struct Store {
     /// A policy lets nobody make objects of this kind.
     pub(super) closed: Option<Kind>,
     pub(super) requests: u64,
+    /// So many bytes of a status are too much for a flow.
+    pub(super) largest: Option<usize>,
     /// What the operator has no right to.
     pub(super) forbidden: Option<(&'static str, Kind)>,
     /// The term of the operator that leads.
@@ -189,6 +191,9 @@ impl Store {
         }
         let mut object = old.clone();
         object["status"] = value["status"].clone();
+        if self.largest.is_some_and(|largest| object["status"].to_string().len() > largest) {
+            return Err(ApiError::Unavailable("500 : etcdserver: request is too large".into()));
+        }
         self.judge.status(&old, &object);
         Ok(self.put(reference.clone(), object))
     }

@@ -122,15 +122,15 @@ fn a_quota_shows_in_the_words_of_the_api_server_within_one_look() {
 #[test]
 fn an_object_of_the_runs_name_that_is_somebody_elses_ends_the_run_with_the_reason() {
     run(async {
-        for kind in [Kind::Secret, Kind::NetworkPolicy] {
+        for (kind, name) in [(Kind::Secret, "a-1.gleamflow"), (Kind::NetworkPolicy, "a-1")] {
             let mut simulation = Simulation::new(1, 0);
-            let other = json!({"apiVersion": "v1", "metadata": {"name": "a-1"}});
+            let other = json!({"apiVersion": "v1", "metadata": {"name": name}});
             simulation.server.store().create(kind, NAMESPACE, &other, false).unwrap();
             simulation.apply("a", &spec("x"));
             steps(&mut simulation, 20, true).await;
             let (_, reason, message) = condition(&simulation, "Failed").unwrap();
             assert_eq!(reason, "NameTaken");
-            assert!(message.contains("\"a-1\" is there already and belongs to something else"), "{message}");
+            assert!(message.contains(&format!("{name:?} is there already and belongs to something else")), "{message}");
             simulation.apply("a", &with(spec("x"), "rerunNonce", json!("again")));
             steps(&mut simulation, 30, true).await;
             assert_eq!(phase(&simulation), "Succeeded", "another run has another name");
@@ -279,6 +279,50 @@ fn a_new_leader_takes_a_run_up_with_the_spec_that_it_began_with() {
 }
 
 #[test]
+fn a_run_whose_record_has_a_hole_ends_with_the_reason_under_a_new_leader() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 4, true).await;
+        let second = json!({"metadata": {
+            "name": "a-1-record-1", "annotations": {"gleamflow.io/at": "1"},
+            "labels": {naming::RUN: status(&simulation, "/status/currentRun/id"), naming::RECORD: "true"},
+        }});
+        simulation.server.store().put(Ref::new(Kind::ConfigMap, NAMESPACE, "a-1-record-1"), second);
+        simulation.lead_anew();
+        steps(&mut simulation, 40, true).await;
+        let (is, reason, message) = condition(&simulation, "Failed").unwrap();
+        assert_eq!((is.as_str(), reason.as_str()), ("True", "RecordLost"), "{message}");
+        assert!(simulation.pods().is_empty());
+    });
+}
+
+#[test]
+fn a_status_that_is_too_large_beside_its_flow_does_without_rows() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().largest = Some(3000);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Secret/a-1-output.gleamflow");
+        assert_eq!(status(&simulation, "/status/outputs/0/preview"), "none");
+    });
+}
+
+#[test]
+fn what_keeps_the_operator_from_going_on_is_told_once() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.server.store().largest = Some(1);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 40, true).await;
+        let told = simulation.told.lock().unwrap().clone();
+        assert_eq!(told.iter().filter(|reason| *reason == "ReconcileFailed").count(), 1, "{told:?}");
+    });
+}
+
+#[test]
 fn what_a_run_left_goes_in_time_and_the_flow_stays() {
     run(async {
         let mut simulation = Simulation::new(1, 0);
@@ -287,10 +331,14 @@ fn what_a_run_left_goes_in_time_and_the_flow_stays() {
         let secrets =
             |simulation: &Simulation| simulation.server.store().objects.keys().filter(|it| it.kind == Kind::Secret).count();
         assert_eq!(secrets(&simulation), 1);
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Secret/a-1-output.gleamflow");
+        assert!(status(&simulation, "/status/outputs/0/preview").starts_with("row"));
         simulation.advance(100_000);
         steps(&mut simulation, 5, true).await;
         assert_eq!(secrets(&simulation), 0);
         assert_eq!(status(&simulation, "/status/currentRun/released"), "true");
+        assert_eq!(status(&simulation, "/status/outputs/0/location"), "Expired");
+        assert_eq!(status(&simulation, "/status/outputs/0/preview"), "none");
         assert_eq!(phase(&simulation), "Succeeded");
     });
 }
@@ -319,7 +367,8 @@ fn executors_get_new_papers_while_their_run_goes_on_and_none_after() {
         steps(&mut simulation, 4, false).await;
         let secrets = |simulation: &Simulation| {
             let store = simulation.server.store();
-            let ours = store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1");
+            let ours =
+                store.objects.iter().filter(|(reference, _)| reference.kind == Kind::Secret && reference.name == "a-1.gleamflow");
             ours.map(|(_, secret)| secret.clone()).collect::<Vec<_>>()
         };
         let before = secrets(&simulation);
