@@ -275,11 +275,14 @@ mod tests {
 
     #[test]
     fn plain_floats_are_what_the_parser_makes_of_them() {
-        let texts = ["0", "-0", "-0.0", "5.", ".5", "-.5", "17.10", "0.1", "123456789012345", "-999999999.999999", "0.00000000000001"];
+        let texts =
+            ["0", "-0", "-0.0", "5.", ".5", "-.5", "17.10", "0.1", "123456789012345", "-999999999.999999", "0.00000000000001"];
         for text in texts {
             assert_eq!(plain_float(text.as_bytes()).map(f64::to_bits), text.parse().ok().map(f64::to_bits), "{text}");
         }
-        for text in ["", "-", ".", "-.", "+1", "1e5", "1.2.3", "--1", "1,5", "inf", "nan", "1234567890123456", "0.000000000000001"] {
+        for text in
+            ["", "-", ".", "-.", "+1", "1e5", "1.2.3", "--1", "1,5", "inf", "nan", "1234567890123456", "0.000000000000001"]
+        {
             assert_eq!(plain_float(text.as_bytes()), None, "{text}");
         }
     }

@@ -262,7 +262,8 @@ impl<V> KeyTable<V> {
                 return Ok(());
             }
             let outside = some.iter().filter(|entry| !entry.key.is_inline());
-            std::hint::black_box(outside.fold(0, |sum, entry| sum ^ self.keys.get(entry.key.tail as usize).map_or(0, |byte| *byte)));
+            let firsts = outside.map(|entry| self.keys.get(entry.key.tail as usize).copied().unwrap_or(0));
+            std::hint::black_box(firsts.fold(0, |all, first| all ^ first));
             some.iter().try_for_each(|entry| f(entry))?;
         }
     }

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use crate::Val;
-use crate::text::plain_float;
 use crate::function::cells::MAX_EXACT;
+use crate::text::plain_float;
 
 /// Whether an integer is a Lua number and no `int64_t`.
 #[inline]
