@@ -19,7 +19,7 @@ local driver = {}
 
 -- A row among the results begins with a number: SOURCE * the row that the function was at + OUTPUT * the output + its width.
 local SOURCE, OUTPUT, MAX_OUTPUTS = 2 ^ 42, 2 ^ 30, 4096
--- How many results are kept before rows are passed on.
+-- How many results are kept before rows are passed on: few, so that the strings among them stay in the cache.
 local FLUSH = 2048
 -- What an emit raises when the rows behind it are not wanted any more; the error itself waits on the other side.
 local STOP = {}
