@@ -27,6 +27,7 @@ BENCH = HERE.parent / "target" / "bench"
 PACKAGES = ["duckdb==2.0.0", "polars==2.1.0", "tpchgen-cli==4.0.0"]
 SPARK = "pyspark==4.3.0"
 CASES = ["wordcount", "wordcount-renamed", "join", "group", "group-strings", "group-two", "distinct", "sort"]
+CASES += ["median", "top-per-group", "pairs"]
 # The renamed word count is the same work for everyone but us.
 WORK = {"wordcount-renamed": "wordcount"}
 COMPETITORS = ["gleamflow", "duckdb", "polars", "luajit", "spark"]

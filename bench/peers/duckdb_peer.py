@@ -28,6 +28,19 @@ QUERIES = {
         SELECT l_shipdate, l_orderkey, l_linenumber, l_extendedprice, l_shipmode
         FROM read_csv('{data}/lineitem.csv', types = {{'l_extendedprice': 'VARCHAR'}})
         ORDER BY l_shipdate, l_orderkey, l_linenumber""",
+    "median": """
+        SELECT l_suppkey, quantile_disc(l_quantity, 0.5) FROM read_csv('{data}/lineitem.csv') GROUP BY l_suppkey""",
+    "top-per-group": """
+        SELECT l_suppkey, l_orderkey FROM (
+            SELECT l_suppkey, l_orderkey,
+                   row_number() OVER (PARTITION BY l_suppkey ORDER BY l_extendedprice DESC, l_orderkey) AS place
+            FROM read_csv('{data}/lineitem.csv'))
+        WHERE place <= 3""",
+    "pairs": """
+        WITH orders AS MATERIALIZED (SELECT o_custkey, o_orderkey FROM read_csv('{data}/orders.csv'))
+        SELECT a.o_custkey % 100, count(*) FROM orders a
+        JOIN orders b ON a.o_custkey = b.o_custkey AND a.o_orderkey < b.o_orderkey
+        GROUP BY 1""",
 }
 
 

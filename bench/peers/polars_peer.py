@@ -46,6 +46,23 @@ def sort(data: str) -> pl.LazyFrame:
     return items.select(columns).sort("l_shipdate", "l_orderkey", "l_linenumber")
 
 
+def median(data: str) -> pl.LazyFrame:
+    items = pl.scan_csv(f"{data}/lineitem.csv")
+    return items.group_by("l_suppkey").agg(pl.col("l_quantity").sort().get((pl.len() + 1) // 2 - 1))
+
+
+def top_per_group(data: str) -> pl.LazyFrame:
+    items = pl.scan_csv(f"{data}/lineitem.csv").select("l_suppkey", "l_extendedprice", "l_orderkey")
+    items = items.sort(["l_extendedprice", "l_orderkey"], descending=[True, False])
+    return items.group_by("l_suppkey").agg(pl.col("l_orderkey").head(3)).explode("l_orderkey")
+
+
+def pairs(data: str) -> pl.LazyFrame:
+    orders = pl.scan_csv(f"{data}/orders.csv").select("o_custkey", "o_orderkey")
+    joined = orders.join(orders, on="o_custkey").filter(pl.col("o_orderkey") < pl.col("o_orderkey_right"))
+    return joined.group_by(pl.col("o_custkey") % 100).agg(pl.len())
+
+
 CASES = {
     "wordcount": wordcount,
     "join": join,
@@ -54,6 +71,9 @@ CASES = {
     "group-two": group_two,
     "distinct": distinct,
     "sort": sort,
+    "median": median,
+    "top-per-group": top_per_group,
+    "pairs": pairs,
 }
 
 

@@ -121,6 +121,30 @@ pub(crate) fn not_finite(f: f64) -> Option<&'static str> {
     }
 }
 
+/// The number that a text plainly is: a few digits, perhaps a minus sign, perhaps a point. Of the usual parser's result not even
+/// the last bit differs: both numbers are exact, and one division rounds once.
+pub(crate) fn plain_float(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    if digits.len() > POWERS.len() {
+        return None;
+    }
+    let (mut number, mut point) = (0_u64, None);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _ => return None,
+        }
+    }
+    let count = digits.len() - usize::from(point.is_some());
+    if count == 0 || count >= POWERS.len() {
+        return None;
+    }
+    let float = number as f64 / POWERS[point.map_or(0, |at| count - at)];
+    Some(if negative { -float } else { float })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +271,30 @@ mod tests {
         write_json(&mut out, Val::Str(&text)).unwrap();
         let back: String = serde_json::from_slice(&out).unwrap();
         assert_eq!(back.as_bytes(), text);
+    }
+
+    #[test]
+    fn plain_floats_are_what_the_parser_makes_of_them() {
+        let texts =
+            ["0", "-0", "-0.0", "5.", ".5", "-.5", "17.10", "0.1", "123456789012345", "-999999999.999999", "0.00000000000001"];
+        for text in texts {
+            assert_eq!(plain_float(text.as_bytes()).map(f64::to_bits), text.parse().ok().map(f64::to_bits), "{text}");
+        }
+        for text in
+            ["", "-", ".", "-.", "+1", "1e5", "1.2.3", "--1", "1,5", "inf", "nan", "1234567890123456", "0.000000000000001"]
+        {
+            assert_eq!(plain_float(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_few_digits_are_a_plain_float(text in "-?[0-9]{0,9}\\.?[0-9]{0,6}") {
+            if let Some(float) = plain_float(text.as_bytes()) {
+                proptest::prop_assert_eq!(Some(float.to_bits()), text.parse().ok().map(f64::to_bits));
+            } else {
+                proptest::prop_assert!(text.parse::<f64>().is_err());
+            }
+        }
     }
 }

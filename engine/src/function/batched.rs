@@ -10,7 +10,7 @@ use crate::{Result, RowSink, Val};
 use plan::OnError;
 
 /// Rows of a batch: enough to make the crossing cheap, few enough to stay in the cache.
-pub(super) const ROWS: usize = 1024;
+pub(super) const ROWS: usize = 256;
 /// A batch of long rows is run earlier.
 const BYTES: usize = 256 << 10;
 

@@ -19,8 +19,8 @@ local driver = {}
 
 -- A row among the results begins with a number: SOURCE * the row that the function was at + OUTPUT * the output + its width.
 local SOURCE, OUTPUT, MAX_OUTPUTS = 2 ^ 42, 2 ^ 30, 4096
--- How many results are kept before rows are passed on.
-local FLUSH = 8192
+-- How many results are kept before rows are passed on: few, so that the strings among them stay in the cache.
+local FLUSH = 2048
 -- What an emit raises when the rows behind it are not wanted any more; the error itself waits on the other side.
 local STOP = {}
 
@@ -183,9 +183,13 @@ end
 
 -- The length of a list, nil for other tables.
 local function list_len(t)
-  local len = 0
-  for _ in next, t do
+  local len, in_order = 0, true
+  for key in next, t do
     len = len + 1
+    in_order = in_order and rawequal(key, len)
+  end
+  if in_order then
+    return len
   end
   for i = 1, len do
     if rawget(t, i) == nil then

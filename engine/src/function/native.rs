@@ -215,6 +215,7 @@ fn map<'a>(returned: &'a Returned, frame: &Frame<'a, '_>, scratch: &mut RowScrat
 fn filter<'a>(returned: &'a Returned, frame: &Frame<'a, '_>, out: &mut dyn RowSink) -> Result<Outcome> {
     let mut keep = None;
     match returned {
+        Returned::Values(codes) if codes.len() == 1 => keep = Some(covered!(frame.truth(&codes[0]))),
         Returned::Values(codes) => {
             for code in codes {
                 let value = covered!(frame.value(code));

@@ -77,6 +77,14 @@ impl Chains {
         }
     }
 
+    /// The row at a place of the arena, encoded, and the place of the one before it in its chain.
+    #[inline]
+    fn row_at(&self, at: usize) -> (&[u8], usize) {
+        let number = |at: usize| u64::from_le_bytes(self.arena[at..at + 8].try_into().expect("eight bytes")) as usize;
+        let len = number(at + 8);
+        (&self.arena[at + HEADER..at + HEADER + len], number(at))
+    }
+
     /// The rows of a leg of a group, encoded, the last one first.
     pub(super) fn rows_backwards(&self, links: &Links, leg: usize) -> impl Iterator<Item = &[u8]> {
         let mut next = self.head(links, leg);
@@ -84,11 +92,26 @@ impl Chains {
             if next == NONE {
                 return None;
             }
-            let number = |at: usize| u64::from_le_bytes(self.arena[at..at + 8].try_into().expect("eight bytes")) as usize;
-            let (at, len) = (next, number(next + 8));
-            next = number(at);
-            Some(&self.arena[at + HEADER..at + HEADER + len])
+            let (row, before) = self.row_at(next);
+            next = before;
+            Some(row)
         })
+    }
+
+    /// Finds the rows of some chains, the last one of each first. Their next rows are fetched side by side: one chain alone would
+    /// wait for the memory at each of its rows.
+    fn walk<'c>(&'c self, chains: &mut [Walk<'c>], open: &mut Vec<usize>) {
+        open.clear();
+        open.extend((0..chains.len()).filter(|at| chains[*at].next != NONE));
+        while !open.is_empty() {
+            open.retain(|at| {
+                let chain = &mut chains[*at];
+                let (row, before) = self.row_at(chain.next);
+                chain.rows.push(row);
+                chain.next = before;
+                before != NONE
+            });
+        }
     }
 
     /// The rows of a leg of a group, encoded, in the order in which they came.
@@ -120,19 +143,41 @@ impl Chains {
     }
 
     fn collect(&self, collector: &mut dyn Collector) -> Result<()> {
-        let mut keys = RowScratch::default();
-        for entry in self.table.iter() {
-            for leg in 0..self.legs {
-                for row in self.rows(&entry.value, leg) {
-                    collector.add(leg, row)?;
+        let (mut keys, mut open) = (RowScratch::default(), Vec::new());
+        let mut chains: Vec<Walk<'_>> = (0..AT_ONCE * self.legs).map(|_| Walk::default()).collect();
+        let mut entries = self.table.iter();
+        loop {
+            let some: Vec<&Entry<Links>> = entries.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            let heads = some.iter().flat_map(|entry| (0..self.legs).map(|leg| self.head(&entry.value, leg)));
+            for (chain, head) in chains.iter_mut().zip(heads) {
+                chain.next = head;
+                chain.rows.clear();
+            }
+            self.walk(&mut chains[..some.len() * self.legs], &mut open);
+            for (entry, legs) in some.iter().zip(chains.chunks(self.legs)) {
+                for (leg, chain) in legs.iter().enumerate() {
+                    chain.rows.iter().rev().try_for_each(|row| collector.add(leg, row))?;
+                }
+                if !self.table.with_key(entry, &mut keys, |key| collector.end(key))? {
+                    return Ok(());
                 }
             }
-            if !self.table.with_key(entry, &mut keys, |key| collector.end(key))? {
-                break;
-            }
         }
-        Ok(())
     }
+}
+
+/// How many groups' chains are walked at once.
+const AT_ONCE: usize = 8;
+
+/// A chain that is being walked.
+#[derive(Default)]
+struct Walk<'c> {
+    next: usize,
+    /// The rows found, the last one of the chain first.
+    rows: Vec<&'c [u8]>,
 }
 
 /// How a key stands in a row of a run.

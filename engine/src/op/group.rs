@@ -1,13 +1,13 @@
 //! groupBy and coGroup: key fields, then one list of items per leg. A list must fit into the budget.
 
-use std::ops::Range;
-
 use plan::{Key, Order, Values};
 
 use super::gather::{Collector, Gather, KeyShape};
 use super::groups::{leads, rest, write_columns, write_rest};
+use super::sort_buffer::SortBuffer;
+use super::sorted_run::{RowOrder, Ties};
 use super::{Allowance, Emitter};
-use crate::{Error, Result, RowSink, Val, codec, key};
+use crate::{Error, Result, RowScratch, RowSink, Val, codec, key};
 
 /// groupBy over raw rows: key fields, then the list of the group's items.
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub struct Grouper {
     values: Values,
     order_by: Vec<Order>,
     gather: Gather,
-    sort_key: Vec<u8>,
     marked: bool,
 }
 
@@ -28,7 +27,7 @@ impl Grouper {
             Key::Columns(columns) => KeyShape::Fields(columns.len()),
             Key::Row => KeyShape::List,
         };
-        Grouper { key, values, order_by, gather: Gather::new(1, shape, allowance), sort_key: Vec::new(), marked: false }
+        Grouper { key, values, order_by, gather: Gather::new(1, shape, allowance), marked: false }
     }
 
     /// The same, whose items of several fields can be told from values that are lists: for who takes the lists apart again.
@@ -42,22 +41,18 @@ impl Grouper {
     /// # Errors
     /// [`Error::Step`] for a row without a key or order field, [`Error::Spill`].
     pub fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
-        let Grouper { key, values, order_by, gather, sort_key, .. } = self;
+        let Grouper { key, values, order_by, gather, .. } = self;
         gather.chains.probe.set_key(row, key).map_err(|error| gather.allowance.no_column(row, error))?;
-        sort_key.clear();
-        key::encode_order(row, order_by, sort_key).map_err(|error| gather.allowance.no_column(row, error))?;
+        for order in &*order_by {
+            key::column(row, order.column).map_err(|error| gather.allowance.no_column(row, error))?;
+        }
         let fields = |out: &mut Vec<u8>| match &*key {
             Key::Row => codec::write_row(out, row),
             Key::Columns(columns) => write_columns(row, columns, out),
         };
         gather.chains.push(0, fields, |out| match (&order_by[..], *values, &*key) {
             // Ties are broken by the whole row.
-            ([_, ..], ..) => {
-                codec::write_array_header(out, 1 + row.len());
-                codec::write_val(out, Val::Str(sort_key));
-                row.iter().for_each(|value| codec::write_val(out, *value));
-            }
-            ([], Values::Row, _) => codec::write_row(out, row),
+            ([_, ..], ..) | ([], Values::Row, _) => codec::write_row(out, row),
             ([], Values::Rest, Key::Row) => codec::write_row(out, &[]),
             ([], Values::Rest, Key::Columns(columns)) => write_rest(row, columns, out),
         });
@@ -74,7 +69,7 @@ impl Grouper {
             (Values::Rest, Key::Columns(columns)) => Some(columns),
             (Values::Rest, Key::Row) => None,
         };
-        let ordered = (!self.order_by.is_empty()).then_some(Items { without: columns });
+        let ordered = (!self.order_by.is_empty()).then(|| Ordered::new(self.order_by, columns));
         let mut lists = Lists::new(1, ordered, self.gather.allowance.clone(), sink);
         lists.marked = self.marked;
         self.gather.finish(&mut lists)
@@ -163,17 +158,20 @@ pub fn tag<'v>(leg: u32, columns: &[u32], row: &[Val<'v>], out: &mut Vec<Val<'v>
 /// Builds the lists of a key and pushes them.
 struct Lists<'s> {
     legs: Vec<List>,
-    ordered: Option<Items>,
+    ordered: Option<Ordered>,
     /// Whether items of several fields are marked.
     marked: bool,
     allowance: Allowance,
     emitter: Emitter<'s>,
 }
 
-/// What of an ordered row is its item.
-struct Items {
-    /// All but these columns, or nothing.
+/// Whole rows, to be put in order and made items of.
+struct Ordered {
+    order: RowOrder,
+    rows: SortBuffer,
+    /// What of a row is its item: all but these columns, or nothing.
     without: Option<Vec<u32>>,
+    scratch: RowScratch,
 }
 
 /// The items of one leg.
@@ -184,15 +182,13 @@ struct List {
     items: usize,
     /// Bytes of the items, also of those that were too much to keep.
     len: usize,
-    /// Where ordered rows lie in `bytes`, each an encoded row that begins with its sort key.
-    rows: Vec<Range<usize>>,
 }
 
 /// The longest header of a list.
 const HEADER: usize = 5;
 
 impl<'s> Lists<'s> {
-    fn new(legs: usize, ordered: Option<Items>, allowance: Allowance, sink: &'s mut dyn RowSink) -> Lists<'s> {
+    fn new(legs: usize, ordered: Option<Ordered>, allowance: Allowance, sink: &'s mut dyn RowSink) -> Lists<'s> {
         let legs = (0..legs).map(|_| List::default()).collect();
         Lists { legs, ordered, marked: false, allowance, emitter: Emitter::new(sink) }
     }
@@ -201,11 +197,21 @@ impl<'s> Lists<'s> {
 impl Collector for Lists<'_> {
     fn add(&mut self, leg: usize, values: &[u8]) -> Result<()> {
         let list = self.legs.get_mut(leg).ok_or(Error::Corrupt("a row of an unknown leg"))?;
-        let (header, rest) = if self.ordered.is_some() { (Vec::new(), values) } else { item_of(values, self.marked)? };
         list.items += 1;
-        list.len += header.len() + rest.len();
-        if list.len <= self.allowance.budget {
-            list.add(&header, rest);
+        if list.len > self.allowance.budget {
+            list.len += values.len();
+        } else if let Some(ordered) = &mut self.ordered {
+            ordered.add(values, &self.allowance)?;
+            list.len = ordered.rows.content_bytes();
+        } else {
+            let mut fields = values;
+            let width = codec::read_array_header(&mut fields)?;
+            list.len += if width == 1 { fields.len() } else { values.len() };
+            if list.len <= self.allowance.budget {
+                let out = list.open();
+                write_item_header(out, width, self.marked)?;
+                out.extend_from_slice(fields);
+            }
         }
         Ok(())
     }
@@ -216,8 +222,8 @@ impl Collector for Lists<'_> {
         }
         let mut row = key.to_vec();
         for list in &mut self.legs {
-            if let Some(items) = &self.ordered {
-                list.sort(items, self.marked)?;
+            if let Some(ordered) = &mut self.ordered {
+                ordered.move_into(list, self.marked)?;
             }
             row.push(Val::List(list.close()));
         }
@@ -227,57 +233,55 @@ impl Collector for Lists<'_> {
     }
 }
 
-/// An encoded row as an item: the one value itself, else a list, which is what an encoded row is; its header and the rest.
-fn item_of(values: &[u8], marked: bool) -> Result<(Vec<u8>, &[u8])> {
-    let (mut rest, mut header) = (values, Vec::new());
-    Ok(match codec::read_array_header(&mut rest)? {
-        1 => (header, rest),
-        len if marked => {
-            codec::write_row_item_header(&mut header, len)?;
-            (header, rest)
+/// What stands before the values of an item: nothing before one value, else the header of a list.
+fn write_item_header(out: &mut Vec<u8>, values: usize, marked: bool) -> Result<()> {
+    match values {
+        1 => Ok(()),
+        _ if marked => codec::write_row_item_header(out, values),
+        _ => {
+            codec::write_array_header(out, values);
+            Ok(())
         }
-        _ => (header, values),
-    })
+    }
+}
+
+impl Ordered {
+    fn new(by: Vec<Order>, without: Option<Vec<u32>>) -> Ordered {
+        let order = RowOrder { by, ties: Ties::Row };
+        Ordered { order, rows: SortBuffer::new(), without, scratch: RowScratch::default() }
+    }
+
+    /// Adds an encoded row. Missing columns were found when it was pushed.
+    fn add(&mut self, mut encoded: &[u8], allowance: &Allowance) -> Result<()> {
+        let mut row = self.scratch.take();
+        codec::read_row(&mut encoded, &mut row)?;
+        self.rows.push(&row, &self.order, None).map_err(|error| allowance.no_column(&row, error))?;
+        self.scratch.give(row);
+        Ok(())
+    }
+
+    /// Moves all rows, in order, into the list as items.
+    fn move_into(&mut self, list: &mut List, marked: bool) -> Result<()> {
+        self.rows.sort(self.order.ties)?;
+        let out = list.open();
+        self.rows.for_each(|row| {
+            let Some(columns) = &self.without else { return write_item_header(out, 0, marked).map(|()| true) };
+            write_item_header(out, rest(row, columns).count(), marked)?;
+            rest(row, columns).for_each(|value| codec::write_val(out, value));
+            Ok(true)
+        })?;
+        self.rows.clear();
+        Ok(())
+    }
 }
 
 impl List {
-    fn add(&mut self, header: &[u8], rest: &[u8]) {
+    /// Where items are appended.
+    fn open(&mut self) -> &mut Vec<u8> {
         if self.bytes.is_empty() {
             self.bytes.resize(HEADER, 0);
         }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(header);
-        self.bytes.extend_from_slice(rest);
-        self.rows.push(start..self.bytes.len());
-    }
-
-    /// Puts ordered rows in order, ties by the whole row, and makes items of them.
-    fn sort(&mut self, items: &Items, marked: bool) -> Result<()> {
-        let (mut rows, mut keyed) = (std::mem::take(&mut self.rows), Vec::new());
-        for range in rows.drain(..) {
-            let mut row = Vec::new();
-            codec::read_row(&mut &self.bytes[range], &mut row)?;
-            keyed.push(row);
-        }
-        keyed.sort_by(|a, b| match (a.split_first(), b.split_first()) {
-            (Some((Val::Str(a_key), a)), Some((Val::Str(b_key), b))) => {
-                a_key.cmp(b_key).then_with(|| key::compare_rows_exact(a, b))
-            }
-            _ => unreachable!("ordered rows begin with their sort key"),
-        });
-        let (mut bytes, mut item) = (vec![0; HEADER], Vec::new());
-        for row in &keyed {
-            item.clear();
-            match &items.without {
-                Some(columns) => write_rest(&row[1..], columns, &mut item),
-                None => codec::write_row(&mut item, &[]),
-            }
-            let (header, rest) = item_of(&item, marked)?;
-            bytes.extend_from_slice(&header);
-            bytes.extend_from_slice(rest);
-        }
-        self.bytes = bytes;
-        Ok(())
+        &mut self.bytes
     }
 
     /// The list, encoded.
@@ -292,7 +296,6 @@ impl List {
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.rows.clear();
         (self.items, self.len) = (0, 0);
     }
 }

@@ -266,7 +266,7 @@ impl Groups {
     /// Hands out every group as a partial row behind `tag`.
     pub(super) fn emit_partials(&self, tag: &[Val<'static>], out: &mut Partials<'_>) -> Result<()> {
         let mut emission = Emission::new(self);
-        self.table.iter().try_for_each(|entry| {
+        self.table.for_each(|entry| {
             emission.emit(entry, |groups, fields, cells, row, lists| {
                 row.extend_from_slice(tag);
                 match groups.form {
@@ -289,7 +289,7 @@ impl Groups {
     /// Hands out every group's result rows.
     pub(super) fn emit_results(&self, out: &mut Results<'_>) -> Result<()> {
         let mut emission = Emission::new(self);
-        self.table.iter().try_for_each(|entry| {
+        self.table.for_each(|entry| {
             emission.emit(entry, |groups, fields, cells, row, _| {
                 if groups.folds.is_empty() {
                     return out(0, fields);

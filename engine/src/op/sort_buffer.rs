@@ -41,6 +41,11 @@ impl SortBuffer {
         self.arena.len() + self.entries.len() * size_of::<Entry>()
     }
 
+    /// Bytes of the keys and rows alone.
+    pub(super) fn content_bytes(&self) -> usize {
+        self.arena.len() - self.entries.len() * HEADER
+    }
+
     pub(super) fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();

@@ -44,6 +44,9 @@ struct KeyRef {
 }
 
 const INLINE: usize = 15;
+/// How many groups' keys are fetched at once.
+const AT_ONCE: usize = 16;
+
 /// A key in the arena.
 const LONG: u64 = 0xff;
 /// A key in the arena, followed by four bytes: which of `shown` it is shown as.
@@ -246,6 +249,23 @@ impl<V> KeyTable<V> {
     /// All groups, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<V>> {
         self.table.iter()
+    }
+
+    /// Calls `f` for all groups, in no order. Their keys lie all over the arena: those of some are fetched side by side, where one
+    /// after the other would wait for the memory each time.
+    pub(super) fn for_each(&self, mut f: impl FnMut(&Entry<V>) -> Result<()>) -> Result<()> {
+        let (mut entries, mut some) = (self.table.iter(), Vec::with_capacity(AT_ONCE));
+        loop {
+            some.clear();
+            some.extend(entries.by_ref().take(AT_ONCE));
+            if some.is_empty() {
+                return Ok(());
+            }
+            let outside = some.iter().filter(|entry| !entry.key.is_inline());
+            let firsts = outside.map(|entry| self.keys.get(entry.key.tail as usize).copied().unwrap_or(0));
+            std::hint::black_box(firsts.fold(0, |all, first| all ^ first));
+            some.iter().try_for_each(|entry| f(entry))?;
+        }
     }
 
     /// The hash of a group's key.

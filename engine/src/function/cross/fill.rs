@@ -126,7 +126,7 @@ impl Fill<'_> {
                 // One bit pattern for NaN: another one could look like something else inside LuaJIT.
                 Val::Float(f) => ffi::lua_pushnumber(self.state, if f.is_nan() { f64::NAN } else { f }),
                 Val::Str(text) => ffi::lua_pushlstring_(self.state, text.as_ptr().cast(), text.len()),
-                Val::List(encoded) => return self.list(encoded),
+                Val::List(mut encoded) => return self.list(&mut encoded),
                 Val::Map(encoded) => return self.map(encoded),
             }
         }
@@ -143,19 +143,25 @@ impl Fill<'_> {
         }
     }
 
-    unsafe fn list(&self, encoded: &[u8]) -> Result<bool, Unfit> {
-        let mut rest = encoded;
-        let len = codec::read_array_header(&mut rest).map_err(|_| DAMAGED)?;
+    /// Pushes a list; `rest` moves behind it. Its depth was checked when it was read as a value.
+    unsafe fn list(&self, rest: &mut &[u8]) -> Result<bool, Unfit> {
+        let encoded = *rest;
+        let len = codec::read_array_header(rest).map_err(|_| DAMAGED)?;
         unsafe { self.table(len, 0) }?;
         let (mut odd, mut holes) = (false, false);
         for at in 1..=len {
-            let item = codec::read_val(&mut rest).map_err(|_| DAMAGED)?;
-            holes |= item == Val::Nil;
-            odd |= cells::is_odd(item) | unsafe { self.value(item) }?;
+            // A list in a list is gone through once, not a first time to find its end.
+            if let Some(0x90..=0x9f | 0xdc | 0xdd) = rest.first() {
+                odd |= unsafe { self.list(rest) }?;
+            } else {
+                let item = codec::read_val(rest).map_err(|_| DAMAGED)?;
+                holes |= item == Val::Nil;
+                odd |= cells::is_odd(item) | unsafe { self.value(item) }?;
+            }
             unsafe { ffi::lua_rawseti_(self.state, -2, at as c_int) };
         }
         if odd {
-            unsafe { self.note(encoded, holes.then_some(len)) };
+            unsafe { self.note(&encoded[..encoded.len() - rest.len()], holes.then_some(len)) };
         }
         Ok(odd)
     }

@@ -8,7 +8,7 @@ use lua::native::{Action, Arithmetic, Code, Many, Returned};
 use super::number::{self, exact, number};
 use super::{captured, library};
 use crate::Val;
-use crate::function::cells;
+use crate::function::cells::{self, MAX_EXACT};
 
 /// A row, the variables of the function that runs over it, and where made strings live.
 pub(in crate::function) struct Frame<'a, 's> {
@@ -53,7 +53,7 @@ fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a R
             Action::If(arms, otherwise) => {
                 let mut taken = otherwise;
                 for (condition, block) in arms {
-                    if frame.value(condition)?.truthy() {
+                    if frame.truth(condition)? {
                         taken = block;
                         break;
                     }
@@ -130,16 +130,12 @@ impl<'a, 's> Frame<'a, 's> {
             Code::Nil => Val::Nil,
             Code::Bool(b) => Val::Bool(*b),
             Code::Not(inner) => Val::Bool(!self.value(inner)?.truthy()),
-            Code::Negate(inner) => Val::Float(-number(self.value(inner)?)?),
+            Code::Negate(_) | Code::Arithmetic(..) => Val::Float(self.number(code)?),
             Code::Len(inner) => match self.value(inner)? {
                 Val::Str(text) => Val::Int(text.len() as i64),
                 _ => return None,
             },
-            Code::Arithmetic(operator, left, right) => {
-                let (left, right) = (number(self.value(left)?)?, number(self.value(right)?)?);
-                Val::Float(arithmetic(*operator, left, right)?)
-            }
-            Code::Equal(left, right) => Val::Bool(equal(self.value(left)?, self.value(right)?)?),
+            Code::Equal(left, right) => Val::Bool(equal(self.simple(left)?, self.simple(right)?)?),
             Code::Less(left, right) => Val::Bool(self.compare(left, right, |a, b| a < b, |a, b| a < b)?),
             Code::LessOrEqual(left, right) => Val::Bool(self.compare(left, right, |a, b| a <= b, |a, b| a <= b)?),
             Code::And(left, right) => {
@@ -164,6 +160,46 @@ impl<'a, 's> Frame<'a, 's> {
         })
     }
 
+    /// A value that most often is a field or a constant, for which no call is needed.
+    #[inline]
+    fn simple(&self, code: &'a Code) -> Option<Val<'a>> {
+        match code {
+            Code::Field(at) => Some(self.row.get(*at).copied().unwrap_or(Val::Nil)),
+            Code::Number(n) => Some(Val::Float(*n)),
+            Code::Str(text) => Some(Val::Str(text)),
+            _ => self.value(code),
+        }
+    }
+
+    /// The number that an expression is: nested ones come back in registers.
+    fn number(&self, code: &'a Code) -> Option<f64> {
+        match code {
+            Code::Number(n) => Some(*n),
+            Code::Negate(inner) => Some(-self.number(inner)?),
+            Code::Arithmetic(operator, left, right) => arithmetic(*operator, self.number(left)?, self.number(right)?),
+            Code::Field(_) => number(self.simple(code)?),
+            _ => number(self.value(code)?),
+        }
+    }
+
+    /// Whether an expression is true.
+    #[inline]
+    pub(super) fn truth(&self, code: &'a Code) -> Option<bool> {
+        match code {
+            Code::Less(left, right) => self.compare(left, right, |a, b| a < b, |a, b| a < b),
+            Code::LessOrEqual(left, right) => self.compare(left, right, |a, b| a <= b, |a, b| a <= b),
+            Code::And(left, right) => Some(self.truth_of(left)? && self.truth_of(right)?),
+            Code::Or(left, right) => Some(self.truth_of(left)? || self.truth_of(right)?),
+            _ => Some(self.value(code)?.truthy()),
+        }
+    }
+
+    /// The same, for what is nested.
+    fn truth_of(&self, code: &'a Code) -> Option<bool> {
+        self.truth(code)
+    }
+
+    #[inline]
     fn compare(
         &self,
         left: &'a Code,
@@ -171,7 +207,7 @@ impl<'a, 's> Frame<'a, 's> {
         numbers: impl Fn(f64, f64) -> bool,
         texts: impl Fn(&[u8], &[u8]) -> bool,
     ) -> Option<bool> {
-        match (self.value(left)?, self.value(right)?) {
+        match (self.simple(left)?, self.simple(right)?) {
             (Val::Str(a), Val::Str(b)) => Some(texts(a, b)),
             (a, b) => Some(numbers(number(a)?, number(b)?)),
         }
@@ -267,7 +303,41 @@ fn arithmetic(operator: Arithmetic, a: f64, b: f64) -> Option<f64> {
         Arithmetic::Subtract => a - b,
         Arithmetic::Multiply => a * b,
         Arithmetic::Divide => a / b,
-        Arithmetic::Modulo => a - (a / b).floor() * b,
+        Arithmetic::Modulo => a - floor(a / b) * b,
         Arithmetic::Power => return number::power(a, b),
     })
+}
+
+/// The largest integer that is not above a number; by hand, as not every processor has an instruction for it.
+#[inline]
+fn floor(n: f64) -> f64 {
+    if n.abs() >= MAX_EXACT as f64 || n.is_nan() {
+        return n.floor();
+    }
+    let whole = n as i64 as f64;
+    // A negative zero stays what it is.
+    if whole == n {
+        n
+    } else if whole > n {
+        whole - 1.0
+    } else {
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floors_are_those_of_the_library() {
+        let mut numbers = vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, f64::MIN_POSITIVE, f64::MAX, 5e-324];
+        for exponent in 0..1023 {
+            let power = 2_f64.powi(exponent);
+            numbers.extend([power, power - 0.5, power + 0.5, power - 1.0, power * 1.37, 1.0 / power]);
+        }
+        for n in numbers.iter().flat_map(|n| [*n, -*n]) {
+            assert_eq!(floor(n).to_bits(), n.floor().to_bits(), "{n:?}");
+        }
+    }
 }

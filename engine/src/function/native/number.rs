@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::Val;
 use crate::function::cells::MAX_EXACT;
+use crate::text::plain_float;
 
 /// Whether an integer is a Lua number and no `int64_t`.
 #[inline]
@@ -86,6 +87,9 @@ pub(super) fn parse(text: &[u8]) -> Option<f64> {
     let plain = count + dots == digits.len() && dots <= 1 && (1..=15).contains(&count);
     if !plain {
         return None;
+    }
+    if let Some(number) = plain_float(text) {
+        return Some(number);
     }
     std::str::from_utf8(text).ok()?.parse().ok()
 }

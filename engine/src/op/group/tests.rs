@@ -110,6 +110,23 @@ proptest! {
 }
 
 #[test]
+fn lists_of_many_groups_of_uneven_sizes_are_all_whole() {
+    let size = |key: i64| if key == 7 { 1000 } else { key * key % 17 };
+    let (trial, mut collected) = (Trial::with(1 << 20), Collected::default());
+    let mut grouper = Grouper::new(Key::Columns(vec![0]), Values::Rest, vec![], trial.allowance());
+    for at in 0..1000 {
+        (0..100).filter(|key| at < size(*key)).for_each(|key| grouper.push(&[Val::Int(key), Val::Int(at)]).unwrap());
+    }
+    grouper.finish(&mut collected).unwrap();
+    let whole = |key: i64| {
+        let items: Vec<Vec<u8>> = (0..size(key)).map(|at| encode_vals(&[Val::Int(at)])[1..].to_vec()).collect();
+        encode_vals(&[Val::Int(key), Val::List(&list(&items))])
+    };
+    let expected = (0..100).filter(|key| size(*key) > 0).map(whole).collect();
+    assert_eq!(sorted(collected.rows), sorted(expected));
+}
+
+#[test]
 fn a_list_that_does_not_fit_fails_with_step_key_and_size() {
     for order_by in [vec![], vec![Order { column: 1, descending: false }]] {
         let trial = Trial::with(64 << 10);

@@ -43,13 +43,13 @@ pub(super) fn column(array: &ArrayRef) -> Result<Made, ColumnProblem> {
             texts(array.as_primitive::<Time64NanosecondType>(), |t, out| time(t, 1_000_000_000, out))
         }
         DataType::Decimal32(_, scale) => {
-            texts(array.as_primitive::<Decimal32Type>(), |n, out| decimal(&n.to_string(), *scale, out))
+            texts(array.as_primitive::<Decimal32Type>(), |n, out| decimal(itoa::Buffer::new().format(n), *scale, out))
         }
         DataType::Decimal64(_, scale) => {
-            texts(array.as_primitive::<Decimal64Type>(), |n, out| decimal(&n.to_string(), *scale, out))
+            texts(array.as_primitive::<Decimal64Type>(), |n, out| decimal(itoa::Buffer::new().format(n), *scale, out))
         }
         DataType::Decimal128(_, scale) => {
-            texts(array.as_primitive::<Decimal128Type>(), |n, out| decimal(&n.to_string(), *scale, out))
+            texts(array.as_primitive::<Decimal128Type>(), |n, out| decimal(itoa::Buffer::new().format(n), *scale, out))
         }
         DataType::Decimal256(_, scale) => {
             texts(array.as_primitive::<Decimal256Type>(), |n, out| decimal(&n.to_string(), *scale, out))
@@ -95,7 +95,14 @@ fn date(days: i64, out: &mut Vec<u8>) {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     match year {
-        0..=9999 => put(out, format_args!("{year:04}-{month:02}-{day:02}")),
+        0..=9999 => {
+            two_digits(year / 100, out);
+            two_digits(year % 100, out);
+            out.push(b'-');
+            two_digits(month, out);
+            out.push(b'-');
+            two_digits(day, out);
+        }
         _ => put(out, format_args!("{year:+05}-{month:02}-{day:02}")),
     }
 }
@@ -103,7 +110,11 @@ fn date(days: i64, out: &mut Vec<u8>) {
 /// `HH:MM:SS`, and of the fraction 3, 6 or 9 digits, as many as it needs.
 fn time(ticks: i64, per_second: i64, out: &mut Vec<u8>) {
     let (seconds, nanoseconds) = (ticks / per_second, ticks % per_second * (1_000_000_000 / per_second));
-    put(out, format_args!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
+    two_digits(seconds / 3600, out);
+    out.push(b':');
+    two_digits(seconds / 60 % 60, out);
+    out.push(b':');
+    two_digits(seconds % 60, out);
     match nanoseconds {
         0 => {}
         n if n % 1_000_000 == 0 => put(out, format_args!(".{:03}", n / 1_000_000)),
@@ -112,19 +123,33 @@ fn time(ticks: i64, per_second: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// At least two digits. By hand where there are two: formatting machinery costs more than reading the rest of the row.
+fn two_digits(number: i64, out: &mut Vec<u8>) {
+    match number {
+        0..=99 => out.extend_from_slice(&[b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]),
+        _ => put(out, format_args!("{number:02}")),
+    }
+}
+
 /// Puts the point into the digits of an integer.
 fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    let scale = i32::from(scale);
-    match usize::try_from(scale) {
-        Ok(0) => put(out, format_args!("{sign}{digits}")),
-        Ok(scale) => {
-            let padded = format!("{digits:0>width$}", width = scale + 1);
-            let (whole, fraction) = padded.split_at(padded.len() - scale);
-            put(out, format_args!("{sign}{whole}.{fraction}"));
+    out.extend_from_slice(sign.as_bytes());
+    let (digits, zeros) = (digits.as_bytes(), |count: usize, out: &mut Vec<u8>| out.resize(out.len() + count, b'0'));
+    match (usize::try_from(scale), digits) {
+        (Err(_), b"0") | (Ok(0), _) => out.extend_from_slice(digits),
+        (Err(_), _) => {
+            out.extend_from_slice(digits);
+            zeros(usize::from(scale.unsigned_abs()), out);
         }
-        Err(_) if digits == "0" => out.push(b'0'),
-        Err(_) => put(out, format_args!("{sign}{digits}{}", "0".repeat(scale.unsigned_abs() as usize))),
+        (Ok(scale), _) => {
+            // At least one digit before the point.
+            let whole = digits.len().saturating_sub(scale);
+            out.extend_from_slice(if whole == 0 { b"0" } else { &digits[..whole] });
+            out.push(b'.');
+            zeros(scale.saturating_sub(digits.len()), out);
+            out.extend_from_slice(&digits[whole..]);
+        }
     }
 }
 
@@ -148,6 +173,8 @@ mod tests {
         check(|out| date(-1, out), "1969-12-31");
         check(|out| date(11_016, out), "2000-02-29");
         check(|out| date(20_514, out), "2026-03-02");
+        check(|out| date(2_932_896, out), "9999-12-31");
+        check(|out| date(-716_900, out), "0007-03-13");
         check(|out| date(-719_528, out), "0000-01-01");
         check(|out| date(-719_529, out), "-0001-12-31");
         check(|out| date(2_932_897, out), "+10000-01-01");
@@ -159,6 +186,8 @@ mod tests {
         check(|out| time(45_296_500, 1000, out), "12:34:56.500");
         check(|out| time(1_001, 1_000_000, out), "00:00:00.001001");
         check(|out| time(1, 1_000_000_000, out), "00:00:00.000000001");
+        check(|out| time(86_399_999_999, 1_000_000, out), "23:59:59.999999");
+        check(|out| time(450_000, 1, out), "125:00:00");
     }
 
     #[test]
@@ -167,6 +196,8 @@ mod tests {
         check(|out| decimal("5", 3, out), "0.005");
         check(|out| decimal("-5", 1, out), "-0.5");
         check(|out| decimal("12", 0, out), "12");
+        check(|out| decimal("-12", 2, out), "-0.12");
+        check(|out| decimal("0", 4, out), "0.0000");
         check(|out| decimal("12", -3, out), "12000");
         check(|out| decimal("0", -3, out), "0");
     }

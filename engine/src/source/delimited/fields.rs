@@ -10,6 +10,7 @@ use super::super::SourceError;
 use super::super::file::SourceFile;
 use super::super::index::Quotes;
 use crate::Val;
+use crate::text::plain_float;
 
 /// A record in a block.
 #[derive(Clone, Copy)]
@@ -230,6 +231,11 @@ fn typed(text: &[u8], kind: ValueType) -> Option<Val<'static>> {
         && let Some(integer) = digits(text)
     {
         return Some(Val::Int(integer));
+    }
+    if kind == ValueType::Float
+        && let Some(float) = plain_float(text)
+    {
+        return Some(Val::Float(float));
     }
     let text = std::str::from_utf8(text).ok()?;
     match kind {
