@@ -2,7 +2,7 @@
 //!
 //! Each row still goes through exactly one of the copies, exactly once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
 
@@ -19,6 +19,7 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
         next_node: graph.fresh_node().0,
         next_collection: graph.fresh_collection().0,
         emptied: Vec::new(),
+        copied: BTreeSet::new(),
     };
     while let Some(id) = sinking.open.pop_front() {
         sinking.sink(graph, id, log);
@@ -33,6 +34,8 @@ struct Sinking {
     next_node: u32,
     next_collection: u32,
     emptied: Vec<NodeId>,
+    /// Unions of what the copies of a step make.
+    copied: BTreeSet<NodeId>,
 }
 
 impl Sinking {
@@ -45,7 +48,7 @@ impl Sinking {
                 None => {
                     let name = graph.node(reader).step.clone();
                     self.copy(graph, reader, &inputs);
-                    log.did(&name, runs_per_input(&step, inputs.len()));
+                    log.did(&name, runs_per_input(&step, inputs.len(), self.copied.contains(&id)));
                 }
                 Some(why) => {
                     if let Some(why) = why {
@@ -89,6 +92,7 @@ impl Sinking {
                 collection.producer = view;
             }
             self.open.push_back(view);
+            self.copied.insert(view);
         }
     }
 
@@ -106,9 +110,12 @@ impl Sinking {
     }
 }
 
-fn runs_per_input(union: &str, inputs: usize) -> String {
+fn runs_per_input(union: &str, inputs: usize, copied: bool) -> String {
     match inputs {
         1 => format!("runs on the one input of the union `{union}`, in the pass that makes it"),
+        _ if copied => {
+            format!("runs behind each of the {inputs} copies of `{union}`, in the same passes: each row meets it once")
+        }
         _ => format!(
             "runs on each of the {inputs} inputs of the union `{union}`, in the passes that make them: each row meets it once"
         ),
