@@ -3,14 +3,14 @@
 //! `GLEAMFLOW_RANDOM_FLOWS=5000 cargo test --release -p gleamflow --test it random_flows` runs more of them, and
 //! `GLEAMFLOW_RANDOM_SEED=17` only that one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::report::Quiet;
 use engine::run::RunOptions;
-use oracle::{Actual, Expected, GeneratedFlow, Random, Seeds};
+use oracle::{Actual, Expected, GeneratedFlow, Seeds};
 use plan::Sink;
 
 /// Most of a check's time is waiting for shells and disks.
@@ -51,11 +51,11 @@ pub(crate) fn check(flow: &GeneratedFlow) -> Result<(), String> {
     let expected = oracle::interpret(&checked.graph, &checked.prelude, base)?;
     let first = usize::try_from(flow.seed % RUNS.len() as u64).unwrap_or(0);
     for (partitions, threads, memory) in RUNS.into_iter().cycle().skip(first).take(RUNS_PER_FLOW) {
-        let without = if partitions == Some(2) { without(flow.seed) } else { BTreeSet::new() };
+        let without = (partitions == Some(2)).then(|| without(flow.seed));
         let in_run = |message: String| {
             format!("partitions {partitions:?}, {threads} threads, {memory} bytes, without {without:?}: {message}")
         };
-        run(&checked, base, (partitions, threads, memory), &without).map_err(in_run)?;
+        run(&checked, base, (partitions, threads, memory), without).map_err(in_run)?;
         compare(&expected, base).map_err(in_run)?;
         std::fs::remove_dir_all(base.join("out")).map_err(|error| error.to_string())?;
         let left = std::fs::read_dir(base.join("scratch")).map_err(|error| error.to_string())?.count();
@@ -66,14 +66,9 @@ pub(crate) fn check(flow: &GeneratedFlow) -> Result<(), String> {
     Ok(())
 }
 
-/// Passes to leave out, one in its turn or some: of as many neighbours as there are `RUNS`, half have the run that leaves them out.
-fn without(seed: u64) -> BTreeSet<planner::PassName> {
-    let turn = usize::try_from(seed).unwrap_or(0) / RUNS.len();
-    if turn % 3 == 2 {
-        let mut random = Random::new(!seed);
-        return planner::PASSES.into_iter().filter(|_| random.chance(40)).collect();
-    }
-    BTreeSet::from([planner::PASSES[turn % planner::PASSES.len()]])
+/// A pass to leave out, each in its turn: of as many neighbours as there are `RUNS`, half have the run that leaves one out.
+fn without(seed: u64) -> planner::PassName {
+    planner::PASSES[usize::try_from(seed).unwrap_or(0) / RUNS.len() % planner::PASSES.len()]
 }
 
 pub(crate) fn compare(expected: &BTreeMap<String, Expected>, base: &Path) -> Result<(), String> {
@@ -91,7 +86,7 @@ fn run(
     checked: &planner::Checked,
     base: &Path,
     (partitions, threads, memory): (Option<u32>, usize, usize),
-    without: &BTreeSet<planner::PassName>,
+    without: Option<planner::PassName>,
 ) -> Result<(), String> {
     let scratch = base.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
@@ -100,7 +95,7 @@ fn run(
         // What the planner does not broadcast may be broadcast at run time.
         planning.without.insert(planner::PassName::BroadcastJoin);
     }
-    planning.without.extend(without.iter().copied());
+    planning.without.extend(without);
     let plan = planner::plan(checked.graph.clone(), checked.prelude.clone(), &planning);
     let stop = Arc::new(AtomicBool::new(false));
     let options = RunOptions {
