@@ -1,22 +1,29 @@
 //! Random flows through checker, planner and interpreter: every pass keeps the multiset of rows that each sink gets.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use crds::{Document, GleamFlow};
-use oracle::{GeneratedFlow, Random};
-use planner::{Facts, Options, ParamValues, SourceFacts};
+use oracle::{Expected, GeneratedFlow, Random};
+use planner::{Checked, Facts, Options, PASSES, ParamValues, PassName, SourceFacts};
 
 /// How many flows an ordinary test run tries; `GLEAMFLOW_RANDOM_GRAPHS` says another number, or the seeds: `5000..10000`.
 const FLOWS: u64 = 2_000;
+/// Of so many flows one is also planned without some of the passes, in an ordinary run; else all are.
+const ONE_IN: u64 = 4;
 
 #[test]
 fn planning_a_random_flow_changes_no_result() {
-    let asked = std::env::var("GLEAMFLOW_RANDOM_GRAPHS").unwrap_or_else(|_| FLOWS.to_string());
+    let asked = std::env::var("GLEAMFLOW_RANDOM_GRAPHS").ok();
+    let one_in = if asked.is_some() { 1 } else { ONE_IN };
+    let asked = asked.unwrap_or_else(|| FLOWS.to_string());
     let (from, to) = asked.split_once("..").unwrap_or(("0", &asked));
     let seeds = from.parse::<u64>().unwrap()..to.parse().unwrap();
     println!("flows of the seeds {seeds:?}");
     let mut failures = Vec::new();
     for seed in seeds {
         let flow = oracle::generate(seed);
-        if let Err(message) = check(&flow) {
+        if let Err(message) = check(&flow, seed % one_in == 0) {
             eprintln!("seed {seed}: {message}\n{}", flow.yaml);
             failures.push(seed);
         }
@@ -25,16 +32,33 @@ fn planning_a_random_flow_changes_no_result() {
     assert!(failures.is_empty(), "random flows fail, seeds {failures:?}");
 }
 
-fn check(flow: &GeneratedFlow) -> Result<(), String> {
+fn check(flow: &GeneratedFlow, also_without: bool) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     flow.write_files(folder.path()).map_err(|error| error.to_string())?;
     let checked = flow.checked()?;
     let expected = oracle::interpret(&checked.graph, &checked.prelude, folder.path())?;
-    let plan = planner::plan_checked(checked.graph, checked.prelude, &Options::default(), planner::passes::Lua::default())
-        .map_err(|faults| faults.join("\n"))?;
-    let optimized =
-        oracle::interpret(&plan.graph, &plan.prelude, folder.path()).map_err(|message| format!("optimized: {message}"))?;
-    oracle::compare::difference(&expected, &optimized)
+    let some = also_without.then(|| some_passes(flow.seed));
+    for without in std::iter::once(BTreeSet::new()).chain(some) {
+        let options = Options { without, ..Options::default() };
+        let outcome = planned(&checked, &options, folder.path()).and_then(|found| oracle::compare::difference(&expected, &found));
+        outcome.map_err(|message| format!("without {:?}: {message}", options.without))?;
+    }
+    Ok(())
+}
+
+/// What the planned graph makes.
+fn planned(checked: &Checked, options: &Options, base: &Path) -> Result<BTreeMap<String, Expected>, String> {
+    let lua = planner::passes::Lua::default();
+    let plan = planner::plan_checked(checked.graph.clone(), checked.prelude.clone(), options, lua);
+    let plan = plan.map_err(|faults| faults.join("\n"))?;
+    oracle::interpret(&plan.graph, &plan.prelude, base).map_err(|message| format!("optimized: {message}"))
+}
+
+/// Passes to leave out: few, some or most of them.
+fn some_passes(seed: u64) -> BTreeSet<PassName> {
+    let mut random = Random::new(!seed);
+    let percent = *random.pick(&[10, 30, 50, 80]);
+    PASSES.into_iter().filter(|_| random.chance(percent)).collect()
 }
 
 /// Every step says its inputs, so that it may stand anywhere.

@@ -3,7 +3,10 @@
 mod about;
 mod graph;
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use crate::{
     After, FunctionTier, Graph, InputChannel, Mscr, NodeId, OutputChannel, Pass, Plan,
@@ -17,12 +20,12 @@ pub use graph::{graph, operator};
 pub fn render(before: &Graph, plan: &Plan) -> String {
     let mut text = format!(
         "flow, as the operations that its steps are made of\n{}\ndecisions, by what they are about: + done, - not done, and why\n{}\nstages, each after those that make what it needs\n{}",
-        indented(&graph(before)),
+        indented(&graph::steps(before)),
         indented(&decisions(plan)),
         indented(&stages(plan))
     );
     if !plan.functions.is_empty() {
-        let _ = write!(text, "\nfunctions\n{}", indented(&functions(plan)));
+        let _ = write!(text, "\nfunctions, and how each runs\n{}", indented(&functions(plan)));
     }
     text
 }
@@ -37,23 +40,32 @@ pub fn functions(plan: &Plan) -> String {
 /// What each pass did (`+`) and did not do (`-`), and why, in the order of the passes.
 #[must_use]
 pub fn decisions(plan: &Plan) -> String {
-    let mut text = String::new();
     let mut order: Vec<&str> = Vec::new();
-    let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    // What several steps have in common is told once.
+    let mut told: BTreeMap<&str, Vec<(bool, &str, Vec<&str>)>> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, bool, &str), usize> = BTreeMap::new();
+    let mut said: BTreeSet<(&str, bool, &str, &str)> = BTreeSet::new();
     for decision in &plan.decisions {
         let lines = told.entry(decision.pass.as_str()).or_default();
         if lines.is_empty() {
             order.push(&decision.pass);
         }
-        let sign = if decision.did { '+' } else { '-' };
-        let line = format!("  {sign} {}: {}", decision.step, decision.reason);
-        if !lines.contains(&line) || lines.len() > 1000 {
-            lines.push(line);
+        let (did, reason) = (decision.did, decision.reason.as_str());
+        let place = *places.entry((&decision.pass, did, reason)).or_insert(lines.len());
+        if place == lines.len() {
+            lines.push((did, reason, Vec::new()));
+        }
+        if said.insert((&decision.pass, did, reason, &decision.step)) {
+            lines[place].2.push(&decision.step);
         }
     }
+    let mut text = String::new();
     for pass in order {
         let about = about::pass(pass).map(|about| format!(": {about}")).unwrap_or_default();
-        let _ = writeln!(text, "{pass}{about}\n{}", told[pass].join("\n"));
+        let _ = writeln!(text, "{pass}{about}");
+        for (did, reason, steps) in &told[pass] {
+            let _ = writeln!(text, "  {} {}: {reason}", if *did { '+' } else { '-' }, steps.join(", "));
+        }
     }
     text
 }

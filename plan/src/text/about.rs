@@ -1,6 +1,7 @@
 //! What each group of decisions is about, for a reader who does not know the passes.
 
-const ABOUT: [(&str, &str); 19] = [
+const ABOUT: [(&str, &str); 20] = [
+    ("reuse", "what is persisted is kept in the cache, and read from there where nothing that it is made of has changed"),
     ("merge-flattens", "a union of unions is one union"),
     ("dead-code", "what nobody sees is not run"),
     ("common-subexpressions", "the same work on the same rows is done once"),

@@ -1,8 +1,8 @@
 //! The graph as text: one line per operation, producers first.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-use crate::{Alone, Do, Fit, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
+use crate::{Alone, CollectionId, Do, Fit, Fold, Graph, Group, JoinKind, Key, Node, OnError, Op, Order, Source};
 
 /// One line per node: its step, what it does, what it reads, and what was said about it.
 #[must_use]
@@ -17,7 +17,72 @@ pub fn graph(graph: &Graph) -> String {
     text
 }
 
+/// One line per step: the operations that it is made of, one behind the other, and what it reads of other steps.
+#[must_use]
+pub(super) fn steps(graph: &Graph) -> String {
+    let order = graph.topological().unwrap_or_else(|| graph.nodes.keys().copied().collect());
+    let mut nodes: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for node in order.iter().map(|id| graph.node(*id)) {
+        nodes.entry(&node.step).or_default().push(node);
+    }
+    let mut text = String::new();
+    // A step stands where its last operation does: behind all that it reads.
+    for node in order.into_iter().map(|id| graph.node(id)) {
+        if nodes[node.step.as_str()].last().is_some_and(|last| last.id == node.id) {
+            text.push_str(&step(graph, &nodes[node.step.as_str()]));
+        }
+    }
+    text
+}
+
+fn step(graph: &Graph, nodes: &[&Node]) -> String {
+    let own = |id: &CollectionId| nodes.iter().any(|node| node.outputs.contains(id));
+    let mut operations = String::new();
+    for (place, node) in nodes.iter().enumerate() {
+        let is_side = |node: &Node| matches!(node.op, Op::ParallelDo(Do::Tag { .. }));
+        let before = place.checked_sub(1).map(|before| nodes[before]);
+        operations.push_str(match before {
+            None => "",
+            Some(before) if is_side(before) && is_side(node) => ", ",
+            Some(_) => " -> ",
+        });
+        operations.push_str(&operator(&node.op));
+    }
+    let inputs: Vec<&str> = nodes.iter().flat_map(|node| &node.inputs).filter(|id| !own(id)).map(|id| name(graph, *id)).collect();
+    let from = match (inputs.is_empty(), nodes.len()) {
+        (true, _) => String::new(),
+        (false, 1) => format!(" of {}", inputs.join(", ")),
+        (false, _) => format!(", of {}", inputs.join(", ")),
+    };
+    let mut remarks: Vec<String> = Vec::new();
+    for remark in nodes.iter().flat_map(|node| remarks_of(graph, node)).chain(nodes.last().and_then(|last| size(graph, last))) {
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
+    }
+    format!("{}: {operations}{from}{}\n", nodes[0].step, bracketed(&remarks))
+}
+
+fn name(graph: &Graph, id: CollectionId) -> &str {
+    &graph.collection(id).name
+}
+
 fn remarks(graph: &Graph, node: &Node) -> String {
+    let mut remarks = remarks_of(graph, node);
+    remarks.extend(size(graph, node));
+    bracketed(&remarks)
+}
+
+fn bracketed(remarks: &[String]) -> String {
+    if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) }
+}
+
+fn size(graph: &Graph, node: &Node) -> Option<String> {
+    let bytes = node.outputs.iter().find_map(|made| graph.collection(*made).bytes);
+    bytes.map(|bytes| format!("about {bytes} bytes"))
+}
+
+fn remarks_of(graph: &Graph, node: &Node) -> Vec<String> {
     let mut remarks = Vec::new();
     for side in &node.side_inputs {
         remarks.push(format!("beside {} as {}", graph.collection(side.from).name, side.name));
@@ -39,10 +104,7 @@ fn remarks(graph: &Graph, node: &Node) -> String {
         OnError::Skip => remarks.push("bad rows skipped".into()),
         OnError::DeadLetter => remarks.push("bad rows set aside".into()),
     }
-    if let Some(bytes) = node.outputs.iter().find_map(|made| graph.collection(*made).bytes) {
-        remarks.push(format!("about {bytes} bytes"));
-    }
-    if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) }
+    remarks
 }
 
 /// What an operation is, in a few words.

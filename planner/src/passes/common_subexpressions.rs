@@ -43,14 +43,28 @@ pub(super) fn run(graph: &mut Graph, context: &Context<'_>, log: &mut Log) {
 
 /// Everything that the rows of a node depend on; `None` for what must run as often as it stands there.
 ///
-/// The shuffle of a join or coGroup has one reader, which says what comes out of it: the two are equal only together.
+/// Some operations are what they are only with those behind them: the shuffle of a join or coGroup has one reader, which says what
+/// comes out of it, and the first operation of a count, distinct, reduce or top makes ready for the fold of its own step.
 fn key(graph: &Graph, node: &Node, consumers: &BTreeMap<CollectionId, Vec<NodeId>>) -> Option<String> {
-    let own = own_key(graph, node)?;
-    if !matches!(node.op, Op::Group(Group::ByLeg { .. })) {
-        return Some(own);
+    let mut key = own_key(graph, node)?;
+    let mut nodes = vec![node];
+    for _ in 0..belonging(&node.op) {
+        let made = nodes.iter().flat_map(|node| &node.outputs);
+        nodes = made.filter_map(|made| consumers.get(made)).flatten().map(|reader| graph.node(*reader)).collect();
+        for reader in &nodes {
+            key = format!("{key} {}", work(graph, reader)?);
+        }
     }
-    let readers = node.outputs.iter().filter_map(|made| consumers.get(made)).flatten();
-    readers.map(|reader| work(graph, graph.node(*reader))).try_fold(own, |key, reader| Some(format!("{key} {}", reader?)))
+    Some(key)
+}
+
+/// How many operations behind one say with it what it is.
+fn belonging(op: &Op) -> usize {
+    match op {
+        Op::ParallelDo(Do::Identity) => 2,
+        Op::Group(Group::ByLeg { .. }) => 1,
+        Op::Read(_) | Op::ParallelDo(_) | Op::Flatten { .. } | Op::Group(_) | Op::Combine(_) | Op::Operate(_) => 0,
+    }
 }
 
 fn own_key(graph: &Graph, node: &Node) -> Option<String> {

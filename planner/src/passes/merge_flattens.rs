@@ -50,7 +50,10 @@ fn inline(graph: &mut Graph, id: NodeId, merged: &mut Vec<NodeId>, log: &mut Log
             Some(producer) => {
                 inputs.extend(&producer.inputs);
                 merged.push(producer.id);
-                log.did(&producer.step, format!("its inputs are read by the union `{}` directly", node.step));
+                // Unions within a step are none that its author wrote.
+                if producer.step != node.step {
+                    log.did(&producer.step, format!("its inputs are read by the union `{}` directly", node.step));
+                }
             }
         }
     }

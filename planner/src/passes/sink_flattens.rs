@@ -2,14 +2,19 @@
 //!
 //! Each row still goes through exactly one of the copies, exactly once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plan::{Collection, CollectionId, Do, Graph, Node, NodeId, Op};
 
 use super::{Log, splice};
 
-/// Copies stop where the graph would have more nodes than this: unions of unions of copies would double without end.
+/// Copies stop where the graph would have more nodes than this.
 const MOST_NODES: usize = 50_000;
+/// So many nodes for each step may come of copies, and so many for each input that a union was given, beside `FREE`: where a flow
+/// branches and unites again and again, copies would double each time.
+const NODES_PER_STEP: usize = 16;
+const NODES_PER_INPUT: usize = 4;
+const FREE: usize = 4_000;
 
 pub(super) fn run(graph: &mut Graph, log: &mut Log) {
     let Some(order) = graph.topological() else { return };
@@ -19,11 +24,25 @@ pub(super) fn run(graph: &mut Graph, log: &mut Log) {
         next_node: graph.fresh_node().0,
         next_collection: graph.fresh_collection().0,
         emptied: Vec::new(),
+        most: most_nodes(graph),
+        copied: BTreeSet::new(),
     };
     while let Some(id) = sinking.open.pop_front() {
         sinking.sink(graph, id, log);
     }
     splice::drop_unread_views(graph, sinking.emptied);
+}
+
+/// How large the graph may become. It is the same for what the pass makes of it: copies have the names of their steps, and a union in
+/// the name of the step whose copies it brings together was not written.
+fn most_nodes(graph: &Graph) -> usize {
+    let steps: BTreeSet<&str> = graph.nodes.values().map(|node| node.step.as_str()).collect();
+    let is_written = |node: &&Node| {
+        let own = |input: &CollectionId| graph.producer(*input).step == node.step;
+        matches!(node.op, Op::Flatten { .. }) && !node.inputs.iter().all(own)
+    };
+    let inputs: usize = graph.nodes.values().filter(is_written).map(|node| node.inputs.len()).sum();
+    (FREE + NODES_PER_STEP * steps.len() + NODES_PER_INPUT * inputs).min(MOST_NODES)
 }
 
 struct Sinking {
@@ -33,6 +52,10 @@ struct Sinking {
     next_node: u32,
     next_collection: u32,
     emptied: Vec<NodeId>,
+    /// No copy is made that the graph would have more nodes with.
+    most: usize,
+    /// Unions of what the copies of a step make.
+    copied: BTreeSet<NodeId>,
 }
 
 impl Sinking {
@@ -41,11 +64,11 @@ impl Sinking {
         let (inputs, output, step) = (view.inputs.clone(), view.outputs[0], view.step.clone());
         let mut stay = Vec::new();
         for reader in self.readers.remove(&output).unwrap_or_default() {
-            match obstacle(graph, id, graph.node(reader)) {
+            match obstacle(graph, id, graph.node(reader), self.most) {
                 None => {
                     let name = graph.node(reader).step.clone();
                     self.copy(graph, reader, &inputs);
-                    log.did(&name, runs_per_input(&step, inputs.len()));
+                    log.did(&name, runs_per_input(&step, inputs.len(), self.copied.contains(&id)));
                 }
                 Some(why) => {
                     if let Some(why) = why {
@@ -89,6 +112,7 @@ impl Sinking {
                 collection.producer = view;
             }
             self.open.push_back(view);
+            self.copied.insert(view);
         }
     }
 
@@ -106,9 +130,12 @@ impl Sinking {
     }
 }
 
-fn runs_per_input(union: &str, inputs: usize) -> String {
+fn runs_per_input(union: &str, inputs: usize, copied: bool) -> String {
     match inputs {
         1 => format!("runs on the one input of the union `{union}`, in the pass that makes it"),
+        _ if copied => {
+            format!("runs behind each of the {inputs} copies of `{union}`, in the same passes: each row meets it once")
+        }
         _ => format!(
             "runs on each of the {inputs} inputs of the union `{union}`, in the passes that make them: each row meets it once"
         ),
@@ -135,7 +162,7 @@ fn union(like: &Node, id: NodeId, inputs: Vec<CollectionId>, output: CollectionI
 
 /// Why a reader of a union is not copied; `Some(None)` where nobody would expect it to be.
 #[expect(clippy::option_option, reason = "no obstacle, an obvious one, one to tell")]
-fn obstacle(graph: &Graph, view: NodeId, reader: &Node) -> Option<Option<String>> {
+fn obstacle(graph: &Graph, view: NodeId, reader: &Node, most: usize) -> Option<Option<String>> {
     let Op::ParallelDo(work) = &reader.op else { return Some(None) };
     let node = graph.node(view);
     let copies = node.inputs.len() * (1 + reader.outputs.len());
@@ -147,8 +174,8 @@ fn obstacle(graph: &Graph, view: NodeId, reader: &Node) -> Option<Option<String>
         Some(Some("a pipe sees whole partitions, not single rows".into()))
     } else if reader.outputs.iter().any(|made| graph.collection(*made).persist) {
         Some(Some("its result is persisted as one".into()))
-    } else if graph.nodes.len() + copies > MOST_NODES {
-        Some(Some(format!("the plan would have more than {MOST_NODES} operations")))
+    } else if graph.nodes.len() + copies > most {
+        Some(Some(format!("the plan would have more than {most} operations")))
     } else {
         None
     }

@@ -10,6 +10,7 @@ mod random;
 mod renderers;
 mod rewrites;
 mod scale;
+mod shapes;
 mod table;
 mod taken;
 mod traps;

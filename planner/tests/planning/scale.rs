@@ -92,13 +92,29 @@ fn unions_that_double_do_not_blow_up() {
         writeln!(text, "u{step}=fl U{step} c{0} c{0}; c{step}=pd S{step} u{step}", step - 1).unwrap();
     }
     text.push_str("write W c59");
-    timed_within(8 * LIMIT, "doubling", &text);
+    timed("doubling", &text);
     let mut text = String::from("c0=read\n");
     for step in 1..60 {
         writeln!(text, "c{step}=fl U{step} c{0} c{0}", step - 1).unwrap();
     }
     text.push_str("write W c59");
     timed_within(8 * LIMIT, "doubling views", &text);
+}
+
+#[test]
+fn a_flow_that_branches_and_unites_again_and_again_stays_small() {
+    let mut text = String::from("u0=read\n");
+    for layer in 1..80 {
+        writeln!(text, "a{layer}=fi A{layer} u{0}; b{layer}=fi B{layer} u{0}; u{layer}=fl U{layer} a{layer} b{layer}", layer - 1)
+            .unwrap();
+    }
+    text.push_str("write W u79");
+    let plan = timed("branches", &text);
+    assert!((500..10_000).contains(&plan.operations.sunk), "{}", plan.operations.sunk);
+    let few: String = text.lines().take(9).collect::<Vec<_>>().join("\n") + "; write W u8";
+    let plan = timed("few branches", &few);
+    // Each of 8 branchings doubles the copies, and the write of the last has one for each of them.
+    assert_eq!(plan.operations.sunk, (1..=8).map(|layer| 1 << layer).sum::<u32>() + (1 << 8));
 }
 
 #[test]
