@@ -25,12 +25,19 @@ impl RowSink for Count {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.total.fetch_add(self.rows, Ordering::Relaxed);
+        self.total.fetch_add(std::mem::take(&mut self.rows), Ordering::Relaxed);
         self.out.finish()
     }
 
     fn wants_more(&self) -> bool {
         self.out.wants_more()
+    }
+}
+
+impl Drop for Count {
+    /// Of a task that fails, what it has seen counts too.
+    fn drop(&mut self) {
+        self.total.fetch_add(self.rows, Ordering::Relaxed);
     }
 }
 
