@@ -183,9 +183,14 @@ impl Running {
         if self.block.len() >= BLOCK { self.send() } else { Ok(()) }
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn close(&mut self) -> Result<()> {
         self.send()?;
         self.child.close_input();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.close()?;
         if !self.conclude()? {
             // As in `command | head`: who wants no more does not ask how it would have ended.
             self.child.terminate();
@@ -205,6 +210,10 @@ impl RowSink for Pipe {
 
     fn finish(&mut self) -> Result<()> {
         self.0.borrow_mut().finish()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.0.borrow_mut().close()
     }
 
     fn wants_more(&self) -> bool {

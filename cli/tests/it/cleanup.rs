@@ -118,7 +118,7 @@ fn a_failure_beside_a_pipe_of_the_same_task_ends_it() {
     for (failing, says) in [(late, "late"), ("pipe: {command: 'cat; sleep 0.3; exit 3'}", "exited with status 3")] {
         let flow = Flow::of(&[
             "read: {range: {to: 2}}",
-            "pipe: {command: 'cat; sleep 1000'}\nfrom: [s1]",
+            "pipe: {command: 'cat; sleep 100'}\nfrom: [s1]",
             &format!("{failing}\nfrom: [s1]"),
             "write: {text: {path: out/a}}\nfrom: [s2]",
             "write: {text: {path: out/b}}\nfrom: [s3]",

@@ -372,6 +372,7 @@ impl RowSink for Several {
         self.0.iter_mut().try_for_each(|out| out.push(row))
     }
     fn finish(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.close())?;
         self.0.iter_mut().try_for_each(|out| out.finish())
     }
 }

@@ -29,6 +29,10 @@ impl RowSink for Count {
         self.out.finish()
     }
 
+    fn close(&mut self) -> Result<()> {
+        self.out.close()
+    }
+
     fn wants_more(&self) -> bool {
         self.out.wants_more()
     }
@@ -85,7 +89,12 @@ impl RowSink for Tee {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.close()?;
         self.0.iter_mut().try_for_each(|out| out.finish())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.close())
     }
 
     fn wants_more(&self) -> bool {
