@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::report::{Observer, Phase};
+use engine::report::{Observer, Phase, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plan::{MscrId, Plan};
 
@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     bars: MultiProgress,
     labels: BTreeMap<MscrId, String>,
     shown: Mutex<BTreeMap<MscrId, ProgressBar>>,
+    /// Of a run that failed: what it had done.
+    reached: Mutex<Option<Report>>,
 }
 
 impl Progress {
@@ -27,7 +29,7 @@ impl Progress {
         let visible = io::stderr().is_terminal() && !rows_on_terminal;
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let labels = plan.mscrs.iter().map(|stage| (stage.id, label(plan, stage))).collect();
-        Progress { bars: MultiProgress::with_draw_target(target), labels, shown: Mutex::default() }
+        Progress { bars: MultiProgress::with_draw_target(target), labels, shown: Mutex::default(), reached: Mutex::default() }
     }
 
     /// Takes the bars away, whatever has become of the run.
@@ -35,6 +37,11 @@ impl Progress {
         for bar in self.lock().values() {
             bar.finish();
         }
+    }
+
+    /// What a run that failed had done, if it had begun.
+    pub(crate) fn reached(&self) -> Option<Report> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<MscrId, ProgressBar>> {
@@ -70,6 +77,10 @@ impl Observer for Progress {
         if let Some(bar) = self.lock().get(&stage) {
             bar.finish_with_message("done");
         }
+    }
+
+    fn run_failed(&self, report: Report) {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }
 }
 

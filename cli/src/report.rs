@@ -13,14 +13,16 @@ pub(crate) fn done(flow: &str, warnings: &[Problem], report: &Report) -> String 
     line(&merged(json!({"flow": flow, "status": "done", "exitCode": 0, "warnings": warnings}), report))
 }
 
-/// Of a run that is not.
-pub(crate) fn failed(failure: &Failure) -> String {
+/// Of a run that is not; with what it had done until then, if it had begun.
+pub(crate) fn failed(failure: &Failure, reached: Option<Report>) -> String {
     let status = match failure {
         Failure::Request(_) | Failure::Problems(_) => "refused",
         Failure::Flow(_) | Failure::System(_) | Failure::Stdout(_) | Failure::Told(_) => "failed",
         Failure::Interrupted => "interrupted",
     };
-    line(&json!({"status": status, "exitCode": failure.exit_code(), "error": error(failure)}))
+    let told = json!({"status": status, "exitCode": failure.exit_code(), "error": error(failure)});
+    let reached = reached.map(|report| serde_json::to_value(report).expect("a report is numbers and strings"));
+    line(&merged(told, reached.unwrap_or_default()))
 }
 
 /// `message` is the whole story in one string; a step's failure has its parts beside it.
@@ -66,7 +68,7 @@ mod tests {
     fn a_failed_step_is_told_in_parts_and_as_a_whole() {
         let source = std::io::Error::other("exit status 3").into();
         let failure = Failure::from(engine::Error::Step { step: "s".to_owned(), origin: None, row: None, source });
-        let told: Value = serde_json::from_str(&failed(&failure)).unwrap();
+        let told: Value = serde_json::from_str(&failed(&failure, None)).unwrap();
         let expected = json!({
             "status": "failed", "exitCode": 1,
             "error": {"message": "step \"s\" failed: exit status 3", "step": "s", "input": null, "row": null, "cause": "exit status 3"},

@@ -1,5 +1,6 @@
 //! Unix pipes as steps: one shell per partition, or one per row. No child outlives its task, whatever happens.
 
+use std::cell::RefCell;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
@@ -10,11 +11,13 @@ use crate::{Result, RowScratch, RowSink, TaskContext, Val, text};
 mod arguments;
 mod child;
 pub mod descendants;
+mod siblings;
 mod system;
 
 use child::Child;
 
 pub use arguments::pipe_as_args;
+pub(crate) use siblings::Siblings;
 
 /// Kills a process group led by a child that was not yet waited for.
 pub(crate) fn kill_group(leader: u32) {
@@ -51,7 +54,7 @@ pub enum PipeError {
         #[source]
         source: std::io::Error,
     },
-    #[error("command {command:?} {}{}", described(*.status), tail_clause(.tail))]
+    #[error("command {command:?} {}{}{}", described(*.status), nothing_found(*.status, .command), tail_clause(.tail))]
     Status {
         command: String,
         status: ExitStatus,
@@ -68,7 +71,10 @@ pub enum PipeError {
 pub fn pipe(step: &str, command: &str, ctx: &Rc<TaskContext>, out: Box<dyn RowSink>) -> Result<Box<dyn RowSink>> {
     let shell = Shell { step: step.to_owned(), command: command.to_owned(), ctx: Rc::clone(ctx) };
     let child = shell.start(&[], child::Input::Fed).map_err(|error| shell.fail(None, error))?;
-    Ok(Box::new(Pipe { shell, child, block: Vec::with_capacity(2 * BLOCK), lines: Lines::new(out) }))
+    let running = Running { shell, child, block: Vec::with_capacity(2 * BLOCK), lines: Lines::new(out) };
+    let running = Rc::new(RefCell::new(running));
+    ctx.pipes.add(&running);
+    Ok(Box::new(Pipe(running)))
 }
 
 /// A command of a step, and the task that runs it.
@@ -95,6 +101,7 @@ impl Shell {
     /// Waits for data to move, and moves it, once.
     fn turn(&self, child: &mut Child, input: &mut &[u8], lines: &mut Lines) -> Result<()> {
         self.ctx.check_running()?;
+        self.ctx.pipes.look()?;
         let output = child.exchange(input).map_err(|source| self.broken(source))?;
         lines.feed(output)
     }
@@ -115,6 +122,7 @@ impl Shell {
     fn end(&self, child: &mut Child) -> Result<Option<PipeError>> {
         loop {
             self.ctx.check_running()?;
+            self.ctx.pipes.look()?;
             if let Some(status) = child.wait().map_err(|source| self.broken(source))? {
                 let failed = || PipeError::Status { command: self.command.clone(), status, tail: child.tail() };
                 return Ok((!status.success()).then(failed));
@@ -123,7 +131,10 @@ impl Shell {
     }
 }
 
-struct Pipe {
+/// Shared with the other pipes of its task.
+struct Pipe(Rc<RefCell<Running>>);
+
+struct Running {
     shell: Shell,
     child: Child,
     /// Rows that are not yet written to the child.
@@ -131,7 +142,7 @@ struct Pipe {
     lines: Lines,
 }
 
-impl Pipe {
+impl Running {
     /// Writes the block while passing on what comes back, so that neither side waits for the other for ever.
     fn send(&mut self) -> Result<()> {
         let mut input = &self.block[..];
@@ -139,11 +150,29 @@ impl Pipe {
             self.shell.turn(&mut self.child, &mut input, &mut self.lines)?;
         }
         self.block.clear();
-        Ok(())
+        if self.child.is_reading() { Ok(()) } else { self.look() }
     }
-}
 
-impl RowSink for Pipe {
+    /// Fails if the command has, as it would in the end.
+    fn look(&mut self) -> Result<()> {
+        let has_failed = self.child.has_failed().map_err(|source| self.shell.broken(source))?;
+        if !has_failed || !self.lines.out.wants_more() {
+            return Ok(());
+        }
+        self.conclude().map(drop)
+    }
+
+    /// Passes on the rest, and judges how the command ended; false if what comes after wants no more of it.
+    fn conclude(&mut self) -> Result<bool> {
+        if !self.shell.drain(&mut self.child, &mut self.lines)? {
+            return Ok(false);
+        }
+        match self.shell.end(&mut self.child)? {
+            Some(error) => Err(self.shell.fail(None, error)),
+            None => Ok(true),
+        }
+    }
+
     fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
         let start = self.block.len();
         text::write_row(&mut self.block, row);
@@ -154,14 +183,15 @@ impl RowSink for Pipe {
         if self.block.len() >= BLOCK { self.send() } else { Ok(()) }
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn close(&mut self) -> Result<()> {
         self.send()?;
         self.child.close_input();
-        if self.shell.drain(&mut self.child, &mut self.lines)? {
-            if let Some(error) = self.shell.end(&mut self.child)? {
-                return Err(self.shell.fail(None, error));
-            }
-        } else {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.close()?;
+        if !self.conclude()? {
             // As in `command | head`: who wants no more does not ask how it would have ended.
             self.child.terminate();
         }
@@ -170,6 +200,24 @@ impl RowSink for Pipe {
 
     fn wants_more(&self) -> bool {
         self.child.is_reading() && self.lines.out.wants_more()
+    }
+}
+
+impl RowSink for Pipe {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.0.borrow_mut().push(row)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.0.borrow_mut().finish()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.0.borrow_mut().close()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.0.borrow().wants_more()
     }
 }
 
@@ -228,6 +276,17 @@ fn described(status: ExitStatus) -> String {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => format!("ended with {status}"),
+    }
+}
+
+/// The one command that calls it an error to have nothing to say.
+fn nothing_found(status: ExitStatus, command: &str) -> &'static str {
+    let is_word = |word: &str| matches!(word, "grep" | "egrep" | "fgrep" | "rg");
+    let searches = command.split(|c: char| !c.is_ascii_alphanumeric()).any(is_word);
+    if status.code() == Some(1) && searches {
+        " (as grep does where it finds nothing: `|| true` behind it allows that)"
+    } else {
+        ""
     }
 }
 

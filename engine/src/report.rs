@@ -15,6 +15,9 @@ pub trait Observer: Sync {
 
     /// A stage is over.
     fn stage_finished(&self, stage: MscrId);
+
+    /// The run has failed: what had been done until then.
+    fn run_failed(&self, report: Report);
 }
 
 /// Which side of a stage runs.
@@ -32,6 +35,7 @@ impl Observer for Quiet {
     fn phase_started(&self, _: MscrId, _: Phase, _: usize) {}
     fn task_finished(&self, _: MscrId, _: Phase) {}
     fn stage_finished(&self, _: MscrId) {}
+    fn run_failed(&self, _: Report) {}
 }
 
 /// What a finished run did.

@@ -28,6 +28,14 @@ pub trait RowSink {
         Ok(())
     }
 
+    /// No more rows come, and `finish` will be called once others have finished: to be told to what takes its time.
+    ///
+    /// # Errors
+    /// As for `push`.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether more rows can change anything. Sources ask now and then (per block, not per row) and stop early if not.
     fn wants_more(&self) -> bool {
         true
@@ -45,6 +53,10 @@ impl RowSink for Box<dyn RowSink> {
 
     fn settle(&mut self) -> Result<()> {
         self.as_mut().settle()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.as_mut().close()
     }
 
     fn wants_more(&self) -> bool {

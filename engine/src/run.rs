@@ -38,7 +38,7 @@ use crate::{Cleanup, Error, Result, RunContext, TaskContext, function};
 
 pub use self::keep::Persistence;
 
-use self::chain::{Chain, Onward, Reach};
+use self::chain::{Chain, Feeds, Onward, Reach};
 use self::job::Job;
 pub use self::workers::STACK;
 
@@ -88,20 +88,33 @@ pub fn run(plan: &Plan, options: &RunOptions, observer: &dyn Observer) -> Result
     let job = Job::open(plan, run, options.partitions, schedule::forwards(plan, &order))?.with_cache(cache);
     let job = Arc::new(job.with_task_bytes(options.task_bytes));
     let mut keeper = Keeper::new(plan, options.persistence.as_ref());
-    let (mut report, mut operated) = (Report::default(), Vec::new());
-    for outcome in units::run(&job, &order, &mut keeper, observer)? {
-        match outcome {
-            Outcome::Stage(stage) => report.stages.push(stage),
-            Outcome::Operate(node, seconds) => operated.push((plan.graph.node(node).step.as_str(), seconds)),
+    let ran = units::run(&job, &order, &mut keeper, observer).and_then(|outcomes| job.prepare().map(|()| outcomes));
+    let mut report = match ran {
+        Ok(outcomes) => report(&job, outcomes),
+        Err(error) => {
+            let seconds = begun.elapsed().as_secs_f64();
+            observer.run_failed(Report { seconds, ..report(&job, Vec::new()) });
+            return Err(error);
         }
-    }
-    job.prepare()?;
-    report.decisions = job.take_decisions();
-    report.steps = steps::reports(&job, &report.stages, &operated);
+    };
     Arc::into_inner(job).expect("all tasks are over").commit()?;
     report.kept = keeper.finish();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// What was done, with the units that are over.
+fn report(job: &Job, outcomes: Vec<Outcome>) -> Report {
+    let (mut report, mut operated) = (Report::default(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Stage(stage) => report.stages.push(stage),
+            Outcome::Operate(node, seconds) => operated.push((job.plan.graph.node(node).step.as_str(), seconds)),
+        }
+    }
+    report.decisions = job.take_decisions();
+    report.steps = steps::reports(job, &report.stages, &operated);
+    report
 }
 
 /// What the reducers of unit `index` feed beyond their stage.
@@ -147,6 +160,7 @@ pub(crate) fn operate(job: &Arc<Job>, node: NodeId) -> Result<()> {
     let node = job.plan.graph.node(node);
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), 0));
     let task = MapTask { channel: 0, read: 0, split: 0 };
-    let chain = Chain { job, ctx: &ctx, reach: &Reach::default(), onward: &Onward::new(), task, place: (0, 1) };
+    let feeds = Feeds { shuffles: 0, part: 1 };
+    let chain = Chain { job, ctx: &ctx, reach: &Reach::default(), onward: &Onward::new(), task, place: (0, 1), feeds };
     function::operate(node, &ctx, &job.sides(node)?, chain.collection(node.outputs[0])?)
 }

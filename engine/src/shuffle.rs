@@ -231,6 +231,9 @@ pub struct BucketWriter {
 /// Open batches of one writer together hold about this much, however many buckets there are.
 const OPEN_BYTES: usize = 2 << 20;
 
+/// Smaller batches would be all overhead.
+const LEAST_BATCH: usize = 1 << 10;
+
 impl BucketWriter {
     /// A writer for a task.
     #[must_use]
@@ -242,10 +245,17 @@ impl BucketWriter {
             kept: (0..buckets).map(|_| Vec::new()).collect(),
             sizes: vec![BucketSize::default(); buckets],
             file: None,
-            batch_bytes: (OPEN_BYTES / buckets.max(1)).clamp(1 << 10, BATCH_BYTES),
+            batch_bytes: (OPEN_BYTES / buckets.max(1)).clamp(LEAST_BATCH, BATCH_BYTES),
             marks: if matches!(shuffle.store, Store::Away { marks: true, .. }) { vec![0; buckets] } else { Vec::new() },
             shuffle,
         }
+    }
+
+    /// One of so many writers of a task, which have no more room than one alone.
+    #[must_use]
+    pub(crate) fn beside(mut self, writers: usize) -> BucketWriter {
+        self.batch_bytes = (self.batch_bytes / writers.max(1)).max(LEAST_BATCH);
+        self
     }
 
     /// The bucket of a key's hash.

@@ -10,11 +10,13 @@ mod location;
 mod open;
 mod reader;
 mod unfinished;
+mod unmeasured;
 
 pub use access::Access;
 pub use error::{Cause, StoreError};
 pub use location::{Location, Object};
 pub use reader::ObjectReader;
+pub use unmeasured::{Answer, UnmeasuredReader};
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

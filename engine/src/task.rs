@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::op::Allowance;
+use crate::pipe::Siblings;
 use crate::{Cleanup, Error, MemoryPool, Result, Stores};
 
 /// What all tasks of a run share.
@@ -94,6 +95,8 @@ pub struct TaskContext {
     pub partition: usize,
     /// Where the row now pushed came from; sources keep it current.
     pub origin: Origin,
+    /// Its commands that run.
+    pub(crate) pipes: Siblings,
 }
 
 /// Where in its input a task stands. Cheap to set per row; turned into text only for an error.
@@ -183,7 +186,7 @@ impl TaskContext {
     /// A task of a run.
     #[must_use]
     pub fn new(run: Arc<RunContext>, partition: usize) -> TaskContext {
-        TaskContext { run, partition, origin: Origin::default() }
+        TaskContext { run, partition, origin: Origin::default(), pipes: Siblings::default() }
     }
 
     /// Whether the run goes on; to be asked per block of rows.

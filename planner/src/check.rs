@@ -9,6 +9,7 @@ pub(crate) mod aside;
 mod cluster;
 pub(crate) mod format;
 mod functions;
+mod own_source;
 mod problem;
 pub(crate) mod source;
 pub(crate) mod wiring;
@@ -108,15 +109,16 @@ pub fn check_with(
     if !problems.is_empty() || options.places.is_some_and(SourceMap::is_mended) {
         return Err(problems);
     }
-    let warnings = (0..steps.len()).filter_map(|index| unread(index, (&steps[index], &operators[index]), &wiring));
+    let mut warnings: Vec<FlowProblem> = Vec::new();
+    for (index, (step, operator)) in steps.iter().zip(&operators).enumerate() {
+        warnings.extend(unread(index, (step, operator), &wiring));
+        if wiring.kept[index] {
+            warnings.extend(functions::silent(step, operator, &prelude, &format!("steps[{index}]")));
+        }
+    }
+    warnings.extend(own_source::check(&steps, options));
     let said = steps.iter().filter_map(|step| Some((step.name.clone(), step.deterministic?)));
-    Ok(Checked {
-        graph: expanded.graph,
-        prelude,
-        warnings: warnings.collect(),
-        deterministic: said.collect(),
-        certain: expanded.certain,
-    })
+    Ok(Checked { graph: expanded.graph, prelude, warnings, deterministic: said.collect(), certain: expanded.certain })
 }
 
 /// The file sources with listed paths, by step: what there is to look at before the check.

@@ -58,10 +58,11 @@ enum Form {
 impl Run {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let form = self.report;
-        let watch = Watch::begin(move || told(&Failure::Interrupted, form));
+        let watch = Watch::begin(move || told(&Failure::Interrupted, None, form));
         let watch = watch.context("failed to watch for signals").map_err(Failure::System)?;
         descendants::adopt_orphans().context("failed to become the parent of orphans").map_err(Failure::System)?;
-        let outcome = self.load_and_run(&watch);
+        let mut reached = None;
+        let outcome = self.load_and_run(&watch, &mut reached);
         watch.is_over();
         // Pipes have ended theirs; functions may have started others.
         descendants::end_descendants();
@@ -77,19 +78,20 @@ impl Run {
             Err(Failure::Flow(_)) if watch.is_signalled() => Failure::Interrupted,
             Err(failure) => failure,
         };
-        output::tell(&told(&failure, form));
+        output::tell(&told(&failure, reached, form));
         Err(Failure::Told(failure.exit_code()))
     }
 
-    fn load_and_run(&self, watch: &Watch) -> Result<(Flow, Report), Failure> {
+    /// `reached` is what a run that fails had done.
+    fn load_and_run(&self, watch: &Watch, reached: &mut Option<Report>) -> Result<(Flow, Report), Failure> {
         let mut flow = Flow::load(&self.file, &self.planning.params, Look::Everywhere)?;
         flow.warn();
         flow.seen()?;
-        let report = self.run(&flow, watch)?;
+        let report = self.run(&flow, watch, reached)?;
         Ok((flow, report))
     }
 
-    fn run(&self, flow: &Flow, watch: &Watch) -> Result<Report, Failure> {
+    fn run(&self, flow: &Flow, watch: &Watch, reached: &mut Option<Report>) -> Result<Report, Failure> {
         let cached = flow.cached(&self.planning, Purpose::Run)?;
         let plan = flow.plan(&self.planning, cached.as_ref());
         if watch.is_signalled() {
@@ -100,6 +102,7 @@ impl Run {
         heap::fit(options.memory);
         let result = engine::run::run(&plan, &options, &progress);
         progress.finish();
+        *reached = progress.reached();
         Ok(result?)
     }
 
@@ -120,10 +123,10 @@ impl Run {
 }
 
 /// What is said of a run that did not come to its end.
-fn told(failure: &Failure, form: Form) -> String {
+fn told(failure: &Failure, reached: Option<Report>, form: Form) -> String {
     match form {
         Form::Table => failure.explanation(),
-        Form::Json => failure.explanation() + &report::failed(failure),
+        Form::Json => failure.explanation() + &report::failed(failure, reached),
     }
 }
 

@@ -113,6 +113,25 @@ fn a_failure_elsewhere_ends_the_pipes() {
 }
 
 #[test]
+fn a_failure_beside_a_pipe_of_the_same_task_ends_it() {
+    let late = "map: {lua: 'function(x) for i = 1, 2 do if x == 1 then error(\"late\") end end return x end'}";
+    for (failing, says) in [(late, "late"), ("pipe: {command: 'cat; sleep 0.3; exit 3'}", "exited with status 3")] {
+        let flow = Flow::of(&[
+            "read: {range: {to: 2}}",
+            "pipe: {command: 'cat; sleep 100'}\nfrom: [s1]",
+            &format!("{failing}\nfrom: [s1]"),
+            "write: {text: {path: out/a}}\nfrom: [s2]",
+            "write: {text: {path: out/b}}\nfrom: [s3]",
+        ]);
+        let start = Instant::now();
+        flow.run(&["--partitions", "1"]).expect(1, &["\"s3\"", says]);
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody waits for the other pipe");
+        assert_eq!(flow.entries(), ["flow.yaml"]);
+        flow.is_clean();
+    }
+}
+
+#[test]
 fn an_endless_lua_loop_can_be_interrupted() {
     // A machine that does much else may be late, but not every time.
     for (signals, at_most) in [(1, 15), (2, 2)] {

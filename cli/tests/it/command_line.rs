@@ -175,6 +175,39 @@ fn a_report_is_one_json_object_and_the_last_thing_on_stderr() {
 }
 
 #[test]
+fn a_report_of_a_failed_run_tells_how_far_its_steps_came() {
+    let flow = Flow::of(&[
+        "read: {range: {to: 100}}",
+        "map: {lua: 'function(x) if x > 97 then error(\"no\") end return x end'}",
+        "write: {text: {path: out}}",
+    ]);
+    let report = flow.run(&["--report", "json", "--partitions", "1"]).expect(1, &[]).report();
+    let steps = report["steps"].as_array().expect("steps");
+    let names: Vec<_> = steps.iter().map(|step| step["step"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["s1", "s2", "s3"], "{report}");
+    assert!((98..=100).contains(&steps[0]["rowsOut"].as_u64().expect("rows")), "{report}");
+    assert_eq!((report["status"].as_str(), report["decisions"].as_array().map(Vec::len)), (Some("failed"), Some(0)), "{report}");
+    let refused = Flow::of(&["red: {}"]).run(&["--report", "json"]).expect(2, &[]).report();
+    assert_eq!((refused["status"].as_str(), refused.get("steps")), (Some("refused"), None), "{refused}");
+}
+
+#[test]
+fn bars_are_drawn_on_a_terminal_and_nowhere_else() {
+    let flow = Flow::of(&["read: {range: {to: 10}}", "count: {}", "write: {text: {path: out, mode: replace}}"]);
+    let plain = flow.command("run", &[]);
+    let mut on_terminal = std::process::Command::new("python3");
+    on_terminal.args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]);
+    on_terminal.arg(plain.get_program()).args(plain.get_args()).env("TMPDIR", flow.scratch()).env("TERM", "xterm");
+    let ran = finish(on_terminal);
+    let shown = String::from_utf8_lossy(&ran.expect(0, &[]).stdout).into_owned();
+    assert!(shown.contains(" tasks "), "{shown}");
+    assert!(shown.contains("rows in"), "{shown}");
+    let piped = finish(plain);
+    let shown = &piped.expect(0, &["rows in"]).stderr;
+    assert!(!shown.contains(" tasks ") && !shown.contains('\u{1b}'), "{shown}");
+}
+
+#[test]
 fn bytes_are_what_sources_read_and_sinks_wrote() {
     let steps = [
         "read: {text: {paths: [a.txt]}}",

@@ -8,6 +8,9 @@ use tempfile::TempDir;
 /// What a run must not depend on.
 pub(crate) const PARTITIONS: [&str; 3] = ["1", "2", "7"];
 
+/// What a run must not depend on, with little memory in one of them.
+const RUNS: [&[&str]; 3] = [&["--partitions", "1"], &["--partitions", "2"], &["--partitions", "7", "--memory", "64Mi"]];
+
 /// A flow file and its inputs, in a temporary directory.
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -149,36 +152,36 @@ impl Flow {
         lines
     }
 
-    /// Runs with 1, 2 and 7 partitions; each must print these lines, in any order.
+    /// Runs with 1, 2 and 7 partitions, in 64 MiB; each must print these lines, in any order.
     #[track_caller]
     pub(crate) fn prints(&self, expected: &[&str]) {
         let mut expected: Vec<&str> = expected.to_vec();
         expected.sort_unstable();
-        for partitions in PARTITIONS {
-            let ran = self.run(&["--partitions", partitions]);
-            assert_eq!(ran.code, 0, "with {partitions} partitions; stderr:\n{}", ran.stderr);
-            assert_eq!(ran.sorted_lines(), expected, "with {partitions} partitions");
+        for arguments in RUNS {
+            let ran = self.run(arguments);
+            assert_eq!(ran.code, 0, "with {arguments:?}; stderr:\n{}", ran.stderr);
+            assert_eq!(ran.sorted_lines(), expected, "with {arguments:?}");
         }
         self.is_clean();
     }
 
-    /// Runs with 1, 2 and 7 partitions; each must print these lines, in this order.
+    /// Runs with 1, 2 and 7 partitions, in 64 MiB; each must print these lines, in this order.
     #[track_caller]
     pub(crate) fn prints_in_order(&self, expected: &[&str]) {
-        for partitions in PARTITIONS {
-            let ran = self.run(&["--partitions", partitions]);
-            assert_eq!(ran.code, 0, "with {partitions} partitions; stderr:\n{}", ran.stderr);
-            assert_eq!(ran.lines(), expected, "with {partitions} partitions");
+        for arguments in RUNS {
+            let ran = self.run(arguments);
+            assert_eq!(ran.code, 0, "with {arguments:?}; stderr:\n{}", ran.stderr);
+            assert_eq!(ran.lines(), expected, "with {arguments:?}");
         }
         self.is_clean();
     }
 
-    /// Runs with 1, 2 and 7 partitions; each must fail (exit code 1), say all of this, and leave nothing behind.
+    /// Runs with 1, 2 and 7 partitions, in 64 MiB; each must fail (exit code 1), say all of this, and leave nothing behind.
     #[track_caller]
     pub(crate) fn fails(&self, says: &[&str]) {
         let before = self.entries();
-        for partitions in PARTITIONS {
-            self.run(&["--partitions", partitions]).expect(1, says);
+        for arguments in RUNS {
+            self.run(arguments).expect(1, says);
             assert_eq!(self.entries(), before, "a failed flow leaves nothing");
         }
         self.is_clean();

@@ -85,6 +85,11 @@ fn lua_that_does_not_compile_is_found_by_validate_with_its_line() {
     one_step("[[1]]", "map:\n  lua: |\n    function(x)\n      return x\n").is_refused(&["s2"]);
     Flow::with_spec("lua: 'function broken('", &["read: {range: {to: 3}}", "write: {stdout: {}}"])
         .is_refused(&["Lua", "flow.yaml:5"]);
+    for function in ["function f(x) return x end", "return function(x) return x end", "x + 1", "local function f(x) end"] {
+        let step = format!("map: {{lua: '{function}'}}");
+        let flow = Flow::of(&["read: {range: {to: 1}}", &step, "write: {stdout: {}}"]);
+        flow.is_refused(&["\"s2\"", "a function looks like: function(x) return x end"]);
+    }
 }
 
 #[test]

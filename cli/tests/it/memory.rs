@@ -97,7 +97,16 @@ fn a_hot_key_is_joined() {
 
 #[test]
 fn a_hot_key_moves_through_every_shuffle() {
-    for step in ["partition: {key: [1]}", "merge: {}", "roundRobin: {}", "distinct: {}", "merge: {by: [{field: 1}]}"] {
+    for step in [
+        "partition: {key: [1]}",
+        "merge: {}",
+        "roundRobin: {}",
+        "distinct: {}",
+        "merge: {by: [{field: 1}]}",
+        "sort: {by: [{field: 1}]}\npartitions: 7",
+        "top: {n: 600000, by: [{field: 1, order: desc}]}",
+        "limit: {n: 600000}",
+    ] {
         let flow =
             Flow::of(&[MANY, &rows(true), step, "map: {lua: 'function(key, n) return 1, n end'}", SUM, "write: {stdout: {}}"]);
         let all: u64 = (0..600_000).sum();
@@ -119,6 +128,12 @@ fn a_groups_list_that_cannot_fit_fails_by_name() {
     flow.run(&["--memory", "64Mi"]).expect(1, &["\"s3\"", "key", "0"]);
     assert_eq!(flow.entries(), ["flow.yaml"]);
     flow.is_clean();
+    for step in ["groupBy: {key: [1], orderBy: [{field: 2}]}", "coGroup: {key: [1]}\nfrom: [s2, s2]"] {
+        let flow = Flow::of(&[MANY, &rows(true), step, "write: {json: {path: out}}"]);
+        flow.run(&["--memory", "16Mi"]).expect(1, &["step \"s3\" failed", "the list of key (0) does not fit into memory"]);
+        assert_eq!(flow.entries(), ["flow.yaml"]);
+        flow.is_clean();
+    }
 }
 
 #[test]
@@ -201,5 +216,50 @@ fn a_side_that_is_broadcast_and_does_not_fit_is_joined_all_the_same() {
         ])
         .file("side.csv", &side);
         prints_within(&flow, "2Mi", &[expected.to_owned()]);
+    }
+}
+
+/// The most memory that a run was seen to hold, in KiB.
+#[cfg(target_os = "linux")]
+fn peak(flow: &Flow, arguments: &[&str]) -> u64 {
+    let mut run = flow.command("run", arguments).stdout(std::process::Stdio::null()).spawn().expect("the binary starts");
+    let status = format!("/proc/{}/status", run.id());
+    let mut peak = 0;
+    while run.try_wait().expect("it is ours").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let seen = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        peak = peak.max(seen.unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(run.wait().expect("it has ended").success());
+    flow.is_clean();
+    peak
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_grows_with_the_number_of_rows() {
+    const ROWS: &str = "read: {range: {to: 1000000}}";
+    const KEYED: &str = "map: {lua: 'function(x) return (x * 7919) % 3000017, x end'}";
+    let held = |steps: &[&str]| {
+        let count =
+            ["map: {lua: 'function() return 1 end'}", "reduce: {lua: 'function(x, y) return x + y end'}", "write: {stdout: {}}"];
+        peak(&Flow::of(&[&[ROWS, KEYED], steps, &count].concat()), &["--memory", "4Mi", "--threads", "2"])
+    };
+    let least = held(&[]);
+    // Ten small tables beside each other share what one has alone.
+    let beside: Vec<String> = (1..=10).map(|at| format!("count: {{key: [{}]}}\nfrom: [s2]", at % 2 + 1)).collect();
+    let mut beside: Vec<&str> = beside.iter().map(String::as_str).collect();
+    beside.push("union: {}\nfrom: [s3, s4, s5, s6, s7, s8, s9, s10, s11, s12]");
+    for steps in [
+        &["sort: {by: [{field: 1}]}"][..],
+        &["reduceBy: {key: [1], lua: 'function(n, m) return n + m end'}"],
+        &["groupBy: {key: [1]}"],
+        &[ROWS, "join: {key: [1], broadcast: never}\nfrom: [s2, s3]"],
+        &beside,
+    ] {
+        let most = held(steps);
+        // Sixteen bytes per row would be as much.
+        assert!(most < least + (16 << 10), "{steps:?} held {most} KiB, and a flow without them {least} KiB");
     }
 }

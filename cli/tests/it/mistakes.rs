@@ -110,6 +110,10 @@ fn missing_and_wrong_values_are_named() {
     ] {
         Flow::of(&[READ, step, SHOW]).is_refused(&[says, "flow.yaml:"]);
     }
+    for step in ["limit: {n: $(params.n)}\nfrom: [s1]", "write: {text: {path: out, mode: $(params.mode)}}"] {
+        let flow = Flow::of(&["read: {range: {to: 3}}", step, "write: {stdout: {}}\nfrom: [s1]"]);
+        flow.is_refused(&["\"s2\"", "parameters are replaced in free text only"]);
+    }
 }
 
 #[test]

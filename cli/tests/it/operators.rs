@@ -243,6 +243,7 @@ fn a_pipes_exit_status_decides() {
     }
     let says = Flow::of(&["read: {range: {to: 5}}", "pipe: {command: 'echo what is wrong >&2; exit 7'}", "write: {stdout: {}}"]);
     says.fails(&["\"s2\"", "7", "what is wrong"]);
+    one_step("[[a]]", "pipe: {command: grep zzz}").fails(&["exited with status 1 (as grep does where it finds nothing"]);
 }
 
 #[test]

@@ -220,6 +220,7 @@ impl Checker<'_> {
         let length = text.chars().count() as u64;
         if let Some(choices) = schema.get("enum").map(strings).filter(|choices| !choices.contains(&text)) {
             let help = did_you_mean(text, choices.iter().copied()).unwrap_or_else(|| help::choose(&choices));
+            let help = help::not_of_a_parameter(node).unwrap_or(help);
             self.report(node.position, at, format!("{:?} cannot be {text:?}", at.name()), Some(help));
             return false;
         }
@@ -325,7 +326,7 @@ impl Checker<'_> {
         } else {
             format!("{:?} should be {wanted}, not {found}", at.name())
         };
-        self.report(node.position, at, message, help);
+        self.report(node.position, at, message, help::not_of_a_parameter(node).or(help));
         None
     }
 

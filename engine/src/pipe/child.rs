@@ -18,7 +18,7 @@ const CHUNK: usize = 64 << 10;
 const TAIL: usize = 2 << 10;
 
 /// How long a call waits for a child before it gives its caller the chance to stop.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
@@ -165,6 +165,11 @@ impl Child {
     /// The last that it wrote to standard error.
     pub(super) fn tail(&self) -> String {
         String::from_utf8_lossy(&self.tail).trim_end().to_owned()
+    }
+
+    /// Whether it came to a bad end that was not yet noticed.
+    pub(super) fn has_failed(&self) -> io::Result<bool> {
+        if self.reaped { Ok(false) } else { system::has_failed(self.id()) }
     }
 
     /// Waits a while for its end. What it left running in its process group is ended with it.

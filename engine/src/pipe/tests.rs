@@ -363,3 +363,59 @@ fn what_children_write_behind_a_shell_that_ended_well_counts() {
     bench.pipe("(sleep 0.3; echo late) & echo early; exit 0").finish().unwrap();
     assert_eq!(bench.rows(), [r#"("early")"#, r#"("late")"#, "end"]);
 }
+
+/// Gives each row to all, and ends them one after the other.
+struct Several(Vec<Box<dyn RowSink>>);
+
+impl RowSink for Several {
+    fn push(&mut self, row: &[Val<'_>]) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.push(row))
+    }
+    fn finish(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.close())?;
+        self.0.iter_mut().try_for_each(|out| out.finish())
+    }
+}
+
+#[test]
+fn who_waits_for_one_pipe_sees_another_one_of_its_task_fail() {
+    // Beside the one that is waited for, and behind it; `sleep 0.3`: while it is waited for already.
+    for (nested, failing) in [(false, "cat; exit 3"), (false, "sleep 0.3; exit 3"), (true, "exit 3"), (true, "sleep 0.3; exit 3")]
+    {
+        let bench = Bench::new();
+        let begun = Instant::now();
+        let second = pipe("second", failing, &bench.ctx, bench.keep(usize::MAX)).unwrap();
+        let endless = "cat > /dev/null; echo $$ > id; sleep 1000";
+        let mut sink = if nested {
+            pipe("first", endless, &bench.ctx, second).unwrap()
+        } else {
+            let first = pipe("first", endless, &bench.ctx, bench.keep(usize::MAX)).unwrap();
+            Box::new(Several(vec![first, second]))
+        };
+        sink.push(&[Val::Int(1)]).unwrap();
+        let error = plan::in_full(&sink.finish().unwrap_err());
+        assert!(error.starts_with("step \"second\" failed: ") && error.contains("exited with status 3"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits for the first");
+        drop(sink);
+        let id = std::fs::read_to_string(bench.dir.path().join("id")).ok().and_then(|id| id.trim().parse().ok());
+        assert!(!id.is_some_and(runs));
+    }
+}
+
+#[test]
+fn a_failure_beside_rows_that_go_on_is_seen_before_their_end() {
+    let bench = Bench::new();
+    let pipe = pipe("step", "exit 3", &bench.ctx, bench.keep(usize::MAX)).unwrap();
+    let mut sink = Several(vec![pipe, bench.keep(usize::MAX)]);
+    let row = [Val::Str(&[b'x'; 1000])];
+    let failed = std::iter::repeat_with(|| sink.push(&row)).take(1_000_000).find_map(Result::err);
+    assert!(plan::in_full(&failed.expect("nobody noticed")).contains("exited with status 3"));
+}
+
+#[test]
+fn a_failing_pipe_whose_rows_nobody_wants_fails_nobody() {
+    let bench = Bench::new();
+    let unwanted = pipe("unwanted", "exit 3", &bench.ctx, bench.keep(0)).unwrap();
+    let waited = pipe("waited", "sleep 0.3", &bench.ctx, Box::new(Several(Vec::new()))).unwrap();
+    Several(vec![waited, unwanted]).finish().unwrap();
+}

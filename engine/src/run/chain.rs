@@ -8,6 +8,7 @@ use plan::schedule::Forward;
 use plan::{CollectionId, Do, Node, NodeId, Op};
 
 use crate::aside::Aside;
+use crate::op::Allowance;
 use crate::op::alone::Singles;
 use crate::op::probe::ProbeJoin;
 use crate::op::regroup::Regroup;
@@ -42,9 +43,28 @@ pub(crate) struct Chain<'a> {
     pub(crate) task: MapTask,
     /// The task's place among all map tasks of the stage: (ordinal, count).
     pub(crate) place: (usize, usize),
+    pub(crate) feeds: Feeds,
 }
 
+/// The shuffles that a task feeds, which share its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Feeds {
+    pub(crate) shuffles: usize,
+    /// What part of the task's memory is for all of them: the whole, or one of so many.
+    pub(crate) part: usize,
+}
+
+/// Least that an operator can do something with.
+const LEAST_SHARE: usize = 256 << 10;
+
 impl Chain<'_> {
+    /// What an operator in front of a shuffle may use, beside those in front of other shuffles that the task feeds.
+    pub(crate) fn share(&self, step: &str) -> Allowance {
+        let whole = self.job.run.allowance(step);
+        let share = whole.budget / (self.feeds.part * self.feeds.shuffles.max(1));
+        Allowance { budget: share.max(LEAST_SHARE.min(whole.budget)), ..whole }
+    }
+
     /// The sink for a collection's rows: all that this stage does with them.
     pub(crate) fn collection(&self, collection: CollectionId) -> Result<Box<dyn RowSink>> {
         let out = self.consumers(collection)?;
@@ -85,10 +105,11 @@ impl Chain<'_> {
         !producer.deterministic && !producer.outputs.iter().any(is_read)
     }
 
-    /// A sink for each consumer in this stage.
+    /// A sink for each consumer in this stage. Commands come last: the others would wait for their end with what is left to do.
     fn readers(&self, collection: CollectionId) -> Result<Vec<Box<dyn RowSink>>> {
         let consumers = self.job.consumers.get(&collection).map(Vec::as_slice).unwrap_or_default();
-        let sinks = consumers.iter().map(|node| self.node(self.job.plan.graph.node(*node)));
+        let (quick, waiting): (Vec<NodeId>, Vec<NodeId>) = consumers.iter().partition(|node| !self.job.waiting.contains(*node));
+        let sinks = quick.iter().chain(&waiting).map(|node| self.node(self.job.plan.graph.node(*node)));
         Ok(sinks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
     let Op::Group(group) = &node.op else {
         return Err(Error::Plan(format!("step {:?} is no group", node.step)));
     };
-    let writer = BucketWriter::new(Arc::clone(&target.shuffle), chain.task);
+    let writer = BucketWriter::new(Arc::clone(&target.shuffle), chain.task).beside(chain.feeds.shuffles);
     let sorts = matches!(group, Group::Sort { .. } | Group::Merge { .. });
     if writer.buckets() == 0 && !sorts {
         return Err(Error::Plan(format!("the task was not told how many buckets the shuffle of step {:?} has", node.step)));
@@ -56,7 +56,7 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
         Group::ByKey { key, values, .. } => {
             let nodes: Vec<&Node> = target.combine.iter().map(|id| chain.job.plan.graph.node(*id)).collect();
             let folds = fold::folds(chain, &nodes)?;
-            let table = MapCombine::new(key.clone(), *values, folds, chain.job.run.allowance(&node.step));
+            let table = MapCombine::new(key.clone(), *values, folds, chain.share(&node.step));
             let table = if chain.job.away.is_some() { table.far() } else { table };
             Box::new(Combine { table: Some(table), writer })
         }
@@ -69,7 +69,7 @@ pub(crate) fn deal(chain: &Chain<'_>, target: &Arc<Target>) -> Result<Box<dyn Ro
             }
         }
         Group::Sort { by } | Group::Merge { by } => {
-            let sorter = Sorter::new(by, chain.job.run.allowance(&node.step));
+            let sorter = Sorter::new(by, chain.share(&node.step));
             let outbox = chain.job.away.as_ref().map(|away| Arc::clone(&away.outbox));
             Box::new(Sort { sorter: Some(sorter), task: chain.task, target: Arc::clone(target), outbox })
         }

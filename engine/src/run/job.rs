@@ -40,6 +40,8 @@ pub(crate) struct Job {
     targets: Mutex<BTreeMap<NodeId, Arc<Target>>>,
     /// Main consumers of each collection, once per edge.
     pub(crate) consumers: BTreeMap<CollectionId, Vec<NodeId>>,
+    /// Commands, and nodes whose rows lead to one.
+    pub(crate) waiting: BTreeSet<NodeId>,
     /// Collections whose rows must be kept.
     kept: BTreeSet<CollectionId>,
     stored: Mutex<BTreeMap<CollectionId, BTreeMap<MapTask, Arc<BatchLog>>>>,
@@ -98,6 +100,7 @@ impl Job {
     fn of(plan: Arc<Plan>, run: Arc<RunContext>, partitions: Option<u32>, forwards: BTreeMap<CollectionId, Forward>) -> Job {
         Job {
             consumers: plan.graph.consumers(),
+            waiting: waiting(&plan),
             kept: kept(&plan),
             rows: plan.graph.collections.keys().map(|id| (*id, Arc::default())).collect(),
             plan,
@@ -285,6 +288,19 @@ impl Job {
             self.sinks.into_values().map(|sink| Arc::into_inner(sink).expect("all tasks are over")).collect();
         self.run.cleanup.commit(|| at_once(sinks, Staging::commit))
     }
+}
+
+/// The nodes from which rows go to a command.
+fn waiting(plan: &Plan) -> BTreeSet<NodeId> {
+    let is_command = |node: &&plan::Node| matches!(node.op, Op::ParallelDo(Do::Pipe { .. } | Do::PipeAsArgs { .. }));
+    let mut open: Vec<NodeId> = plan.graph.nodes.values().filter(is_command).map(|node| node.id).collect();
+    let mut waiting = BTreeSet::new();
+    while let Some(node) = open.pop() {
+        if waiting.insert(node) {
+            open.extend(plan.graph.node(node).inputs.iter().map(|input| plan.graph.collection(*input).producer));
+        }
+    }
+    waiting
 }
 
 /// So many sinks are worked on at a time: they wait for the disk, which has many of them written in the time of one.

@@ -25,12 +25,23 @@ impl RowSink for Count {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.total.fetch_add(self.rows, Ordering::Relaxed);
+        self.total.fetch_add(std::mem::take(&mut self.rows), Ordering::Relaxed);
         self.out.finish()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.out.close()
     }
 
     fn wants_more(&self) -> bool {
         self.out.wants_more()
+    }
+}
+
+impl Drop for Count {
+    /// Of a task that fails, what it has seen counts too.
+    fn drop(&mut self) {
+        self.total.fetch_add(self.rows, Ordering::Relaxed);
     }
 }
 
@@ -78,7 +89,12 @@ impl RowSink for Tee {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.close()?;
         self.0.iter_mut().try_for_each(|out| out.finish())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|out| out.close())
     }
 
     fn wants_more(&self) -> bool {

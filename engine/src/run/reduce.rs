@@ -17,7 +17,7 @@ use crate::report::{Observer, Phase};
 use crate::shuffle::Shuffle;
 use crate::{Error, Result, RowScratch, RowSink, TaskContext};
 
-use super::chain::{Chain, Onward, Reach};
+use super::chain::{Chain, Feeds, Onward, Reach};
 use super::deal::Target;
 use super::heads::head;
 use super::input::push_frames;
@@ -118,7 +118,7 @@ fn ranges(runs: Vec<SortedRun>, parts: usize, exact: bool) -> Vec<From> {
 
 fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Target, work: &Work) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), work.place.0));
-    let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place };
+    let chain = Chain { job, ctx: &ctx, reach, onward, task: reduce_key(work.place.0), place: work.place, feeds: feeds(onward) };
     if let From::Buckets(shuffle, buckets) = &work.from
         && let Some(mut join) = streamed(&chain, target)?
     {
@@ -158,6 +158,11 @@ fn reduce_task(job: &Arc<Job>, (reach, onward): (&Reach, &Onward), target: &Targ
         From::Nothing => {}
     }
     out.finish()
+}
+
+/// Most of a reduce task's memory is for what it brings together; a quarter, beside that, for all that it feeds.
+fn feeds(onward: &Onward) -> Feeds {
+    Feeds { shuffles: onward.values().map(|(reach, _)| reach.groups.len()).sum(), part: 4 }
 }
 
 /// Runs one reduce task by itself.

@@ -13,7 +13,7 @@ use crate::report::{Observer, Phase, Sizes, StageReport};
 use crate::shuffle::{Leg, MapTask, Shuffle};
 use crate::{Result, TaskContext};
 
-use super::chain::{Chain, Onward, Reach};
+use super::chain::{Chain, Feeds, Onward, Reach};
 use super::deal::Target;
 use super::input::{Input, inputs};
 use super::job::Job;
@@ -125,7 +125,8 @@ pub(crate) fn reach(stage: &Mscr, channel: usize, targets: &BTreeMap<NodeId, Arc
 /// Runs one map task.
 pub(crate) fn map_task(job: &Arc<Job>, reach: &Reach, input: &Input, place: (usize, usize)) -> Result<()> {
     let ctx = Rc::new(TaskContext::new(Arc::clone(&job.run), place.0));
-    let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task: input.task, place };
+    let (task, feeds) = (input.task, Feeds { shuffles: reach.groups.len(), part: 1 });
+    let chain = Chain { job, ctx: &ctx, reach, onward: &Onward::new(), task, place, feeds };
     let mut out = if input.is_stored() { chain.stored(input.collection)? } else { chain.collection(input.collection)? };
     if let Some(away) = &job.away {
         out = away.watched(out);

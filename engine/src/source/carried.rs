@@ -39,6 +39,7 @@ enum CarriedPart {
 enum CarriedFile {
     Local { path: Vec<u8>, written: Vec<u8>, size: Option<u64> },
     Object { url: String, size: u64, tag: Option<String>, ranges: bool },
+    Unmeasured { url: String },
 }
 
 /// A split as bytes.
@@ -95,6 +96,7 @@ fn carry_file(file: &SourceFile) -> CarriedFile {
             tag: object.tag.clone(),
             ranges: *ranges,
         },
+        Place::Unmeasured(location) => CarriedFile::Unmeasured { url: location.url().to_string() },
     }
 }
 
@@ -109,11 +111,12 @@ fn unpack(files: Vec<CarriedFile>, pieces: Vec<(u32, Extent)>, stores: &Stores) 
 
 fn unpack_file(file: CarriedFile, stores: &Stores) -> Result<SourceFile> {
     let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
+    let locate = |url: &str| stores.locate(url).map_err(|error| Error::in_step("read", SourceError::from(error)));
     Ok(match file {
         CarriedFile::Local { path: at, written, size } => SourceFile::local(path(at), path(written), size),
         CarriedFile::Object { url, size, tag, ranges } => {
-            let location = stores.locate(&url).map_err(|error| Error::in_step("read", SourceError::from(error)))?;
-            SourceFile::object(Object { location, size, tag }, ranges)
+            SourceFile::object(Object { location: locate(&url)?, size, tag }, ranges)
         }
+        CarriedFile::Unmeasured { url } => SourceFile::unmeasured(locate(&url)?),
     })
 }

@@ -66,6 +66,6 @@ pub enum SourceError {
     NoColumn { file: Arc<str>, column: String, found: String },
     #[error("column {column:?} of {file} has a type that a flow cannot read: {kind}")]
     ColumnType { file: Arc<str>, column: String, kind: String },
-    #[error("{place} takes {bytes} bytes; a single row must fit into the memory of {limit} bytes (--memory)")]
+    #[error("{place} takes {bytes} bytes or more; a single row must fit into the memory of {limit} bytes (--memory)")]
     TooLarge { place: String, bytes: u64, limit: usize },
 }

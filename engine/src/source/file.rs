@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Located, SourceError};
-use crate::store::Object;
+use crate::store::{Location, Object};
 
 /// A file that a source reads.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(super) enum Place {
     },
     /// `ranges`: whether parts of it can be had.
     Object { object: Object, ranges: bool },
+    /// Behind http, as long as it turns out to be.
+    Unmeasured(Location),
 }
 
 /// How a file is compressed, by its ending in small letters or capitals.
@@ -65,15 +67,20 @@ impl SourceFile {
 
     pub(super) fn object(object: Object, ranges: bool) -> SourceFile {
         let name = Arc::clone(object.location.url());
-        let compression = Compression::of(object.location.key().as_bytes());
+        let compression = Compression::of(ending(&object.location));
         SourceFile { name, size: Some(object.size), compression, place: Place::Object { object, ranges } }
+    }
+
+    pub(super) fn unmeasured(location: Location) -> SourceFile {
+        let compression = Compression::of(ending(&location));
+        SourceFile { name: Arc::clone(location.url()), size: None, compression, place: Place::Unmeasured(location) }
     }
 
     /// The path or URL as a field of a row.
     pub(super) fn path_bytes(&self) -> &[u8] {
         match &self.place {
             Place::Local { written, .. } => OsStr::as_bytes(written.as_os_str()),
-            Place::Object { .. } => self.name.as_bytes(),
+            Place::Object { .. } | Place::Unmeasured(_) => self.name.as_bytes(),
         }
     }
 
@@ -88,6 +95,7 @@ impl SourceFile {
             Place::Object { object, .. } => {
                 Located::Object { name: self.name.to_string(), size: object.size, tag: object.tag.clone() }
             }
+            Place::Unmeasured(_) => Located::Object { name: self.name.to_string(), size: 0, tag: None },
         }
     }
 
@@ -98,7 +106,7 @@ impl SourceFile {
 
     /// Whether it can be opened a second time and give the same bytes.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.size.is_some()
+        self.size.is_some() || matches!(self.place, Place::Unmeasured(_))
     }
 
     /// The content from its beginning, decompressed.
@@ -134,6 +142,8 @@ impl SourceFile {
         let end = size.min(start + len);
         match &self.place {
             Place::Object { object, .. } => Ok(object.location.get_range(start.min(end)..end)?),
+            // It has no ranges, so nobody asks.
+            Place::Unmeasured(_) => Ok(Bytes::new()),
             Place::Local { path, .. } => {
                 let mut bytes = vec![0; end.saturating_sub(start) as usize];
                 let mut read = || File::open(path)?.read_exact_at(&mut bytes, start);
@@ -153,6 +163,7 @@ impl SourceFile {
                     _ => Box::new(file),
                 })
             }
+            Place::Unmeasured(location) => Ok(Box::new(location.unmeasured())),
             Place::Object { object, ranges: false } => Ok(Box::new(object.reader_of_whole())),
             Place::Object { object, ranges: true } => Ok(Box::new(ObjectRange::new(object.clone(), start, soft_end))),
         }
@@ -172,6 +183,15 @@ impl SourceFile {
     fn decompress_error(&self, source: io::Error) -> SourceError {
         SourceError::Decompress { file: Arc::clone(&self.name), source }
     }
+}
+
+/// The end of its name: of the path, where a URL goes on behind it.
+fn ending(location: &Location) -> &[u8] {
+    let url = location.url();
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return url.split(['?', '#']).next().unwrap_or_default().as_bytes();
+    }
+    location.key().as_bytes()
 }
 
 /// What a decoder takes at a time.
@@ -200,10 +220,13 @@ impl Stream {
         Ok(filled)
     }
 
-    /// Everything that is left.
-    pub(super) fn rest(&mut self) -> Result<Vec<u8>, SourceError> {
+    /// Everything that is left: what decompresses to more than the limit is not held first.
+    pub(super) fn rest(&mut self, limit: usize) -> Result<Vec<u8>, SourceError> {
         let mut bytes = Vec::new();
-        self.read.read_to_end(&mut bytes).map_err(|error| self.failure(error))?;
+        (&mut self.read).take((limit as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(|error| self.failure(error))?;
+        if bytes.len() > limit {
+            return Err(SourceError::TooLarge { place: self.file.name.to_string(), bytes: bytes.len() as u64, limit });
+        }
         Ok(bytes)
     }
 

@@ -14,11 +14,10 @@ use crate::{Result, Val};
 pub(super) fn read(file: &Arc<SourceFile>, reading: &mut Reading<'_, '_>) -> Result<()> {
     reading.ctx.origin.enter(Some(Arc::clone(&file.name)));
     fits(file.size.unwrap_or(0), &file.name, reading)?;
-    let content = file.stream().and_then(|mut stream| stream.rest()).map_err(|error| reading.fail(error))?;
+    let content = file.stream().and_then(|mut stream| stream.rest(reading.limit())).map_err(|error| reading.fail(error))?;
     if is_zip(file) {
         return read_members(file, &content, reading);
     }
-    fits(content.len() as u64, &file.name, reading)?;
     reading.target.out.push(&[Val::Str(file.path_bytes()), Val::Str(&content)])
 }
 
@@ -43,15 +42,18 @@ fn read_members(file: &Arc<SourceFile>, content: &[u8], reading: &mut Reading<'_
         let shown: Arc<str> = String::from_utf8_lossy(&path).into();
         reading.ctx.origin.enter(Some(Arc::clone(&shown)));
         fits(member.size(), &shown, reading)?;
-        let bytes = content_of(&mut member).map_err(|source| reading.fail(SourceError::Decompress { file: shown, source }))?;
+        let bytes = content_of(&mut member, reading.limit());
+        let bytes = bytes.map_err(|source| reading.fail(SourceError::Decompress { file: Arc::clone(&shown), source }))?;
+        // It need not be as large as it says.
+        fits(bytes.len() as u64, &shown, reading)?;
         reading.target.out.push(&[Val::Str(&path), Val::Str(&bytes)])?;
     }
     Ok(())
 }
 
-fn content_of(member: &mut ZipFile<'_, Cursor<&[u8]>>) -> std::io::Result<Vec<u8>> {
+fn content_of(member: &mut ZipFile<'_, Cursor<&[u8]>>, limit: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    member.read_to_end(&mut bytes)?;
+    member.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

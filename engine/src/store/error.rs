@@ -83,6 +83,11 @@ pub enum StoreError {
     Short { url: String, got: u64, expected: u64 },
     #[error("failed to {attempt} {url}: a store behind http cannot do that")]
     NotOverHttp { attempt: &'static str, url: String },
+    #[error(
+        "{url} cannot be read safely: its server says neither how long it is (Content-Length) nor where it ends (chunks), so that \
+         an answer cut short could not be told from a whole one; save it first (curl -o FILE) and read the file"
+    )]
+    NoEnd { url: String },
     #[error("failed to start the threads that talk to object stores")]
     Runtime(#[source] std::io::Error),
     #[error("a request for {url} was lost")]

@@ -179,7 +179,7 @@ pub(super) fn knows(scheme: Scheme, name: &str) -> bool {
     }
 }
 
-fn client_options() -> ClientOptions {
+pub(super) fn client_options() -> ClientOptions {
     // No limit on a whole transfer, which may be large: only on silence.
     let silence = Duration::from_secs(20);
     ClientOptions::new()

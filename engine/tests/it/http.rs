@@ -85,6 +85,79 @@ fn a_file_that_grew_between_the_look_and_the_read_fails_instead_of_ending_in_the
     }
 }
 
+/// An answer in chunks of a thousand bytes, without a length; to every method.
+fn in_chunks(request: &str, body: &[u8]) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n".to_vec();
+    if request.starts_with("HEAD") {
+        return answer;
+    }
+    for chunk in body.chunks(1000) {
+        answer.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        answer.extend([chunk, b"\r\n"].concat());
+    }
+    [answer, b"0\r\n\r\n".to_vec()].concat()
+}
+
+#[test]
+fn what_is_made_on_the_way_is_read_to_its_end() {
+    let address = serve(|request| in_chunks(request, text().as_bytes()));
+    let url = format!("http://{address}/report?day=1");
+    let found = splits(&Stores::new([]), &files(Format::Text, &url), Some(3)).unwrap();
+    assert_eq!(found.concat().join("\n") + "\n", text());
+    // A server that tells HEAD of no bytes at all; an answer without any.
+    for body in [text(), String::new()] {
+        let expected: Vec<String> = body.lines().map(str::to_owned).collect();
+        let address = serve(move |request| match request.split(' ').next() {
+            Some("HEAD") => reply(request, "200 OK", "", b""),
+            _ => in_chunks(request, body.as_bytes()),
+        });
+        assert_eq!(rows(&Stores::new([]), &files(Format::Text, &format!("http://{address}/r"))).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_table_that_is_made_on_the_way_is_read_by_its_header_and_decompressed_by_the_ending_of_its_path() {
+    let table = "name,count\na,1\nb,2\n";
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, table.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    for (path, has_length, body) in [
+        ("t.csv", false, table.as_bytes().to_vec()),
+        ("t.csv.gz?token=1", false, packed.clone()),
+        ("a%20b.csv.gz?token=1", true, packed),
+    ] {
+        let address = serve(move |request| match has_length {
+            true => reply(request, "200 OK", "", &body),
+            false => in_chunks(request, &body),
+        });
+        let options = plan::CsvOptions { header: true, delimiter: b',', quote: Some(b'"'), columns: None, types: Vec::new() };
+        let found = rows(&Stores::new([]), &files(Format::Csv(options), &format!("http://{address}/{path}")));
+        assert_eq!(found.unwrap(), ["a|1", "b|2"], "{path}");
+    }
+}
+
+#[test]
+fn what_is_made_on_the_way_and_breaks_off_fails() {
+    let address = serve(|request| {
+        let answer = in_chunks(request, text().as_bytes());
+        if request.starts_with("HEAD") { answer } else { answer[..answer.len() / 2].to_vec() }
+    });
+    let url = format!("http://{address}/in.txt");
+    let error = rows(&Stores::new([]), &files(Format::Text, &url)).unwrap_err();
+    assert!(error.contains(&format!("failed to read {url}")), "{error}");
+}
+
+#[test]
+fn an_answer_whose_end_cannot_be_told_is_refused_with_advice() {
+    let address = serve(|request| {
+        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        if request.starts_with("HEAD") { head.to_vec() } else { [head, text().as_bytes()].concat() }
+    });
+    let url = format!("http://{address}/in.txt");
+    let error = rows(&Stores::new([]), &files(Format::Text, &url)).unwrap_err();
+    assert!(error.contains(&url) && error.contains("save it first (curl -o FILE)"), "{error}");
+}
+
 #[test]
 fn what_is_not_there_or_refused_is_told_with_its_url() {
     let missing = serve(|request| reply(request, "404 Not Found", "", b""));

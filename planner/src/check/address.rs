@@ -1,5 +1,7 @@
 //! Addresses of files: those that can never work, by their text alone. What a store has is found out when it is asked.
 
+use super::CheckOptions;
+
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -73,6 +75,47 @@ fn object(address: &str, scheme: &str, rest: &str) -> Option<(String, Option<Str
     let odd = parts.find(|part| matches!(*part, "" | "." | "..")).filter(|_| !key.is_empty())?;
     let what = if odd.is_empty() { "an empty part".to_owned() } else { format!("the part {odd:?}") };
     Some((format!("{address:?} has {what}, which no path in a bucket can have"), None))
+}
+
+/// Where a path of the flow leads, as far as its text tells: alike for all ways to write it.
+pub(crate) fn normal(path: &str, options: &CheckOptions<'_>) -> String {
+    let path = absolute(path, options);
+    let (scheme, rest) = match path.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => ("", rest),
+        Some((scheme, rest)) => (scheme, rest),
+        None => ("", path.as_str()),
+    };
+    let is_rooted = rest.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in rest.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match parts.last() {
+            // Nothing is above a root or a bucket.
+            Some(_) if part == ".." && !scheme.is_empty() && parts.len() == 1 => {}
+            Some(last) if part == ".." && *last != ".." => {
+                parts.pop();
+            }
+            None if part == ".." && is_rooted => {}
+            Some(_) | None => parts.push(part),
+        }
+    }
+    format!("{}:{}{}", scheme.to_ascii_lowercase(), if is_rooted { "/" } else { "" }, parts.join("/"))
+}
+
+/// A relative path as one of the flow's folder, where that is known.
+fn absolute(path: &str, options: &CheckOptions<'_>) -> String {
+    let folder = options.working_directory.zip(options.places).filter(|_| !path.starts_with('/') && !path.contains("://"));
+    let Some((directory, places)) = folder else { return path.to_owned() };
+    let file = places.file();
+    let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+    match file.starts_with('/') {
+        true => format!("{folder}/{path}"),
+        false => format!("{directory}/{folder}/{path}"),
+    }
+}
+
+/// Whether one normal path is below another.
+pub(crate) fn is_within(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]

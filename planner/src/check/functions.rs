@@ -27,7 +27,7 @@ pub(super) fn function(
                 Some("a \" #\" begins a comment in YAML, and cut the text off there: put the text in single quotes".to_owned())
             } else {
                 let help = "a function looks like: function(x) return x end".to_owned();
-                Some(help).filter(|_| !operator.lua().unwrap_or_default().contains("function"))
+                Some(help).filter(|_| !is_function(operator.lua().unwrap_or_default()))
             };
             return Some(problem(format!("the Lua does not compile: {}", error.message)).line(error.line).help(help));
         }
@@ -46,6 +46,31 @@ pub(super) fn function(
         }
         _ => None,
     }
+}
+
+/// Whether a text looks like one function: neither a statement around it, nor one with a name.
+fn is_function(text: &str) -> bool {
+    let is_name = |rest: &str| rest.trim_start().starts_with(|first: char| first.is_alphabetic() || first == '_');
+    match text.trim_start().strip_prefix("function") {
+        Some(rest) => !is_name(rest),
+        None => text.contains("function") && !["return", "local"].iter().any(|word| text.trim_start().starts_with(word)),
+    }
+}
+
+/// What to say of a function that emits nothing, in a step whose rows are read.
+pub(super) fn silent(step: &Step, operator: &Operator<'_>, prelude: &str, path: &str) -> Option<FlowProblem> {
+    if !matches!(operator, Operator::ForEach(_) | Operator::ParallelDo(_) | Operator::Operate(_)) {
+        return None;
+    }
+    let text = operator.lua()?;
+    // What can reach any global by another name may emit.
+    if [prelude, text].iter().any(|text| text.contains("emit")) || lua::looks(prelude, text).outside.is_some() {
+        return None;
+    }
+    let problem =
+        FlowProblem::new(format!("{path}.{}.lua", operator.name()), "no row leaves the step: its function never calls emit");
+    let call = if matches!(operator, Operator::ParallelDo(_)) { "emit.output(...)" } else { "emit(...)" };
+    Some(problem.step(&step.name).help(format!("call {call} for each row, or use \"map\", which takes what is returned")))
 }
 
 /// The side inputs of a step.

@@ -26,7 +26,7 @@ pub(crate) fn paths_from(read: &Read) -> Option<(&'static str, &str)> {
 }
 
 /// The source and the listed paths of a read of files.
-fn paths(read: &Read) -> Option<(&'static str, &[String])> {
+pub(super) fn paths(read: &Read) -> Option<(&'static str, &[String])> {
     let found = [
         ("text", read.text.as_ref().and_then(|files| files.paths.as_deref())),
         ("csv", read.csv.as_ref().and_then(|files| files.paths.as_deref())),

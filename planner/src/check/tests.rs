@@ -1156,3 +1156,40 @@ fn addresses_that_can_never_work_are_problems_with_their_parameters_replaced() {
 "#,
     );
 }
+
+#[test]
+fn a_function_that_never_emits_is_warned_of_where_its_rows_are_read() {
+    let steps = |step: &str| {
+        format!(
+            "  - name: lines\n    read: {{inline: {{lines: [a]}}}}\n  - name: f\n    {step}\n  - name: out\n    from: [f]\n    write: {{stdout: {{}}}}\n"
+        )
+    };
+    let message = "step \"f\": no row leaves the step: its function never calls emit; call emit(...) for each row, or use \"map\", which takes what is returned\n";
+    check_problems(&steps("forEach: {lua: 'function(x) return x end'}"), &format!("\n9:20: {message}"));
+    for step in ["forEach: {lua: 'function(x) emit(x) end'}", "forEach: {lua: 'function(x) _G[x](x) end'}"] {
+        check_problems(&steps(step), "\n");
+    }
+}
+
+#[test]
+fn a_sink_into_what_is_read_is_warned_of() {
+    let check = |read: &str, sink: &str, expected: &str| {
+        let steps = format!("  - name: r\n    read: {{text: {{paths: [{read:?}]}}}}\n  - name: w\n    write: {sink}\n");
+        check_problems(&steps, expected);
+    };
+    let warning = |column: u32, sink: &str, read: &str, happens: &str| {
+        format!(
+            "\n9:{column}: step \"w\": the step writes into {sink:?}, where step \"r\" reads ({read:?}): {happens}; choose another path\n"
+        )
+    };
+    let next = "the next run reads what this one writes";
+    check("in", "{text: {path: ./in/}}", &warning(26, "./in/", "in", next));
+    check("in/*.txt", "{text: {path: in, mode: append}}", &warning(26, "in", "in/*.txt", next));
+    check("in/**", "{json: {path: in/sub}}", &warning(26, "in/sub", "in/**", next));
+    let gone = "what is read there is gone when the flow is done";
+    check("in/a.txt", "{csv: {path: in, mode: replace}}", &warning(25, "in", "in/a.txt", gone));
+    check("in/a*.txt", "{csv: {path: in, mode: replace}}", &warning(25, "in", "in/a*.txt", gone));
+    for (read, sink) in [("in/a*.txt", "{text: {path: in}}"), ("in/*", "{text: {path: in/out}}"), ("in", "{text: {path: in2}}")] {
+        check(read, sink, "\n");
+    }
+}

@@ -123,19 +123,6 @@ impl Expansion<'_> {
         }
     }
 
-    /// A relative path as one of the flow's folder, where that is known.
-    fn absolute(&self, path: &str) -> String {
-        let folder =
-            self.options.working_directory.zip(self.options.places).filter(|_| !path.starts_with('/') && !path.contains("://"));
-        let Some((directory, places)) = folder else { return path.to_owned() };
-        let file = places.file();
-        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        match file.starts_with('/') {
-            true => format!("{folder}/{path}"),
-            false => format!("{directory}/{folder}/{path}"),
-        }
-    }
-
     /// Two sinks on one path would overwrite each other; one inside another's directory would be moved with it.
     fn check_path(&mut self, current: &Current<'_>, kind: &str, path: &str) {
         if path.is_empty() {
@@ -146,15 +133,14 @@ impl Expansion<'_> {
             self.report(current, current.option(&format!("{kind}.path")), message, help);
             return;
         }
-        let plain = normal(&self.absolute(path));
-        let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+        let plain = address::normal(path, self.options);
         let message = self.sinks.iter().find_map(|(other, step)| {
             if *other == plain {
                 Some(format!("step {step:?} writes to {path:?} already"))
-            } else if within(&plain, other) {
+            } else if address::is_within(&plain, other) {
                 Some(format!("{path:?} is inside of what step {step:?} writes"))
             } else {
-                within(other, &plain).then(|| format!("what step {step:?} writes is inside of {path:?}"))
+                address::is_within(other, &plain).then(|| format!("what step {step:?} writes is inside of {path:?}"))
             }
         });
         if let Some(message) = message {
@@ -162,29 +148,6 @@ impl Expansion<'_> {
         }
         self.sinks.push((plain, current.step.name.clone()));
     }
-}
-
-/// The path without what does not change where it leads, as far as its text tells.
-fn normal(path: &str) -> String {
-    let (scheme, rest) = match path.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => ("", rest),
-        Some((scheme, rest)) => (scheme, rest),
-        None => ("", path),
-    };
-    let is_rooted = rest.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in rest.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        match parts.last() {
-            // Nothing is above a root or a bucket.
-            Some(_) if part == ".." && !scheme.is_empty() && parts.len() == 1 => {}
-            Some(last) if part == ".." && *last != ".." => {
-                parts.pop();
-            }
-            None if part == ".." && is_rooted => {}
-            Some(_) | None => parts.push(part),
-        }
-    }
-    format!("{}:{}{}", scheme.to_ascii_lowercase(), if is_rooted { "/" } else { "" }, parts.join("/"))
 }
 
 fn plan_mode(mode: WriteMode) -> Mode {

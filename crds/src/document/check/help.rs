@@ -75,6 +75,14 @@ pub(super) fn instead_of_mapping(node: &Node, schema: &Value, name: &str) -> Opt
     }
 }
 
+/// For a parameter where something else than any text is wanted.
+pub(super) fn not_of_a_parameter(node: &Node) -> Option<String> {
+    let Content::Scalar { text, .. } = &node.content else { return None };
+    let help = "write the value itself: parameters are replaced in free text only (paths, Lua, commands), \
+                not in numbers, true or false, or choices";
+    text.contains("$(params.").then(|| help.to_owned())
+}
+
 /// For something else where a list is wanted.
 pub(super) fn instead_of_list(node: &Node, name: &str) -> Option<String> {
     match &node.content {

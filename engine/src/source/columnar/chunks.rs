@@ -36,11 +36,8 @@ impl Chunks {
     /// Opens a file; one without random access is read into memory, where it must fit.
     pub(super) fn open(file: &Arc<SourceFile>, limit: usize) -> Result<Chunks, SourceError> {
         if !file.has_ranges() {
-            let content = Bytes::from(file.stream()?.rest()?);
+            let content = Bytes::from(file.stream()?.rest(limit)?);
             let len = content.len() as u64;
-            if content.len() > limit {
-                return Err(SourceError::TooLarge { place: file.name.to_string(), bytes: len, limit });
-            }
             return Ok(Chunks { place: Chunked::Memory(content), len });
         }
         let len = file.size.unwrap_or(0);
@@ -49,6 +46,7 @@ impl Chunks {
                 let opened = File::open(path).map_err(|source| SourceError::Read { file: Arc::clone(&file.name), source })?;
                 Chunked::Disk(Arc::new(opened))
             }
+            Place::Unmeasured(_) => Chunked::Memory(Bytes::new()),
             Place::Object { object, .. } => Chunked::Store { object: object.clone(), fetched: Arc::default() },
         };
         let chunks = Chunks { place, len };

@@ -6,7 +6,7 @@ use super::super::SourceError;
 use super::super::file::SourceFile;
 use super::tree::{Level, Tree, Walk, is_hidden, is_pattern, join};
 use crate::Stores;
-use crate::store::{Location, Object};
+use crate::store::{Answer, Location, Object, StoreError};
 
 /// The objects of one URL. A URL that is an object's is no pattern.
 pub(super) fn find(url: &str, stores: &Stores) -> Result<Vec<SourceFile>, SourceError> {
@@ -28,9 +28,23 @@ fn find_over_http(url: &str, stores: &Stores) -> Result<Vec<SourceFile>, SourceE
         return Err(SourceError::WildcardOverHttp { url: url.to_owned() });
     }
     let location = stores.locate(url)?;
-    let Some(object) = location.head()? else { return Ok(Vec::new()) };
-    let ranges = object.size > 0 && location.has_ranges()?;
-    Ok(vec![SourceFile::object(object, ranges)])
+    let object = match location.head() {
+        Ok(Some(object)) if object.size > 0 && location.has_ranges()? => return Ok(vec![SourceFile::object(object, true)]),
+        Ok(Some(object)) => Ok(object),
+        Ok(None) => return Ok(Vec::new()),
+        // It may be that no length is told; the client makes no difference between that and a failure.
+        Err(error @ StoreError::Request { .. }) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    // What is made on the way has a length of 0 or none before it is asked for as a whole.
+    Ok(vec![match location.answer()? {
+        Answer::Measured(size) if object.as_ref().is_ok_and(|object| object.size == 0) => {
+            SourceFile::object(Object { size, ..object? }, false)
+        }
+        Answer::Unmeasured => SourceFile::unmeasured(location),
+        Answer::Unended => return Err(StoreError::NoEnd { url: url.to_owned() }.into()),
+        Answer::Measured(_) | Answer::Other => SourceFile::object(object?, false),
+    }])
 }
 
 /// `s3://bucket` and the key.

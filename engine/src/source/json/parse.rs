@@ -14,7 +14,9 @@ use crate::{Val, codec};
 /// Why a line is no JSON value; positions are bytes of the line, from 1 on.
 #[derive(Debug, Error, PartialEq)]
 pub(super) enum Problem {
-    #[error("the JSON value ends too early")]
+    #[error(
+        "the JSON value ends too early; a value stands on one line (jq -c '.[]' makes such lines of an array, jq -c . of others)"
+    )]
     Ends,
     #[error("unexpected {:?} at byte {at} of the line", char::from(*byte))]
     Unexpected { byte: u8, at: usize },
