@@ -985,14 +985,14 @@ fn not_built_yet() {
     - {prefix: x, endpoint: "s3.example.org", secretRef: {name: a-1-output.gleamflow}}
 "#,
         r#"
-7:53: an executor of 2 slots cannot start with 63Mi of memory; give it 64Mi or more
-9:18: an executor's template cannot set "name"; leave it out
-9:34: an executor's template cannot set "gleamflow.io/run"; leave it out
-12:34: "not a url" is not the address of a store; write http://host:port or https://host
+7:57: an executor of 2 slots cannot start with 63Mi of memory; give it 64Mi or more
+9:24: an executor's template cannot set "name"; leave it out
+9:35: an executor's template cannot set "gleamflow.io/run"; leave it out
+12:35: "not a url" is not the address of a store; write http://host:port or https://host
 13:16: "s3://b/" is in the list already
 14:16: "x" is in no object store; write s3://bucket/
 14:29: "s3.example.org" is not the address of a store; write http://host:port or https://host
-14:64: "a-1-output.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
+14:65: "a-1-output.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
 "#,
     );
     check_problems(
@@ -1010,9 +1010,9 @@ fn not_built_yet() {
           env: [{name: KEY, valueFrom: {secretKeyRef: {name: e-1.gleamflow, key: name}}}, {name: name, value: f.gleamflow}]
 "#,
         r#"
-5:46: "a-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
-11:50: "gleamflow-authority" is the name of a Secret of the operator's own, which no flow may see; name one of yours
-12:57: "b-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
+5:43: "a-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
+11:52: "gleamflow-authority" is the name of a Secret of the operator's own, which no flow may see; name one of yours
+12:59: "b-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
 15:40: "d-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
 16:62: "e-1.gleamflow" is the name of a Secret of the operator's own, which no flow may see; name one of yours
 "#,
