@@ -65,7 +65,7 @@ const LINES: [&str; 3] = ["a 2", "b 2", "c 1"];
 #[test]
 fn a_second_run_reuses_what_the_first_one_kept() {
     let flow = counting();
-    plans(&flow, &["- s3: made, and kept for later runs: the cache has no result of it yet"]);
+    plans(&flow, &["- s2, s3: made, and kept for later runs: the cache has no result of it yet"]);
     assert!(!flow.path("cache").exists(), "a plan writes nothing");
     check(&flow, &[], &LINES, &[], &["s2", "s3"]);
     plans(
@@ -92,7 +92,7 @@ fn a_changed_input_is_noticed_though_its_size_and_times_are_the_same() {
     let modified = file.metadata().expect("metadata").modified().expect("a time");
     file.write_all_at(b"c", 0).expect("written");
     file.set_modified(modified).expect("set");
-    plans(&flow, &["- s3: made, and kept for later runs: input in/a.txt changed"]);
+    plans(&flow, &["- s2, s3: made, and kept for later runs: input in/a.txt changed"]);
     check(&flow, &[], &["a 1", "b 2", "c 2"], &[], &["s2", "s3"]);
     let flow = flow.file("in/c.txt", "d\n");
     plans(&flow, &["input in/c.txt is new"]);
@@ -109,7 +109,7 @@ fn a_changed_function_prelude_parameter_or_side_input_is_noticed() {
     let flow = counting();
     check(&flow, &[], &LINES, &[], &["s2", "s3"]);
     rewrite(&flow, &flow_of(&MAP.replace("1 end", "2 end"), SUM));
-    plans(&flow, &["- s2: made, and kept for later runs: the function of `s2` changed"]);
+    plans(&flow, &["- s2, s3: made, and kept for later runs: the function of `s2` changed"]);
     check(&flow, &[], &["a 4", "b 4", "c 2"], &[], &["s2", "s3"]);
     rewrite(&flow, &flow_of(MAP, &SUM.replace("x + y", "x * y")));
     // The first step is as it was: the second one reads its result.

@@ -14,11 +14,9 @@ use crate::{Val, codec};
 /// Why a line is no JSON value; positions are bytes of the line, from 1 on.
 #[derive(Debug, Error, PartialEq)]
 pub(super) enum Problem {
-    #[error(
-        "the JSON value ends too early; a value stands on one line (jq -c '.[]' makes such lines of an array, jq -c . of others)"
-    )]
+    #[error("the JSON value ends too early; {ON_ONE_LINE}")]
     Ends,
-    #[error("unexpected {:?} at byte {at} of the line", char::from(*byte))]
+    #[error("unexpected {:?} at byte {at} of the line{}", char::from(*byte), of_many_lines(*byte))]
     Unexpected { byte: u8, at: usize },
     #[error("the text at byte {at} of the line is not valid JSON text")]
     Text { at: usize },
@@ -30,6 +28,13 @@ pub(super) enum Problem {
     Depth,
     #[error("the value is no object, so it has no members to pick")]
     NoObject,
+}
+
+const ON_ONE_LINE: &str = "a value stands on one line (jq -c '.[]' makes such lines of an array, jq -c . of others)";
+
+/// What to do where a line ends or goes on with what would follow in a value of several lines.
+fn of_many_lines(unexpected: u8) -> String {
+    if matches!(unexpected, b',' | b']' | b'}') { format!("; {ON_ONE_LINE}") } else { String::new() }
 }
 
 /// A parser with its buffers.

@@ -154,7 +154,7 @@ impl Runs for FakeMaster {
         }
         let planned = truth.done > 0;
         let output =
-            Output { step: "out".into(), location: KEPT.into(), preview: Some("row\n".repeat(100)), ..Output::default() };
+            Output { step: "out".into(), location: KEPT.into(), preview: Some("row\n".repeat(1000)), ..Output::default() };
         Some(Progress {
             outputs: if truth.succeeded { vec![output] } else { Vec::new() },
             done: truth.done,

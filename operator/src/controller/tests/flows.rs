@@ -282,7 +282,7 @@ fn a_new_leader_takes_a_run_up_with_the_spec_that_it_began_with() {
 fn a_run_whose_record_has_a_hole_ends_with_the_reason_under_a_new_leader() {
     run(async {
         let mut simulation = Simulation::new(1, 0);
-        simulation.apply("a", &spec("x"));
+        simulation.apply("a", &with(spec("x"), "retention", json!({"failedPodsSeconds": 0})));
         steps(&mut simulation, 4, true).await;
         let second = json!({"metadata": {
             "name": "a-1-record-1", "annotations": {"gleamflow.io/at": "1"},
@@ -301,7 +301,7 @@ fn a_run_whose_record_has_a_hole_ends_with_the_reason_under_a_new_leader() {
 fn a_status_that_is_too_large_beside_its_flow_does_without_rows() {
     run(async {
         let mut simulation = Simulation::new(1, 0);
-        simulation.server.store().largest = Some(3000);
+        simulation.server.store().largest = Some(5000);
         simulation.apply("a", &spec("x"));
         steps(&mut simulation, 40, true).await;
         assert_eq!(phase(&simulation), "Succeeded");
