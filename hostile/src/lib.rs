@@ -13,7 +13,7 @@ pub mod wire;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("document", texts::document),
     ("function", texts::function),
     ("prelude", texts::prelude),
@@ -22,6 +22,11 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("csv", sources::csv),
     ("json", sources::json),
     ("text", sources::text),
+    ("parquet", sources::parquet),
+    ("orc", sources::orc),
+    ("packed", sources::packed),
+    ("whole", sources::whole),
+    ("split", sources::split),
     ("message", wire::message),
     ("chunks", wire::chunks),
     ("frame", wire::frame),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::source::{Wanted, list, read};
-use engine::{RowSink, RunContext, TaskContext, Val, codec};
+use engine::{RowSink, RunContext, Stores, TaskContext, Val, codec};
 use plan::{CsvOptions, Format, Paths, Source};
 
 /// Enough to cut a record in two, and then some.
@@ -29,10 +29,47 @@ pub(crate) fn json(bytes: &[u8]) {
     same_however_cut(bytes, &Format::Json { columns: Some(vec!["a".to_owned(), "b".to_owned()]) });
 }
 
+/// Row groups.
+pub(crate) fn parquet(bytes: &[u8]) {
+    same_however_cut(bytes, &Format::Parquet { columns: None, known: None });
+}
+
+/// Stripes.
+pub(crate) fn orc(bytes: &[u8]) {
+    same_however_cut(bytes, &Format::Orc { columns: None, known: None });
+}
+
+/// Lines of compressed files.
+pub(crate) fn packed(bytes: &[u8]) {
+    for name in ["file.gz", "file.bz2", "file.zst"] {
+        same_named(name, bytes, &Format::Text);
+    }
+}
+
+/// Members of a zip, and a whole file.
+pub(crate) fn whole(bytes: &[u8]) {
+    same_named("file.zip", bytes, &Format::Whole);
+    same_named("file.gz", bytes, &Format::Whole);
+}
+
+/// A split, as it comes to an executor: what is one travels on as it is.
+pub(crate) fn split(bytes: &[u8]) {
+    let stores = Stores::new([]);
+    let carried = |encoded: &[u8]| plan::task::Split { encoded: encoded.to_vec(), bytes: 0 };
+    let Ok(split) = engine::source::decode(&carried(bytes), &stores) else { return };
+    let once = engine::source::encode(&split).expect("what was decoded can be encoded");
+    let again = engine::source::decode(&once, &stores).expect("what was encoded can be decoded");
+    assert_eq!(engine::source::encode(&again).expect("as before").encoded, once.encoded);
+}
+
 fn same_however_cut(bytes: &[u8], format: &Format) {
+    same_named("file", bytes, format);
+}
+
+fn same_named(name: &str, bytes: &[u8], format: &Format) {
     let folder = tempfile::tempdir().expect("a directory");
-    std::fs::write(folder.path().join("file"), bytes).expect("a file");
-    let source = Source::Files { format: format.clone(), paths: Paths::Listed(vec!["file".to_owned()]), allow_empty: true };
+    std::fs::write(folder.path().join(name), bytes).expect("a file");
+    let source = Source::Files { format: format.clone(), paths: Paths::Listed(vec![name.to_owned()]), allow_empty: true };
     let whole = rows(&source, folder.path(), 1);
     for partitions in PARTITIONS {
         match (&whole, rows(&source, folder.path(), partitions)) {

@@ -148,6 +148,53 @@ fn text_files() {
     survives("text", &[b"one\r\ntwo\n\nthree\rfour\n", b"\xff\xfe\0no end"], 1000);
 }
 
+#[test]
+fn parquet_files() {
+    survives("parquet", &[include_bytes!("../../examples/parquet-to-json/in/items.parquet")], 1000);
+}
+
+#[test]
+fn orc_files() {
+    let examples: [&[u8]; 2] =
+        [include_bytes!("../../engine/tests/data/types.orc"), include_bytes!("../../engine/tests/data/early.orc")];
+    survives("orc", &examples, 300);
+}
+
+/// `one\ntwo\n`, by gzip, bzip2 and zstd.
+const PACKED: [&[u8]; 3] = [
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\xcfK\xe5*)\xcf\xe7\x02\x00\xe6\x0b\xba\x12\x08\x00\x00\x00",
+    b"BZh91AY&SY\xa7\x14+w\x00\x00\x02\xc1\x80\x00\x10\x02\x01\x84\x80 \x00!\x80\x0c\x028\xf5\x1b\x8b\xb9\"\x9c(HS\x8a\x15\xbb\x80",
+    b"(\xb5/\xfd\x04XA\x00\x00one\x0atwo\x0a\xe6\xa6\x0e@",
+];
+
+#[test]
+fn compressed_files() {
+    survives("packed", &PACKED, 500);
+}
+
+/// A member `a` with the text `one`, stored; then one `b`, deflated.
+const ZIP: &[u8] = b"PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00!\x00\xf1\x86lz\x03\x00\x00\x00\x03\x00\x00\x00\x01\x00\x00\x00aonePK\x03\x04\x14\x00\x00\x00\x08\x00\x00\x00!\x00Z\x03\x93\x03\x09\x00\x00\x00(\x00\x00\x00\x01\x00\x00\x00b+)\xcfW(!\x02\x03\x00PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00\x00\x00!\x00\xf1\x86lz\x03\x00\x00\x00\x03\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x01\x00\x00\x00\x00aPK\x01\x02\x14\x03\x14\x00\x00\x00\x08\x00\x00\x00!\x00Z\x03\x93\x03\x09\x00\x00\x00(\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x01\"\x00\x00\x00bPK\x05\x06\x00\x00\x00\x00\x02\x00\x02\x00^\x00\x00\x00J\x00\x00\x00\x00\x00";
+
+#[test]
+fn whole_files() {
+    survives("whole", &[ZIP, PACKED[0]], 500);
+}
+
+#[test]
+fn splits() {
+    let examples: [&[u8]; 4] = [
+        br#"{"part":{"Files":{"files":[{"Local":{"path":[97],"written":[97],"size":9}}],"pieces":[[0,"Whole"],[0,{"Lines":{"start":0,"end":5}}]]}},"lead":["a",[[98]]]}"#,
+        br#"{"part":{"Files":{"files":[{"Object":{"url":"s3://b/k","size":9,"tag":"t","ranges":true}}],"pieces":[[0,{"Groups":{"start":0,"end":5}}]]}},"lead":null}"#,
+        br#"{"part":{"Files":{"files":[{"Unmeasured":{"url":"http://h/k"}}],"pieces":[[0,"Whole"]]}},"lead":null}"#,
+        br#"{"part":{"Numbers":{"first":-1,"count":2}},"lead":null}"#,
+    ];
+    for example in examples {
+        let split = plan::task::Split { encoded: example.to_vec(), bytes: 0 };
+        engine::source::decode(&split, &engine::Stores::new([])).expect("an example is a split");
+    }
+    survives("split", &examples, 1000);
+}
+
 fn attempt() -> Attempt {
     Attempt { task: TaskId::Map { stage: plan::MscrId(3), at: 70_000 }, number: 2 }
 }

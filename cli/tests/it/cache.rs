@@ -70,7 +70,10 @@ fn a_second_run_reuses_what_the_first_one_kept() {
     check(&flow, &[], &LINES, &[], &["s2", "s3"]);
     plans(
         &flow,
-        &["+ s3: `s3` is read from the cache: 3 rows", "+ s1, s2: not run: what it makes is needed only for what is in the cache"],
+        &[
+            "+ s3: `s3` is read from the cache: 3 rows",
+            "+ s1, s2: not run: what it makes is needed only for what is in the cache",
+        ],
     );
     let json = finish(flow.command("plan", &["-o", "json", "--cache", flow.path("cache").to_str().expect("text")]));
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");

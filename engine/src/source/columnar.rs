@@ -11,6 +11,7 @@ pub(super) use orc::{columns as orc_columns, read as read_orc};
 pub(super) use parquet::{columns as parquet_columns, read as read_parquet};
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::arrow::array::RecordBatch;
@@ -76,6 +77,11 @@ fn range(piece: &Piece) -> Range<u64> {
         Extent::Groups(range) => range.clone(),
         Extent::Whole | Extent::Lines(_) | Extent::Records(_) => 0..u64::MAX,
     }
+}
+
+/// The decoders trust some lengths that a damaged file has wrong, and panic.
+fn guard<T>(file: &SourceFile, decode: impl FnOnce() -> T) -> std::result::Result<T, SourceError> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| damaged(file, "it has lengths that cannot be right"))
 }
 
 fn damaged(file: &SourceFile, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {

@@ -2,7 +2,6 @@
 
 mod fractions;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use orc_rust::ArrowReaderBuilder;
@@ -16,7 +15,7 @@ use super::super::file::SourceFile;
 use super::super::reading::Reading;
 use super::chunks::Chunks;
 use super::parquet::in_batch;
-use super::{BATCH_ROWS, check_columns, damaged, places, push, range};
+use super::{BATCH_ROWS, check_columns, damaged, guard, places, push, range};
 use crate::Result;
 
 /// The names of a file's columns.
@@ -27,11 +26,6 @@ pub(in super::super) fn columns(file: &Arc<SourceFile>) -> Result<Vec<Vec<u8>>, 
 fn open(file: &Arc<SourceFile>, limit: usize) -> Result<ArrowReaderBuilder<Chunks>, SourceError> {
     let chunks = Chunks::open(file, limit)?;
     guard(file, || ArrowReaderBuilder::try_new(chunks))?.map_err(|source| damaged(file, source))
-}
-
-/// The decoder trusts some lengths that a damaged file has wrong, and panics.
-fn guard<T>(file: &SourceFile, decode: impl FnOnce() -> T) -> Result<T, SourceError> {
-    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| damaged(file, "it has lengths that cannot be right"))
 }
 
 fn names(reader: &ArrowReaderBuilder<Chunks>) -> Vec<Vec<u8>> {

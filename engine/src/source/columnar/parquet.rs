@@ -12,7 +12,7 @@ use super::super::cut::Piece;
 use super::super::file::SourceFile;
 use super::super::reading::Reading;
 use super::chunks::Chunks;
-use super::{BATCH_ROWS, check_columns, damaged, places, push, range};
+use super::{BATCH_ROWS, check_columns, damaged, guard, places, push, range};
 use crate::Result;
 
 /// The names of a file's columns.
@@ -23,7 +23,8 @@ pub(in super::super) fn columns(file: &Arc<SourceFile>) -> Result<Vec<Vec<u8>>, 
 
 fn open(file: &Arc<SourceFile>, limit: usize) -> Result<(Chunks, ArrowReaderMetadata), SourceError> {
     let chunks = Chunks::open(file, limit)?;
-    let metadata = ArrowReaderMetadata::load(&chunks, ArrowReaderOptions::new()).map_err(|source| damaged(file, source))?;
+    let metadata = guard(file, || ArrowReaderMetadata::load(&chunks, ArrowReaderOptions::new()))?;
+    let metadata = metadata.map_err(|source| damaged(file, source))?;
     Ok((chunks, metadata))
 }
 
@@ -46,7 +47,8 @@ pub(in super::super) fn read(
     let mask = ProjectionMask::roots(metadata.parquet_schema(), places.iter().copied());
     let mut group = Group { file, chunks, metadata: &metadata, mask, places: in_batch(&places), before: 0 };
     for (at, described) in metadata.metadata().row_groups().iter().enumerate() {
-        if range.contains(&start(described)) {
+        let start = guard(file, || start(described)).map_err(|error| reading.fail(error))?;
+        if range.contains(&start) {
             group.read(at, described, reading)?;
         }
         group.before += u64::try_from(described.num_rows()).unwrap_or(0);
@@ -80,21 +82,24 @@ struct Group<'a> {
 impl Group<'_> {
     fn read(&self, at: usize, described: &RowGroupMetaData, reading: &mut Reading<'_, '_>) -> Result<()> {
         let wanted = described.columns().iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
-        let ranges: Vec<Range<u64>> =
-            wanted.map(|(_, column)| column.byte_range()).map(|(start, len)| start..start + len).collect();
+        let range = |(start, len): (u64, u64)| start..start.saturating_add(len);
+        let ranges = guard(self.file, || wanted.map(|(_, column)| range(column.byte_range())).collect::<Vec<Range<u64>>>());
+        let ranges = ranges.map_err(|error| reading.fail(error))?;
         self.chunks.fetch(&ranges).map_err(|error| reading.fail(error))?;
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.metadata.clone())
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.metadata.clone())
             .with_row_groups(vec![at])
             .with_projection(self.mask.clone())
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|source| reading.fail(damaged(self.file, source)))?;
+            .with_batch_size(BATCH_ROWS);
+        let batches = guard(self.file, || builder.build()).and_then(|built| built.map_err(|source| damaged(self.file, source)));
+        let mut batches = batches.map_err(|error| reading.fail(error))?;
         let mut row = self.before;
-        for batch in batches {
+        loop {
+            let next = guard(self.file, || batches.next());
+            let next = next.and_then(|batch| batch.transpose().map_err(|source| damaged(self.file, source)));
+            let Some(batch) = next.map_err(|error| reading.fail(error))? else { break };
             if !reading.goes_on()? {
                 return Ok(());
             }
-            let batch = batch.map_err(|source| reading.fail(damaged(self.file, source)))?;
             push(&batch, &self.places, &mut row, self.file, reading)?;
         }
         let expected = self.before + u64::try_from(described.num_rows()).unwrap_or(0);

@@ -1,0 +1,4 @@
+//! The target `parquet` of crate `hostile`, for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hostile::run("parquet", bytes));

@@ -1,0 +1,4 @@
+//! The target `split` of crate `hostile`, for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hostile::run("split", bytes));

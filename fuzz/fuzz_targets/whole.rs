@@ -1,0 +1,4 @@
+//! The target `whole` of crate `hostile`, for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hostile::run("whole", bytes));
