@@ -55,6 +55,11 @@ fn the_command_line_shows_and_reruns_a_flow(cluster: &Cluster) -> Result<()> {
     says(&list, &["NAME", "PHASE", "words", "Succeeded"])?;
     says(&user.gleamflow(cluster, &["list", "-A"])?, &["NAMESPACE", namespace.name(), "words"])?;
     says(&user.gleamflow(cluster, &["why", "words"])?, &["words: Succeeded"])?;
+    // A run may be over before its node has said that the pod began.
+    until(product::PATIENCE, "an executor that has ended", || {
+        let pods = executors(cluster, namespace.name(), "words")?;
+        Ok(pods.iter().all(|pod| pod["status"]["phase"] == "Succeeded").then_some(()))
+    })?;
     says(&user.gleamflow(cluster, &["logs", "words"])?, &["words-1-0  "])?;
 
     says(&user.gleamflow(cluster, &["rerun", "words"])?, &["\"words\" will run again"])?;
