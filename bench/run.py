@@ -126,7 +126,8 @@ def run(name: str, case: str, options: argparse.Namespace) -> tuple[float, int]:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"{name} failed on {case} (exit {child.returncode}):\n{errors.read_text(errors='replace')}")
-    return seconds, usage.ru_maxrss * 1024
+    # Spark's memory is that of a process of its own, which is not waited for.
+    return seconds, 0 if name == "spark" else usage.ru_maxrss * 1024
 
 
 def output(name: str, case: str) -> Path:
@@ -164,7 +165,8 @@ def cell(one: Measured | None, ours: Measured | None) -> str:
     if one is None:
         return "–"
     ratio = f" ({one.median / ours.median:.2f}×)" if ours is not None and one is not ours else ""
-    return f"{one.median:.2f} s{ratio}, {one.peak_bytes / 2**20:.0f} MiB"
+    memory = f", {one.peak_bytes / 2**20:.0f} MiB" if one.peak_bytes else ""
+    return f"{one.median:.2f} s{ratio}{memory}"
 
 
 if __name__ == "__main__":
