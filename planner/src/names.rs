@@ -70,11 +70,6 @@ impl Names {
         (self.rest == Rest::Nothing).then_some(self.fields.len())
     }
 
-    /// Whether a field has a name.
-    pub(crate) fn has_any(&self) -> bool {
-        self.fields.iter().any(Option::is_some)
-    }
-
     /// All names, where all are known.
     pub(crate) fn complete(&self) -> Option<Vec<String>> {
         self.width()?;

@@ -254,12 +254,7 @@ impl Expansion<'_> {
             JoinKind::Right => plan::JoinKind::Right,
             JoinKind::Full => plan::JoinKind::Full,
         };
-        // Without names a side is as wide as its rows turn out to be: with no rows, not at all. But names behind it have to stay where
-        // they were found.
-        let fixed = |leg: usize| current.inputs[leg].names.has_any() || values[leg + 1..].iter().any(Names::has_any);
-        let width =
-            |(leg, values): (usize, &Names)| values.width().filter(|_| fixed(leg)).and_then(|width| u32::try_from(width).ok());
-        let widths = values.iter().enumerate().map(width).collect();
+        let widths = values.iter().map(|names| names.width().and_then(|width| u32::try_from(width).ok())).collect();
         let what = Do::UntagJoin { kind, legs: count(&keys), widths };
         let names = Names::join(&key_names(current, &join.key, &keys), &values);
         let id = self.one(current, Op::ParallelDo(what), vec![groups]);
