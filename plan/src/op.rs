@@ -130,6 +130,19 @@ pub enum JoinKind {
     Full,
 }
 
+impl JoinKind {
+    /// Whether a key that has no rows in this leg, of so many, may be in the result.
+    #[must_use]
+    pub fn may_miss(self, leg: usize, legs: usize) -> bool {
+        match self {
+            JoinKind::Inner => false,
+            JoinKind::Left => leg > 0,
+            JoinKind::Right => leg + 1 < legs,
+            JoinKind::Full => true,
+        }
+    }
+}
+
 /// How a group node brings rows together, and what comes out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Group {

@@ -70,6 +70,16 @@ impl Names {
         (self.rest == Rest::Nothing).then_some(self.fields.len())
     }
 
+    /// Whether a field has a name.
+    pub(crate) fn has_any(&self) -> bool {
+        self.fields.iter().any(Option::is_some)
+    }
+
+    /// Rows without names that may be less wide, or more.
+    pub(crate) fn of_any_width(&self) -> Self {
+        if self.rest == Rest::Nothing { Self::unknown() } else { self.clone() }
+    }
+
     /// All names, where all are known.
     pub(crate) fn complete(&self) -> Option<Vec<String>> {
         self.width()?;

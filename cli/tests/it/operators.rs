@@ -59,6 +59,56 @@ fn a_missing_side_is_as_wide_as_its_widest_row_or_its_names() {
 }
 
 #[test]
+fn a_side_that_ends_up_without_rows_is_as_wide_as_its_names() {
+    let filtered = |named: &str, kept: &str, join: &str| {
+        Flow::of(&[
+            "read: {inline: {rows: [[1, \"l\"]]}}",
+            &format!("read: {{inline: {{rows: [[2, 3, 4]]}}}}\n{named}"),
+            &format!("filter: {{lua: 'function(k) return {kept} end'}}"),
+            &format!("join: {join}\nfrom: [s1, s3]"),
+            "write: {stdout: {}}",
+        ])
+    };
+    for broadcast in ["auto", "always", "never"] {
+        let join = format!("{{key: [1], kind: left, broadcast: {broadcast}}}");
+        filtered("", "true", &join).prints(&["1\tl\t\t"]);
+        filtered("", "false", &join).prints(&["1\tl"]);
+        filtered("fields: [k, a, b]", "false", &join).prints(&["1\tl\t\t"]);
+        // Whoever names the fields of a join says how many there are.
+        filtered("", "false", &format!("{join}\nfields: [k, l, a, b]")).prints(&["1\tl\t\t"]);
+    }
+    // A name behind such a side means the field that it was found at.
+    Flow::of(&[
+        "read: {inline: {rows: [[1, \"l\"]]}}",
+        "filter: {lua: 'function(k) return false end'}",
+        "read: {inline: {rows: [[1, \"r\"]]}}\nfields: [k, r]",
+        "join: {key: [1], kind: full}\nfrom: [s1, s2, s3]",
+        "select: {columns: [r, 3]}",
+        "write: {stdout: {}}",
+    ])
+    .prints(&["r\t"]);
+}
+
+#[test]
+fn groups_without_rows_are_no_wider_than_other_sides() {
+    let grouped = |named: &str, kind: &str| {
+        Flow::of(&[
+            &format!("read: {{inline: {{rows: [[1, 5]]}}}}\n{named}"),
+            "groupBy: {key: [1]}",
+            &format!("read: {{inline: {{rows: [[1, 6]]}}}}\n{named}"),
+            "filter: {lua: 'function(k) return false end'}",
+            "groupBy: {key: [1]}",
+            &format!("join: {{key: [1], kind: {kind}, broadcast: never}}\nfrom: [s2, s5]"),
+            "write: {stdout: {}}",
+        ])
+    };
+    for kind in ["left", "full"] {
+        grouped("", kind).prints(&["1\t[5]"]);
+        grouped("fields: [k, v]", kind).prints(&["1\t[5]\t"]);
+    }
+}
+
+#[test]
 fn keys_of_a_join_may_be_any_fields_and_nil_is_a_key() {
     Flow::of(&[
         "read: {inline: {rows: [[\"x\", null, 1], [\"y\", \"k\", 2]]}}",

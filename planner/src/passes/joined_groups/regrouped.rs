@@ -41,10 +41,21 @@ pub(super) fn merge(graph: &mut Graph, context: &Context<'_>, untag: NodeId, log
         sides.push(side);
     }
     let is_join = matches!(graph.node(untag).op, Op::ParallelDo(Do::UntagJoin { .. }));
+    let is_unsure = match &graph.node(untag).op {
+        Op::ParallelDo(Do::UntagJoin { kind, widths, .. }) => {
+            widths.iter().enumerate().any(|(leg, width)| width.is_none() && kind.may_miss(leg, widths.len()))
+        }
+        _ => false,
+    };
     let apart = is_join && sides.iter().any(|side| matches!(side, Side::Rows));
     if !names.is_empty() && apart {
         declined.push(format!(
             "not one shuffle with {}: other sides are single rows, each of which meets the lists",
+            names.join(" and ")
+        ));
+    } else if !names.is_empty() && is_unsure {
+        declined.push(format!(
+            "not one shuffle with {}: how wide a missing side without names is, only its rows can tell",
             names.join(" and ")
         ));
     } else if !names.is_empty() && graph.node(untag).on_error != OnError::Fail {
