@@ -10,7 +10,8 @@ use crate::{FieldRef, OrderField};
 /// An operator that is a Lua function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lua {
-    /// The text of one Lua function: `function(x) return x end`.
+    /// The text of one Lua function: `function(x) return x end`. Lists and maps are tables to it; of a list with nil in it, `#` need
+    /// not be the length, as ever in Lua.
     #[schemars(length(min = 1))]
     pub lua: String,
 }
@@ -82,7 +83,8 @@ pub struct Join {
     /// Fields by name or by position counted from 1; the same of every input.
     #[schemars(length(min = 1, max = 64))]
     pub key: Vec<FieldRef>,
-    /// Which keys are kept.
+    /// Which keys are kept. An input without rows of a key has nil in their place: as many as its fields have names or, without
+    /// names, as its widest row has values in this run (none where it has no rows).
     #[serde(default)]
     pub kind: JoinKind,
     /// Whether small inputs are sent whole to every task instead of shuffling all.
