@@ -9,6 +9,7 @@ mod outside;
 mod parse;
 mod passed;
 pub mod pattern;
+mod total;
 
 use std::collections::BTreeSet;
 
@@ -190,6 +191,12 @@ pub fn lift(function: &str, role: Role, prelude: &str) -> Result<native::Lifted,
 #[must_use]
 pub fn passed_results(function: &str, prelude: &str) -> Option<Vec<Option<usize>>> {
     kept::kept(&lift(function, Role::Map, prelude).ok()?.body)
+}
+
+/// Whether a function is plain enough to tell that it raises no error, whatever its parameters are.
+#[must_use]
+pub fn never_raises(function: &str, role: Role, prelude: &str) -> bool {
+    lift(function, role, prelude).is_ok_and(|lifted| total::never_raises(&lifted.body))
 }
 
 /// How the engine will run a function.

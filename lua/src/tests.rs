@@ -71,6 +71,38 @@ fn what_a_function_passes_on_is_seen_whatever_it_returns() {
 }
 
 #[test]
+fn a_function_raises_no_error_where_every_value_will_do() {
+    for source in [
+        "k -> k == 5",
+        "k -> k ~= nil and k ~= ''",
+        "k -> type(k) == 'string' or not k",
+        "k -> type(k) == 'number' and k % 2 < 1 and 'number' == type(k)",
+        "k -> 'number' == type(k) and -k > 5",
+        "function(k) if k == 1 then return true end local t = tostring(k) return t == '2' or tonumber(k) == 3 end",
+        "function(k) end",
+    ] {
+        assert!(never_raises(source, Role::Filter, ""), "{source}");
+    }
+    for source in [
+        "k -> k > 5",
+        "k -> k ~= nil and k > 5",
+        "|k, v| -> type(k) == 'number' and v > 5",
+        "k -> type(k) == 'number' or k > 5",
+        "k -> not (type(k) == 'number') and k > 5",
+        "k -> type(k) == 'string' and k > 5",
+        "k -> #k == 2",
+        "k -> k .. '' == 'a'",
+        "k -> k:lower() == 'a'",
+        "k -> k:find('a')",
+        "k -> k + 1 == 2",
+        "k -> tonumber(k, 16) == 2",
+        "k -> f(k)",
+    ] {
+        assert!(!never_raises(source, Role::Filter, ""), "{source}");
+    }
+}
+
+#[test]
 fn the_parameters_that_a_text_names_are_its_reads() {
     let check = |source: &str| reads(&parse(source).unwrap()).map(|reads| reads.into_iter().collect::<Vec<_>>());
     assert_eq!(check("function(a, b, c) return c, a end"), Some(vec![0, 2]));

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, BinaryHeap},
 };
 
-use crate::{CollectionId, Do, Fold, Graph, Node, NodeId, Op};
+use crate::{CollectionId, Do, Fold, Graph, Group, Node, NodeId, Op};
 
 impl Node {
     /// Every collection that must be there before this node can finish: main inputs and side inputs.
@@ -116,6 +116,25 @@ impl Graph {
             }
         }
         found
+    }
+
+    /// The collections whose rows a group's map tasks bring to it: what its inputs are made of or, where the order of the rows decides what
+    /// comes out, those inputs themselves, each read as a whole. (Of parts that are made in passes of their own, rows come as they are made.)
+    #[must_use]
+    pub fn feeding(&self, group: NodeId) -> Vec<CollectionId> {
+        let group = self.node(group);
+        group
+            .inputs
+            .iter()
+            .flat_map(|input| if self.is_read_in_order(group, *input) { vec![*input] } else { self.leaves(*input) })
+            .collect()
+    }
+
+    /// Whether a node is a group that needs the rows of a union one part after the other.
+    #[must_use]
+    pub fn is_read_in_order(&self, node: &Node, input: CollectionId) -> bool {
+        matches!(node.op, Op::Group(Group::Gather | Group::Limit { .. }))
+            && matches!(self.producer(input).op, Op::Flatten { ordered: true })
     }
 
     /// How many operations there are, as the plan counts them.

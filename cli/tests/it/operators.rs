@@ -90,6 +90,23 @@ fn a_side_that_ends_up_without_rows_is_as_wide_as_its_names() {
 }
 
 #[test]
+fn a_filter_behind_a_join_sees_no_key_that_the_join_drops() {
+    let filtered = |kind: &str, kept: &str| {
+        Flow::of(&[
+            "read: {inline: {rows: [[1, \"a\"], [7, \"b\"], [null, \"c\"]]}}",
+            "read: {inline: {rows: [[1, \"A\"], [7, \"B\"], [\"x\", \"C\"]]}}",
+            &format!("join: {{key: [1], kind: {kind}, broadcast: never}}\nfrom: [s1, s2]"),
+            &format!("filter: {{lua: 'function(k) return {kept} end'}}"),
+            "write: {stdout: {}}",
+        ])
+    };
+    filtered("inner", "k > 5").prints(&["7\tb\tB"]);
+    filtered("inner", "k == 7").prints(&["7\tb\tB"]);
+    filtered("left", "k == 7").prints(&["7\tb\tB"]);
+    filtered("left", "k > 5").fails(&["s4"]);
+}
+
+#[test]
 fn groups_without_rows_are_no_wider_than_other_sides() {
     let grouped = |named: &str, kind: &str| {
         Flow::of(&[
@@ -247,6 +264,39 @@ fn an_ordered_union_is_one_input_after_the_other() {
         "write: {stdout: {}}",
     ])
     .prints_in_order(&["a2", "b2", "a1", "b1", "a2", "b2"]);
+}
+
+#[test]
+fn what_looks_at_the_order_of_an_ordered_union_sees_one_input_after_the_other() {
+    let behind = |steps: &[&str], from: &str, expected: &[&str]| {
+        let union = format!("union: {{ordered: true}}\nfrom: [{from}]");
+        Flow::of(&[steps, &[&union, "limit: {n: 3}", "write: {stdout: {}}"]].concat()).prints_in_order(&expected[..3]);
+        Flow::of(&[steps, &[&union, "limit: {n: 3, offset: 1}", "write: {stdout: {}}"]].concat())
+            .prints_in_order(&expected[1..4]);
+        Flow::of(&[steps, &[&union, "merge: {}", "pipe: {command: cat}", "write: {stdout: {}}"]].concat())
+            .prints_in_order(expected);
+    };
+    let reads = ["read: {inline: {lines: [a, b]}}", "read: {inline: {lines: [c, d]}}"];
+    behind(&reads, "s1, s2", &["a", "b", "c", "d"]);
+    behind(&reads, "s2, s1", &["c", "d", "a", "b"]);
+    behind(&reads, "s2, s1, s2", &["c", "d", "a", "b", "c", "d"]);
+    // Two views of one source, which one pass makes at the same time.
+    let views = [
+        "read: {inline: {lines: [a, b]}}",
+        "map: {lua: 'function(x) return x .. 1 end'}\nfrom: [s1]",
+        "map: {lua: 'function(x) return x .. 2 end'}\nfrom: [s1]",
+    ];
+    behind(&views, "s3, s2", &["a2", "b2", "a1", "b1"]);
+    behind(&views, "s3, s1, s2", &["a2", "b2", "a", "b", "a1", "b1"]);
+    // What comes straight out of a sort, and what is made of another.
+    let sorts = [
+        "read: {inline: {rows: [[1, a], [2, b], [3, c]]}}",
+        "sort: {by: [{field: 1, order: desc}]}",
+        "sort: {by: [{field: 2}]}",
+        "select: {columns: [1]}\nfrom: [s2]",
+    ];
+    behind(&sorts, "s4, s3", &["3", "2", "1", "1\ta", "2\tb", "3\tc"]);
+    behind(&sorts, "s3, s4", &["1\ta", "2\tb", "3\tc", "3", "2", "1"]);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn feeders(
     let numbered = mscr.inputs.iter().enumerate();
     let read: BTreeMap<CollectionId, usize> =
         numbered.flat_map(|(index, channel)| channel.reads.iter().map(move |id| (*id, index))).collect();
-    for leaf in plan.graph.node(group).inputs.iter().flat_map(|input| plan.graph.leaves(*input)) {
+    for leaf in plan.graph.feeding(group) {
         match (read.get(&leaf), mapped.get(&leaf)) {
             (Some(index), None) => found.extend([*index]),
             (None, Some(index)) => {

@@ -56,7 +56,7 @@ pub(super) fn parts(draft: &Draft, units: &Units, quotient: &Quotient, block: us
             }
             Unit::Group(group) => {
                 parts.groups.entry(group).or_default();
-                for leaf in graph.node(group).inputs.iter().flat_map(|input| graph.leaves(*input)) {
+                for leaf in graph.feeding(group) {
                     if !matches!(here(leaf).map(|maker| units.list[maker]), Some(Unit::Fusion(_))) {
                         parts.passes.entry(leaf).or_default();
                     }
@@ -76,7 +76,7 @@ pub(super) fn parts(draft: &Draft, units: &Units, quotient: &Quotient, block: us
 
 fn grouping(draft: &Draft, group: NodeId, reduce: &[NodeId], inputs: &[InputChannel]) -> OutputChannel {
     let graph = &draft.graph;
-    let leaves: BTreeSet<CollectionId> = graph.node(group).inputs.iter().flat_map(|input| graph.leaves(*input)).collect();
+    let leaves: BTreeSet<CollectionId> = graph.feeding(group).into_iter().collect();
     let feeds = |channel: &InputChannel| {
         let made = channel.does.iter().flat_map(|node| &graph.node(*node).outputs);
         channel.reads.iter().chain(made).any(|id| leaves.contains(id))

@@ -150,9 +150,8 @@ impl Joining<'_> {
     }
 
     fn shares(&self, group: NodeId) -> Vec<Shared> {
-        let leaves = self.graph.node(group).inputs.iter().flat_map(|input| self.graph.leaves(*input));
         let mut found = Vec::new();
-        for leaf in leaves {
+        for leaf in self.graph.feeding(group) {
             match self.mapper(leaf) {
                 Some(mapper) => {
                     found.push(Shared::Mapper(mapper));
@@ -176,7 +175,7 @@ impl Joining<'_> {
     fn mappers(&mut self) {
         let mut feeds: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (unit, node) in self.groups() {
-            for leaf in self.graph.node(node).inputs.iter().flat_map(|input| self.graph.leaves(*input)) {
+            for leaf in self.graph.feeding(node) {
                 if let Some(mapper) = self.mapper(leaf) {
                     feeds.entry(mapper).or_default().push(unit);
                 }
@@ -249,7 +248,7 @@ impl Joining<'_> {
             }
         }
         for (unit, node) in self.groups() {
-            for leaf in self.graph.node(node).inputs.iter().flat_map(|input| self.graph.leaves(*input)) {
+            for leaf in self.graph.feeding(node) {
                 if self.mapper(leaf).is_none() {
                     found.entry(leaf).or_default().push(unit);
                 }

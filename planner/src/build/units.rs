@@ -131,7 +131,7 @@ impl Units {
                     }
                 }
                 Unit::Group(node) => {
-                    for leaf in graph.node(*node).inputs.iter().flat_map(|input| graph.leaves(*input)) {
+                    for leaf in graph.feeding(*node) {
                         let fused = |maker: &Unit| match maker {
                             Unit::Fusion(_) => !draft.blocks.contains(&leaf),
                             Unit::Load(_) => true,

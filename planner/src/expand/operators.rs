@@ -258,8 +258,11 @@ impl Expansion<'_> {
         // it have to stay where they were found.
         let is_named = |leg: usize| current.inputs[leg].names.has_any() || values[leg + 1..].iter().any(Names::has_any);
         let is_sure = |leg: usize| !kind.may_miss(leg, values.len()) || current.step.fields.is_some() || is_named(leg);
-        let sides: Vec<Names> =
-            values.iter().enumerate().map(|(leg, names)| if is_sure(leg) { names.clone() } else { names.of_any_width() }).collect();
+        let sides: Vec<Names> = values
+            .iter()
+            .enumerate()
+            .map(|(leg, names)| if is_sure(leg) { names.clone() } else { names.of_any_width() })
+            .collect();
         let widths = sides.iter().map(|names| names.width().and_then(|width| u32::try_from(width).ok())).collect();
         let what = Do::UntagJoin { kind, legs: count(&keys), widths };
         let names = Names::join(&key_names(current, &join.key, &keys), &sides);

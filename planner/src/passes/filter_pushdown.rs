@@ -1,7 +1,7 @@
 //! A filter moves before a shuffle where it sees the same fields there: fewer rows travel.
 //!
 //! Only plain expressions move (no state, no clock, no random numbers), and only where no row is dropped that would have
-//! failed the flow for want of a field.
+//! failed the flow for want of a field, and none is seen that would have been dropped before it could fail the function.
 
 use std::collections::BTreeMap;
 
@@ -125,6 +125,9 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
     if !context.is_plain_filter(function) {
         return Some("its function is not a plain expression of its parameters".into());
     }
+    if drops_keys(graph, way) && !context.never_raises(function) {
+        return Some("it could raise an error for a key that the join drops".into());
+    }
     if let Some(same) = &way.same {
         match context.reads(function) {
             Some(reads) if reads.iter().all(|field| same.iter().any(|column| *column as usize == *field)) && !same.is_empty() => {
@@ -136,6 +139,11 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
     let least = least_width(graph, context, graph.node(way.first).inputs[0]);
     let missing = way.needs.iter().find(|column| **column >= least)?;
     Some(format!("a row without field {} must fail the flow there", missing + 1))
+}
+
+/// Whether the filter would see keys there that do not come out at the end of the way.
+fn drops_keys(graph: &Graph, way: &Way) -> bool {
+    matches!(graph.node(way.last).op, Op::ParallelDo(Do::UntagJoin { kind: JoinKind::Inner, .. }))
 }
 
 /// Whether nothing else reads what is made between the first and the last node of a way.

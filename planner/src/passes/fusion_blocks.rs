@@ -121,7 +121,8 @@ fn feeds(graph: &Graph) -> BTreeMap<CollectionId, NodeId> {
             !node.outputs.iter().any(|made| matches!(node.op, Op::Flatten { .. }) && graph.collection(*made).persist)
         });
         if let Some(group) = group {
-            for input in &node.inputs {
+            // Parts that a group reads one after the other are stored anyway.
+            for input in node.inputs.iter().filter(|input| !graph.is_read_in_order(node, **input)) {
                 let first = found.entry(*input).or_insert(group);
                 *first = group.min(*first);
             }

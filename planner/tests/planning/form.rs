@@ -257,17 +257,18 @@ fn source(words: &Words<'_>) -> Source {
     Source::Files { format, paths, allow_empty: false }
 }
 
-/// A stand-in for the analysis of functions: a text like `reads:0,2` reads those parameters and is a plain expression; one like
-/// `keeps:1,_` returns its second parameter and something else.
+/// A stand-in for the analysis of functions: a text like `reads:0,2` reads those parameters and is a plain expression, which may raise an
+/// error if `!` stands behind; one like `keeps:1,_` returns its second parameter and something else.
 pub(crate) fn lua() -> Lua {
     fn reads(source: &str) -> Option<BTreeSet<usize>> {
-        let columns = source.strip_prefix("reads:")?;
+        let columns = source.strip_prefix("reads:")?.trim_end_matches('!');
         Some(columns.split(',').filter(|word| !word.is_empty()).map(|word| word.parse().unwrap()).collect())
     }
     fn passes_on(source: &str, _: &str) -> Option<Vec<Option<usize>>> {
         Some(source.strip_prefix("keeps:")?.split(',').map(|place| place.parse().ok()).collect())
     }
-    Lua { reads, is_plain_filter: |source, _| source.starts_with("reads:"), passes_on }
+    let is_plain_filter = |source: &str, _: &str| source.starts_with("reads:");
+    Lua { reads, is_plain_filter, never_raises: |source, _| !source.ends_with('!'), passes_on }
 }
 
 /// Plans with every invariant checked after every pass.

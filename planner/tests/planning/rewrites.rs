@@ -84,6 +84,17 @@ fn a_filter_moves_before_a_shuffle_that_shows_it_the_same_fields() {
         [6, 6, 4, 1],
         "m1: in q > J; in r > F+J; out J > J+W <0,1",
     );
+    // Every key of the side that is preserved comes out; of an inner join, only some do.
+    check(
+        &format!("{ROWS}; q=read; j=join J r q kind:left bc:never; f=fi F j as:reads:0!; write W f"),
+        [6, 6, 4, 1],
+        "m1: in q > J; in r > F+J; out J > J+W <0,1",
+    );
+    check(
+        &format!("{ROWS}; q=read; j=join J r q bc:never; f=fi F j as:reads:0; write W f"),
+        [6, 6, 4, 1],
+        "m1: in q > J; in r > F+J; out J > J+W <0,1",
+    );
 }
 
 #[test]
@@ -96,6 +107,7 @@ fn a_filter_stays_behind_a_shuffle_that_it_looks_into() {
         (format!("{ROWS}; s=sort S r by:7; f=fi F s as:reads:0; write W f"), "without field 8 must fail"),
         (format!("{ROWS}; q=read; s=join S r q kind:full; f=fi F s as:reads:0; write W f"), "fields that are made there"),
         (format!("{ROWS}; q=read; s=sort S r by:0; f=fi F s as:reads:0 | q; write W f"), "it has side inputs"),
+        (format!("{ROWS}; q=read; s=join S r q; f=fi F s as:reads:0!; write W f"), "a key that the join drops"),
     ];
     for (text, why) in cases {
         let plan = planned(&text, &Options::default());
