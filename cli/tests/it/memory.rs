@@ -158,7 +158,8 @@ fn a_side_input_that_cannot_fit_fails_by_name() {
         "map: {lua: 'function(x) return #side end'}\nsideInputs: [{name: side, from: s2, as: list}]",
         "write: {stdout: {}}",
     ]);
-    flow.run(&["--memory", "32Mi"]).expect(1, &["\"s4\"", "side"]);
+    flow.run(&["--memory", "32Mi"])
+        .expect(1, &["\"s4\"", "the side input \"side\" does not fit into memory", "1500000 rows", "--memory"]);
     flow.is_clean();
 }
 

@@ -79,7 +79,7 @@ impl Vm {
         // SAFETY: user code may do with ffi what it likes, at its own risk; nothing on our side relies on more than the driver.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
         let driver = open_driver(&lua, port, program.step).map_err(setup)?;
-        lua.set_memory_limit(ctx.run.memory.limit().max(LEAST_MEMORY)).map_err(setup)?;
+        lua.set_memory_limit(memory_of(ctx)).map_err(setup)?;
         seed(&lua, program.step, ctx).map_err(setup)?;
         if program.emits {
             let names = (!program.outputs.is_empty()).then(|| program.outputs.to_vec());
@@ -297,14 +297,37 @@ fn set_sides(driver: &Table, sides: &[Side], ctx: &TaskContext, port: &Port) -> 
     Ok(())
 }
 
+/// What Lua says where its memory is used up.
+const NO_MEMORY: &str = "not enough memory";
+
+/// The bytes that a function may hold.
+fn memory_of(ctx: &TaskContext) -> usize {
+    ctx.run.memory.limit().max(LEAST_MEMORY)
+}
+
+fn too_large(rows: &crate::BatchLog, limit: usize) -> String {
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    format!(
+        "does not fit into memory: as Lua tables, its {} rows ({} MiB) take more than the {} MiB that one function may hold; give it fewer \
+         rows or fields, join with it instead, or raise the limit (`--memory`; on a cluster, the executors' memory)",
+        rows.rows(),
+        mib(rows.bytes()),
+        mib(limit)
+    )
+}
+
 fn set_side(driver: &Table, side: &Side, ctx: &TaskContext, port: &Port) -> Result<(), LoadError> {
     let shape = match side.shape {
         plan::SideShape::Value => "value",
         plan::SideShape::List => "list",
         plan::SideShape::Map => "map",
     };
-    let check = |message: Option<LuaString>| match message {
-        Some(message) => Err(FunctionError::Side { name: side.name.clone(), message: message.to_string_lossy() }),
+    let check = |message: Option<LuaString>| match message.map(|message| message.to_string_lossy()) {
+        Some(message) if message == NO_MEMORY => {
+            let message = too_large(&side.rows, memory_of(ctx));
+            Err(FunctionError::Side { name: side.name.clone(), message })
+        }
+        Some(message) => Err(FunctionError::Side { name: side.name.clone(), message }),
         None => Ok(()),
     };
     call_driver::<()>(driver, "side_begin", ()).map_err(setup)?;

@@ -11,6 +11,9 @@ use crate::{Batch, Result, RowScratch, RowSink, Val};
 /// Larger buffers than this are not worth their cache misses: merging runs costs less.
 const LARGEST_BUFFER: usize = 64 << 20;
 
+/// So many runs, each opened by each range, take longer than a merge of them.
+const MANY_OPENED: usize = 1 << 12;
+
 /// Sorts rows by an order; ties by the whole row ascending, then by representation.
 #[derive(Debug)]
 pub struct Sorter {
@@ -74,6 +77,24 @@ impl Sorter {
 
 fn whole_order(by: &[Order]) -> RowOrder {
     RowOrder { by: by.to_vec(), ties: Ties::Row }
+}
+
+/// Where many small runs are to be read in many ranges, the one run that they make together: else each range would open each run.
+///
+/// # Errors
+/// [`crate::Error::Spill`].
+pub(crate) fn fewer_runs(runs: Vec<SortedRun>, parts: usize, by: &[Order], allowance: &Allowance) -> Result<Vec<SortedRun>> {
+    let batches: usize = runs.iter().map(SortedRun::batches).sum();
+    if runs.len().saturating_mul(parts) < MANY_OPENED || batches > 2 * runs.len() {
+        return Ok(runs);
+    }
+    let order = whole_order(by);
+    let bytes: usize = runs.iter().map(SortedRun::bytes).sum();
+    let mut writer = RunWriter::new(&order, allowance).with_batches_of(bytes / parts.max(1));
+    merge::merge(&runs.iter().collect::<Vec<_>>(), &order, Range::default(), allowance, &mut |_, row| {
+        writer.push(row).map(|()| true)
+    })?;
+    Ok(vec![writer.finish()?])
 }
 
 /// Places that cut runs into at most `parts` ranges of about the same size: range `i` lies between bounds `i - 1` and `i`.
@@ -178,6 +199,31 @@ mod tests {
 
     fn range(bounds: &[Vec<u8>], part: usize) -> (Option<&[u8]>, Option<&[u8]>) {
         (part.checked_sub(1).map(|lower| &bounds[lower][..]), bounds.get(part).map(Vec::as_slice))
+    }
+
+    #[test]
+    fn many_small_runs_become_one_that_many_ranges_can_be_read_of() {
+        let (trial, by) = (Trial::with(1 << 20), [Order { column: 0, descending: true }]);
+        let runs: Vec<SortedRun> = (0..200_i64)
+            .flat_map(|run| {
+                let mut sorter = Sorter::new(&by, trial.allowance());
+                (0..5).for_each(|row| sorter.push(&[Val::Int((run * 5 + row) * 7919 % 1000)]).unwrap());
+                sorter.into_runs().unwrap()
+            })
+            .collect();
+        let runs = fewer_runs(runs, 10, &by, &trial.allowance()).unwrap();
+        assert_eq!(runs.len(), 200, "few ranges");
+        let runs = fewer_runs(runs, 100, &by, &trial.allowance()).unwrap();
+        assert_eq!((runs.len(), runs[0].rows()), (1, 1000));
+        let bounds = splitters(&runs, 100);
+        assert!(bounds.len() > 80, "{}", bounds.len());
+        let mut collected = Collected::default();
+        for part in 0..=bounds.len() {
+            merge_range(&runs, &by, range(&bounds, part), &trial.allowance(), &mut collected).unwrap();
+        }
+        let numbers =
+            collected.rows.iter().map(|row| if let [Val::Int(number)] = decode(row)[..] { number } else { panic!("{row:?}") });
+        assert!(numbers.eq((0..1000).rev()));
     }
 
     #[test]

@@ -88,12 +88,20 @@ pub(super) struct RunWriter<'a> {
     allowance: &'a Allowance,
     log: BatchLog,
     batch: Batch,
+    /// A batch of so many bytes is full.
+    full: usize,
     firsts: Vec<Vec<u8>>,
 }
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(order: &'a RowOrder, allowance: &'a Allowance) -> RunWriter<'a> {
-        RunWriter { order, allowance, log: allowance.log(), batch: Batch::default(), firsts: Vec::new() }
+        let full = allowance.batch_bytes();
+        RunWriter { order, allowance, log: allowance.log(), batch: Batch::default(), full, firsts: Vec::new() }
+    }
+
+    /// With batches no larger than that, and a row: places in the run that a range can begin at.
+    pub(super) fn with_batches_of(self, bytes: usize) -> RunWriter<'a> {
+        RunWriter { full: self.full.min(bytes), ..self }
     }
 
     /// Appends a row.
@@ -132,7 +140,7 @@ impl<'a> RunWriter<'a> {
     }
 
     fn close_full(&mut self) -> Result<()> {
-        if self.batch.bytes.len() < self.allowance.batch_bytes() {
+        if self.batch.bytes.len() < self.full {
             return Ok(());
         }
         self.log.append(std::mem::take(&mut self.batch))

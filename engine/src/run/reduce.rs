@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use plan::schedule::{free_tasks, is_sort};
+use plan::schedule::free_tasks;
 use plan::task::Held;
-use plan::{Group, Mscr, NodeId, Order, OutputChannel};
+use plan::{Group, Mscr, NodeId, Op, Order, OutputChannel};
 
 use crate::lock::lock;
 use crate::op::sort;
@@ -87,11 +87,13 @@ fn reach(output: &OutputChannel) -> Option<(NodeId, Reach)> {
 }
 
 fn tasks(job: &Job, target: &Target) -> Result<Vec<Work>> {
-    let from: Vec<(u64, From)> = if is_sort(&job.plan, target.group) {
+    let node = job.plan.graph.node(target.group);
+    let from: Vec<(u64, From)> = if let Op::Group(Group::Sort { by } | Group::Merge { by }) = &node.op {
         let exact = exact_partitions(job, target.group);
         let runs: Vec<_> = std::mem::take(&mut *lock(&target.runs)).into_values().flatten().collect();
         let bytes: u64 = runs.iter().map(|run| run.bytes() as u64).sum();
         let parts = exact.unwrap_or_else(|| free_tasks(bytes, job.run.threads));
+        let runs = sort::fewer_runs(runs, parts, by, &job.run.allowance(&node.step))?;
         // In order: a sink's first file is done first.
         ranges(runs, parts, exact.is_some()).into_iter().map(|range| (0, range)).collect()
     } else {

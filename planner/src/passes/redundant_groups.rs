@@ -210,7 +210,11 @@ fn behind_join(graph: &Graph, node: &Node, key: &Key) -> Option<String> {
     let Key::Columns(columns) = key else { return None };
     (leading(columns) && tagged(graph, producer) == Some(columns.len())).then(|| {
         let join = &producer.step;
-        format!("kept: the join `{join}` has the same key, but may yet become a broadcast, which leaves rows where they are")
+        if producer.broadcast == Some(false) {
+            format!("kept: the join `{join}` has the same key, but makes several rows of one, which only a shuffle brings together as a group")
+        } else {
+            format!("kept: the join `{join}` has the same key, but may yet become a broadcast, which leaves rows where they are")
+        }
     })
 }
 
