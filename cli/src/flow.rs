@@ -43,7 +43,7 @@ pub(crate) struct Planning {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Seeds `math.random` of the functions
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
     pub(crate) seed: u64,
 }
 

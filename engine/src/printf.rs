@@ -74,7 +74,7 @@ pub enum FormatError {
 /// Why a row does not fit a format.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MisfitError {
-    #[error("the format has {verbs} verbs, the row {fields} fields")]
+    #[error("verbs of the format: {verbs}, fields of the row: {fields}")]
     Fields { verbs: usize, fields: usize },
     #[error("verb %{verb} does not fit field {field}, which is {kind}")]
     Kind {

@@ -24,6 +24,12 @@ pub fn in_full(error: &dyn Error) -> String {
     causes(error).join(": ")
 }
 
+/// So many fields, in words.
+#[must_use]
+pub fn fields(count: usize) -> String {
+    if count == 1 { "one field".to_owned() } else { format!("{count} fields") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ pub mod text;
 mod walk;
 
 pub use cache::{Fingerprint, Ingredient, InputFile, Recipe};
-pub use causes::{causes, in_full};
+pub use causes::{causes, fields, in_full};
 pub use check::{check_graph, check_plan};
 pub use decision::Decision;
 pub use graph::{Collection, Graph, Node, OnError, SideInput, SideShape};

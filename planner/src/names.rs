@@ -234,7 +234,7 @@ impl Missing {
         Some(match self {
             Self::NotPositive(position) => (format!("there is no field {position}"), Some("positions count from 1".to_owned())),
             Self::Beyond { position, width } => {
-                let fields = if *width == 1 { "one field".to_owned() } else { format!("{width} fields") };
+                let fields = plan::fields(*width);
                 (format!("there is no field {position}: rows of {of} have {fields}"), None)
             }
             Self::NoSuchName { name, known } => {

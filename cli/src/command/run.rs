@@ -30,10 +30,10 @@ pub(crate) struct Run {
     #[command(flatten)]
     planning: Planning,
     /// Partitions of the steps that do not say themselves [default: as many as the data asks for]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     partitions: Option<u32>,
     /// Worker threads [default: the cores that we may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// What sorts, groups, joins and stores may hold before they spill to disk, such as 512Mi
     /// [default: half of the memory of the machine or control group, at most 16Gi]

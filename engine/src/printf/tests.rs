@@ -186,7 +186,7 @@ fn a_verb_that_does_not_fit_is_refused() {
 #[test]
 fn another_number_of_fields_than_verbs_is_refused() {
     let error = print("%s %s", &[Val::Nil]).unwrap_err();
-    assert_eq!(error.to_string(), "the format has 2 verbs, the row 1 fields");
+    assert_eq!(error.to_string(), "verbs of the format: 2, fields of the row: 1");
     print("%s", &[Val::Nil, Val::Nil]).unwrap_err();
     print("none", &[Val::Nil]).unwrap_err();
 }

@@ -32,7 +32,7 @@ impl Expansion<'_> {
             Some(Ok(count)) => {
                 if let Some(width) = names.width().filter(|width| *width != count) {
                     let label = called(&current.input().label);
-                    let message = format!("the format takes {count} fields, and rows of {label} have {width}");
+                    let message = format!("the format takes {}, and rows of {label} have {width}", plan::fields(count));
                     self.report(current, path, message, None);
                 }
             }

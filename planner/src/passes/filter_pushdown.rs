@@ -132,6 +132,16 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
         match context.reads(function) {
             Some(reads) if reads.iter().all(|field| same.iter().any(|column| *column as usize == *field)) && !same.is_empty() => {
             }
+            Some(_) if is_join(graph, way.last) && same.is_empty() => {
+                return Some(
+                    "every side of a full join would have to be filtered, or its key is not what they begin with".into(),
+                );
+            }
+            Some(_) if is_join(graph, way.last) => {
+                return Some(
+                    "it reads more than the key, and which of equal keys comes out (4 or 4.0) depends on all rows of them".into(),
+                );
+            }
             Some(_) => return Some("it reads fields that are made there".into()),
             None => return Some("it could read any field".into()),
         }
@@ -139,6 +149,10 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
     let least = least_width(graph, context, graph.node(way.first).inputs[0]);
     let missing = way.needs.iter().find(|column| **column >= least)?;
     Some(format!("a row without field {} must fail the flow there", missing + 1))
+}
+
+fn is_join(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::ParallelDo(Do::UntagJoin { .. }))
 }
 
 /// Whether the filter would see keys there that do not come out at the end of the way.

@@ -105,7 +105,8 @@ fn a_filter_stays_behind_a_shuffle_that_it_looks_into() {
         (format!("{ROWS}; s=sort S r by:0; f=fi F s as:any; write W f"), "not a plain expression"),
         (format!("{ROWS}; s=sort S r by:0; f=fi F s as:reads:0; write W f; write V s"), "the unfiltered rows are needed too"),
         (format!("{ROWS}; s=sort S r by:7; f=fi F s as:reads:0; write W f"), "without field 8 must fail"),
-        (format!("{ROWS}; q=read; s=join S r q kind:full; f=fi F s as:reads:0; write W f"), "fields that are made there"),
+        (format!("{ROWS}; q=read; s=join S r q kind:full; f=fi F s as:reads:0; write W f"), "every side of a full join"),
+        (format!("{ROWS}; q=read; s=join S r q; f=fi F s as:reads:1; write W f"), "more than the key"),
         (format!("{ROWS}; q=read; s=sort S r by:0; f=fi F s as:reads:0 | q; write W f"), "it has side inputs"),
         (format!("{ROWS}; q=read; s=join S r q; f=fi F s as:reads:0!; write W f"), "a key that the join drops"),
     ];

@@ -26,9 +26,9 @@ pub(super) struct Record<'b> {
 /// Why a record is no row.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
-    #[error("the record has {found} fields; the first record of the file has {expected}")]
+    #[error("the record has {}; the first record of the file has {expected}", plan::fields(*.found))]
     Width { found: usize, expected: usize },
-    #[error("the record has {found} fields, but column {} is wanted", .column + 1)]
+    #[error("the record has {}, but column {} is wanted", plan::fields(*.found), .column + 1)]
     NoColumn { found: usize, column: usize },
     #[error("column {} is no {wanted}: {text:?}", .column + 1)]
     Type { column: usize, wanted: &'static str, text: String },

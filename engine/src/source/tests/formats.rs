@@ -67,7 +67,7 @@ fn a_byte_order_mark_is_skipped() {
 fn a_csv_record_of_another_width_fails_with_file_and_line() {
     let expected = "in:4 is malformed: the record has 3 fields; the first record of the file has 2";
     check_error(Format::Csv(csv()), "a,b\n\"x\ny\",2\n1,2,3\n", expected);
-    check_error(Format::Csv(csv()), "a,b\n1\n", "in:2 is malformed: the record has 1 fields");
+    check_error(Format::Csv(csv()), "a,b\n1\n", "in:2 is malformed: the record has one field");
     check_error(Format::Csv(csv()), "a,b\n\n", "in:2 is malformed");
     check_error(
         Format::Csv(CsvOptions { columns: Some(vec![2]), ..csv() }),
@@ -116,11 +116,11 @@ fn csv_fields_are_strings_unless_typed() {
 fn tsv_is_split_at_tabs_and_nothing_else() {
     check(Format::Tsv(tsv()), "a\t\"b\tc\"\r\nd\n\t\n", "a|\"b|c\"\nd\n|\n");
     check(Format::Tsv(CsvOptions { header: true, ..tsv() }), "a\tb\n1\t2\n", "1|2\n");
-    check_error(Format::Tsv(CsvOptions { header: true, ..tsv() }), "a\tb\n1\n", "in:2 is malformed: the record has 1 fields");
+    check_error(Format::Tsv(CsvOptions { header: true, ..tsv() }), "a\tb\n1\n", "in:2 is malformed: the record has one field");
     check_error(
         Format::Tsv(CsvOptions { columns: Some(vec![1]), ..tsv() }),
         "a\tb\n1\n",
-        "in:2 is malformed: the record has 1 fields, but column 2",
+        "in:2 is malformed: the record has one field, but column 2",
     );
 }
 
