@@ -10,6 +10,8 @@ use super::problem::{Place, Problem};
 const MAX_DEPTH: usize = 64;
 /// More nodes than any flow needs, aliases expanded.
 const MAX_NODES: usize = 1_000_000;
+/// No unquoted text may begin with one of these; not all readers heed it everywhere.
+const SIGNS: &str = ",[]{}#&*!|>'\"%@`";
 
 /// Line and column in characters, both counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,6 +266,12 @@ impl Builder<'_> {
         let forced = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
         if !forced {
             self.refuse_tag(tag, "", position);
+        }
+        if style == ScalarStyle::Plain
+            && let Some(sign) = text.chars().next().filter(|first| SIGNS.contains(*first))
+        {
+            let message = format!("YAML readers do not agree on text that begins with {sign:?}");
+            self.report(position, message, format!("put it in quotes: {text:?}"));
         }
         match style {
             ScalarStyle::Plain if forced => (position, Style::Quoted),

@@ -593,6 +593,12 @@ f:7:45: step "j": "kind" should be text, not "off"; write inner, left, right or 
 #[test]
 fn texts_that_need_quotes() {
     check(
+        &steps("  - name: a\n    read: {inline: {lines: [|-, a|b]}}\n"),
+        r#"
+f:7:28: YAML readers do not agree on text that begins with '|'; put it in quotes: "|-"
+"#,
+    );
+    check(
         &steps("  - name: a\n    read: {text: {paths: [*.txt]}}\n"),
         r#"
 f:7:27: this is not YAML: while parsing node, found unknown anchor; a text that begins with "*" needs quotes: "*.txt"
