@@ -27,6 +27,7 @@ pub mod printf;
 pub mod report;
 pub mod row;
 pub mod run;
+mod scratch;
 pub mod shuffle;
 pub mod sink;
 pub mod source;

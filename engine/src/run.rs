@@ -32,6 +32,7 @@ use plan::{NodeId, Plan};
 
 use crate::cleanup::Leftover;
 use crate::report::{Observer, Report};
+use crate::scratch::Scratch;
 use crate::shuffle::MapTask;
 use crate::store::Stores;
 use crate::{Cleanup, Error, Result, RunContext, TaskContext, function};
@@ -129,13 +130,8 @@ pub(crate) fn onward(job: &Job, order: &[Unit<'_>], index: usize) -> Onward {
     onward
 }
 
-fn scratch_dir(options: &RunOptions) -> Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("gleamflow-");
-    let made = match &options.scratch {
-        Some(dir) => builder.tempdir_in(dir),
-        None => builder.tempdir(),
-    };
+fn scratch_dir(options: &RunOptions) -> Result<Scratch> {
+    let made = Scratch::below(&options.scratch.clone().unwrap_or_else(std::env::temp_dir));
     made.map_err(|source| Error::System { attempt: "make a directory for spill files".to_owned(), source })
 }
 
