@@ -365,6 +365,10 @@ fn errors_say_where_in_which_text() {
         fails("", "function(x) error(setmetatable({}, {__tostring = function() return 'mine' end})) end"),
         format!("{at}the function at flow.yaml:3:5, line 1, failed: mine")
     );
+    assert!(
+        fails("", "function(x) local t = {} t[9000] = 1 local n = select('#', unpack(t, 1, 9000)) end")
+            .contains("`select` the fields")
+    );
     // What is called last leaves no trace of its caller.
     assert_eq!(
         fails("", "function(x) return math.floor(x) end"),

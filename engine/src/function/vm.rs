@@ -173,6 +173,11 @@ impl Vm {
             }
         }
         text.push_str(rest);
+        if text.ends_with(TOO_MANY) {
+            text.push_str(
+                ": Lua hands over about 7,900 values at a time; of wider rows, `select` the fields that are needed first",
+            );
+        }
         let (prelude, line) = at.map_or((false, None), |at| (self.line(at).0, Some(self.line(at).1)));
         (Place { file: self.place.clone(), prelude, line }, text)
     }
@@ -296,6 +301,9 @@ fn set_sides(driver: &Table, sides: &[Side], ctx: &TaskContext, port: &Port) -> 
     }
     Ok(())
 }
+
+/// What Lua says where more values are passed on than it can.
+const TOO_MANY: &str = "too many results to unpack";
 
 /// What Lua says where its memory is used up.
 const NO_MEMORY: &str = "not enough memory";
