@@ -1,6 +1,7 @@
 //! One flow at a time: observe, decide, act, report. The same code runs against the API server and against the simulated one.
 
 mod act;
+mod anew;
 mod fleet;
 mod hanging;
 mod outputs;
@@ -198,7 +199,8 @@ impl Controller {
             (cache.free(), lost)
         });
         let each = view.spec.as_ref().map(|spec| manifest::pod::room(&spec.executors)).unwrap_or_default();
-        Surroundings { agents: self.runs.agents().len(), free, lost, each, ..Surroundings::default() }
+        let operator = self.operator.parse().ok();
+        Surroundings { agents: self.runs.agents().len(), free, lost, each, operator, ..Surroundings::default() }
     }
 
     /// Until the cache shows what we wrote, nothing is decided by it. After a while it is read anew instead.

@@ -59,6 +59,8 @@ pub struct Surroundings {
     pub lost: std::collections::BTreeSet<String>,
     /// What an executor of this flow asks for.
     pub each: Room,
+    /// Where executors find the operator, if that is no name.
+    pub operator: Option<std::net::SocketAddr>,
     /// Another flow whose run writes where this one's does.
     pub shared: Option<Shared>,
 }
@@ -83,6 +85,8 @@ pub struct Memory {
     pub lost: bool,
     /// An object of the run's name that is somebody else's, so that the run cannot be: what to do about it.
     pub taken: Option<String>,
+    /// An earlier installation of Gleamflow began the run: its executors are replaced.
+    pub anew: bool,
     /// What the run needs could not be made, so nothing of it was ever begun.
     pub unmade: bool,
     /// Since when there are more executors than the run has work for.

@@ -135,6 +135,15 @@ impl From<ApiError> for KeepError {
     }
 }
 
+/// The same writer, of so many terms later: what an earlier installation has written is older than all of it.
+#[must_use]
+pub fn raised(writer: &str, terms: u64) -> String {
+    match (writer.rsplit_once('/'), term(writer)) {
+        (Some((name, _)), Some(term)) if terms > 0 => format!("{name}/{}", term.saturating_add(terms)),
+        _ => writer.to_owned(),
+    }
+}
+
 /// The term of a writer, which is named `pod/term`.
 fn term(writer: &str) -> Option<u64> {
     writer.rsplit_once('/')?.1.parse().ok()
@@ -172,6 +181,16 @@ pub async fn read_record(server: &dyn Server, namespace: &str, run: &RunId) -> R
     let labels = format!("{}={run},{}=true", naming::RUN, naming::RECORD);
     let objects = server.list(Kind::ConfigMap, namespace, &labels).await?;
     assemble(&objects).map_err(|what| ApiError::Invalid(format!("the record of run {run}: {what}")))
+}
+
+/// The newest term of all who wrote entries of a run.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn newest_term(server: &dyn Server, namespace: &str, run: &RunId) -> Result<u64, ApiError> {
+    let labels = format!("{}={run},{}=true", naming::RUN, naming::RECORD);
+    let objects = server.list(Kind::ConfigMap, namespace, &labels).await?;
+    Ok(objects.iter().filter_map(|object| term(view::marked(object, "annotations", WRITER)?)).max().unwrap_or(0))
 }
 
 /// What is read of a run's objects is at most so long: others than we may have written them.

@@ -165,7 +165,7 @@ impl Controller {
         After::LookAgain
     }
 
-    async fn delete_pod(&self, view: &FlowView, tracked: &mut Tracked, name: &str, uid: &str) -> Result<(), ApiError> {
+    pub(super) async fn delete_pod(&self, view: &FlowView, tracked: &mut Tracked, name: &str, uid: &str) -> Result<(), ApiError> {
         tracked.requests += 1;
         let object = Ref::new(Kind::Pod, &view.key.namespace, name);
         match self.server.delete(&object, Some(uid)).await {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use proto::RunId;
+use serde_json::Value;
 
-use super::Controller;
 use super::act::{After, is_ours};
 use super::papers::Due;
 use super::track::Tracked;
+use super::{Controller, anew};
 use crate::accept::resolved;
 use crate::decide::Here;
 use crate::manifest::pod::{budget, slot_memory};
@@ -15,7 +16,7 @@ use crate::manifest::policy::policy;
 use crate::manifest::run::{RunFile, read_secret, secret};
 use crate::master::api::{Entry, RunSpec};
 use crate::naming;
-use crate::record::{Place, RunRecorder, read_record};
+use crate::record::{Place, RunRecorder, raised, read_record};
 use crate::server::{ApiError, Kind, Ref};
 use crate::view::FlowView;
 
@@ -29,20 +30,26 @@ impl Controller {
         if tracked.memory.taken.is_some() || tracked.memory.lost {
             return Ok(After::LookAgain);
         }
-        let (file, record) = match found {
-            Some(file) => match self.entries(view, tracked, run).await {
+        let (file, mut record, secret) = match found {
+            Some((file, secret)) => match self.entries(view, tracked, run).await {
                 Err(ApiError::Invalid(error)) => {
                     tracing::warn!(%run, error, "what was decided for the run cannot be read any more");
                     tracked.memory.lost = true;
                     return Ok(After::LookAgain);
                 }
-                entries => (file, entries?),
+                entries => (file, entries?, Some(secret)),
             },
             None => match self.make(view, tracked, run, &base, new).await? {
-                Some(file) => (file, Vec::new()),
+                Some(file) => (file, Vec::new(), None),
                 None => return Ok(After::LookAgain),
             },
         };
+        if let Some(secret) = secret
+            && !self.begin_anew((view, run, &base), tracked, &secret, &mut record).await?
+        {
+            return Ok(After::LookAgain);
+        }
+        let writer = raised(&self.writer, anew::terms(&record));
         let spec = RunSpec {
             id: run.clone(),
             namespace: view.key.namespace.clone(),
@@ -53,7 +60,7 @@ impl Controller {
             record,
         };
         let place = Place { flow: view.clone(), run: run.clone(), base };
-        let recorder = RunRecorder::new(Arc::clone(&self.server), place, self.writer.clone());
+        let recorder = RunRecorder::new(Arc::clone(&self.server), place, writer);
         self.runs.start(spec, Arc::new(recorder));
         tracked.file = Some(file);
         tracked.run = Some(run.clone());
@@ -77,8 +84,14 @@ impl Controller {
         Ok(wanted)
     }
 
-    /// What the run is, from its Secret; `None`: it has none that can be used.
-    async fn find(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, base: &str) -> Result<Option<RunFile>, ApiError> {
+    /// What the run is, from its Secret, and that; `None`: it has none that can be used.
+    async fn find(
+        &self,
+        view: &FlowView,
+        tracked: &mut Tracked,
+        run: &RunId,
+        base: &str,
+    ) -> Result<Option<(RunFile, Value)>, ApiError> {
         tracked.requests += 1;
         match self.server.get(&Ref::new(Kind::Secret, &view.key.namespace, &naming::secret(base))).await {
             Ok(secret) if !is_ours(&secret, view, run) => {
@@ -92,7 +105,7 @@ impl Controller {
                     tracing::warn!(%run, error = plan::in_full(error), "what the run was to do cannot be read any more");
                     tracked.memory.lost = true;
                 }
-                Ok(file.ok())
+                Ok(file.ok().map(|file| (file, secret)))
             }
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -145,7 +158,7 @@ impl Controller {
                 Ok(Some(file))
             }
             // Made by us, and the answer was lost; or by a leader before us.
-            Err(ApiError::AlreadyExists(_)) => self.find(view, tracked, run, base).await,
+            Err(ApiError::AlreadyExists(_)) => Ok(self.find(view, tracked, run, base).await?.map(|(file, _)| file)),
             Err(error) => self.unmade(tracked, error, now),
         }
     }

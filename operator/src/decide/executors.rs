@@ -22,6 +22,10 @@ const LONGEST_WAIT: i64 = 60;
 const TOO_SOON: i64 = 20;
 /// A scheduler that has said nothing about a pod for so long is not there.
 const SCHEDULER_SILENT: i64 = 30;
+/// So long after a run was taken up it is told that an earlier installation began it, as long as it has no executor.
+const REPLACED: i64 = 120;
+const ANEW: &str = "Gleamflow was installed anew while this run went on: its executors, which know nobody here, are replaced, \
+    and what they had shuffled is made again";
 /// Why nothing is made in a namespace that goes away.
 pub(super) const GOING: &str = "the namespace is being deleted";
 /// At least so many pods on nodes that are gone are made up for; see [`Draft::for_the_lost`].
@@ -47,8 +51,12 @@ impl Draft<'_> {
     pub(super) fn executors(&mut self, run: &Run) -> bool {
         let bounds = self.world.flow.spec.as_ref().map(|spec| spec.executors.clone()).unwrap_or_default();
         let pods = self.pods(&run.id);
-        let (lost, live): (Vec<&PodView>, Vec<&PodView>) =
-            pods.iter().copied().filter(|pod| !pod.finished() && !pod.deleting).partition(|pod| self.is_lost(pod));
+        let there = pods.iter().copied().filter(|pod| !pod.finished() && !pod.deleting);
+        let (strangers, there): (Vec<&PodView>, Vec<&PodView>) = there.partition(|pod| self.is_stranger(pod));
+        for pod in strangers {
+            self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() });
+        }
+        let (lost, live): (Vec<&PodView>, Vec<&PodView>) = there.into_iter().partition(|pod| self.is_lost(pod));
         let desired = self.desired(&bounds, &live);
         self.clean(&pods);
         for pod in live.iter().filter(|pod| is_without_node(pod) && self.world.now < pod.created_at + SCHEDULER_SILENT) {
@@ -185,6 +193,11 @@ impl Draft<'_> {
         false
     }
 
+    /// A pod whose executor looks for an operator that is no more: one of an earlier installation.
+    fn is_stranger(&self, pod: &PodView) -> bool {
+        pod.operator.zip(self.world.cluster.operator).is_some_and(|(its, ours)| its != ours)
+    }
+
     /// A pod that no scheduler has said a word about.
     fn unnoticed(&self, pod: &PodView) -> Option<Trouble> {
         let silent = is_without_node(pod) && self.world.now - pod.created_at >= SCHEDULER_SILENT;
@@ -206,7 +219,13 @@ impl Draft<'_> {
         let there = pods.iter().filter(|pod| !pod.deleting);
         let troubles =
             there.filter_map(|pod| pod.trouble.clone().or_else(|| ended_too_soon(pod)).or_else(|| self.unnoticed(pod)));
-        if let Some(worst) = troubles.min_by_key(rank) {
+        let worst = troubles.min_by_key(rank);
+        let passes = worst.as_ref().is_none_or(|worst| worst.reason == "Starting");
+        let anew = self.world.memory.anew && self.world.now - self.world.memory.taken_up < REPLACED;
+        if passes && (anew || pods.iter().any(|pod| self.is_stranger(pod))) {
+            return Trouble { reason: "OperatorReplaced", message: ANEW.to_owned() };
+        }
+        if let Some(worst) = worst {
             return worst;
         }
         if let Some(pod) = pods.iter().find(|pod| self.is_lost(pod)) {

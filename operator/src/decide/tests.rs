@@ -39,6 +39,7 @@ fn pod(index: u32, phase: PodPhase) -> Arc<PodView> {
         deleting: false,
         node: (phase != PodPhase::Pending).then(|| "n1".to_owned()),
         requests: Room::default(),
+        operator: None,
         trouble: None,
         disrupted: false,
         created_at: NOW - 10,
@@ -128,6 +129,27 @@ fn a_lost_executor_is_replaced_under_a_name_that_is_free() {
     failed.disrupted = false;
     let decision = look(&flow, &[Arc::new(failed)], Some(progress(1, &[])), &started(), &one_agent());
     assert_eq!(created(&decision), [] as [u32; 0], "one that failed by itself is waited after");
+}
+
+#[test]
+fn an_executor_that_looks_for_another_operator_is_replaced_at_once_and_that_is_said() {
+    let flow = flow(json!({}));
+    let ours = "10.0.0.2:7400".parse().ok();
+    let check = |its: Option<&str>, ours: Option<std::net::SocketAddr>, replaced: bool| {
+        let one = Arc::unwrap_or_clone(pod(0, PodPhase::Running));
+        let one = Arc::new(PodView { operator: its.map(|its| its.parse().unwrap()), ..one });
+        let cluster = Surroundings { operator: ours, ..one_agent() };
+        let decision = look(&flow, &[one], Some(progress(1, &[])), &started(), &cluster);
+        let deleted = decision.actions.contains(&Action::DeletePod { name: "a-1-0".into(), uid: "p0".into() });
+        assert_eq!((deleted, created(&decision) == [1]), (replaced, replaced), "{its:?}, {ours:?}");
+        let said = super::condition::find(&decision.status, "ExecutorsReady").map(|condition| condition.reason.clone());
+        assert_eq!(said.as_deref() == Some("OperatorReplaced"), replaced, "{said:?}");
+    };
+    check(Some("10.0.0.1:7400"), ours, true);
+    check(Some("10.0.0.2:7400"), ours, false);
+    // A name, where the address could not be read, tells nothing.
+    check(None, ours, false);
+    check(Some("10.0.0.1:7400"), None, false);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::view::{FlowView, Room};
 
 /// The container that is ours.
 pub const CONTAINER: &str = "executor";
+/// The variable that tells an executor where the operator is.
+pub const OPERATOR: &str = "GLEAMFLOW_OPERATOR";
 /// How long an executor that is taken down may finish what it does.
 const GRACE_SECONDS: u64 = 30;
 /// The executor's own needs beside its slots.
@@ -149,7 +151,7 @@ fn grace(executors: &Executors) -> u64 {
 fn environment(shape: &Shape<'_>, stores: &[ObjectStore]) -> Vec<Value> {
     let executors = &shape.spec.executors;
     let mut all = vec![
-        json!({"name": "GLEAMFLOW_OPERATOR", "value": shape.operator}),
+        json!({"name": OPERATOR, "value": shape.operator}),
         json!({"name": "GLEAMFLOW_RUN", "value": shape.run}),
         from_field("POD_NAME", "metadata.name"),
         from_field("NODE_NAME", "spec.nodeName"),

@@ -75,6 +75,24 @@ fn data(papers: &RunPapers) -> Value {
     })
 }
 
+/// Whether those who go by a run's Secret know anybody of an authority, by its certificates (PEM, one after the other).
+#[must_use]
+pub fn knows(secret: &Value, authority: &str) -> bool {
+    let known = secret.get("data").and_then(|data| data.get(AUTHORITY)).and_then(Value::as_str);
+    let known = known.and_then(|known| BASE64.decode(known).ok()).and_then(|known| String::from_utf8(known).ok());
+    let certificates = |bundle: &str| -> Vec<String> {
+        bundle
+            .split_inclusive("-----END CERTIFICATE-----")
+            .map(|one| one.trim().to_owned())
+            .filter(|one| !one.is_empty())
+            .collect()
+    };
+    known.is_some_and(|known| {
+        let known = certificates(&known);
+        certificates(authority).iter().any(|one| known.contains(one))
+    })
+}
+
 /// When a run's Secret needs new papers, in seconds since 1970; at once where it does not say.
 #[must_use]
 pub fn renewal(secret: &Value) -> i64 {

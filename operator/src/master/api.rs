@@ -52,6 +52,9 @@ pub enum Entry {
     Kept { collection: plan::CollectionId, outcome: Result<plan::task::Size, String> },
     /// Standard output is too much to be kept in a Secret: where it stays, on the agents. The last one counts.
     Output { at: OutputRequest },
+    /// Gleamflow was installed anew while the run went on, so that terms begin anew: from here on a leader's term counts as so much
+    /// higher, above all that there were before. The last one counts.
+    Anew { terms: u64 },
     /// All sinks are staged: from here on the run only rolls forward.
     Committing { manifest: Manifest },
     /// The run ends without its output, and what it has staged is removed. Of this and `Committing` there is only one: whoever

@@ -12,6 +12,7 @@ mod agents;
 mod assemble;
 mod cut;
 mod demand;
+mod doubt;
 mod ending;
 pub mod event;
 mod flow;

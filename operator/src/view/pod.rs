@@ -1,8 +1,11 @@
 //! An executor's pod, and what is wrong with it in the cluster's own words.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use super::{Room, controller, list, marked, seconds, text, version};
+use crate::manifest::pod::{CONTAINER, OPERATOR};
 use crate::naming;
 
 /// A pod.
@@ -19,6 +22,8 @@ pub struct PodView {
     pub deleting: bool,
     pub node: Option<String>,
     pub requests: Room,
+    /// Where its executor looks for the operator, if that is no name.
+    pub operator: Option<SocketAddr>,
     pub trouble: Option<Trouble>,
     /// Taken away by the cluster (eviction, preemption, drain): nobody's fault.
     pub disrupted: bool,
@@ -70,6 +75,7 @@ impl PodView {
             deleting: text(value, "/metadata/deletionTimestamp").is_some(),
             node: text(value, "/spec/nodeName").map(str::to_owned),
             requests: requests(value),
+            operator: operator(value),
             trouble: trouble(value, phase),
             disrupted,
             created_at: text(value, "/metadata/creationTimestamp").and_then(seconds).unwrap_or_default(),
@@ -89,6 +95,12 @@ impl PodView {
 fn requests(pod: &Value) -> Room {
     let each = list(pod, "/spec/containers").iter().filter_map(|container| container.pointer("/resources/requests"));
     each.fold(Room::default(), |sum, requests| sum.plus(Room::read(requests)))
+}
+
+fn operator(pod: &Value) -> Option<SocketAddr> {
+    let ours = list(pod, "/spec/containers").iter().find(|container| text(container, "/name") == Some(CONTAINER))?;
+    let told = list(ours, "/env").iter().find(|variable| text(variable, "/name") == Some(OPERATOR))?;
+    text(told, "/value")?.parse().ok()
 }
 
 fn condition<'a>(pod: &'a Value, kind: &str, status: &str) -> Option<&'a Value> {

@@ -119,17 +119,21 @@ fn not_built(field: &str) -> FlowProblem {
 const OF_THE_POD: [&str; 8] =
     ["serviceAccountName", "serviceAccount", "hostNetwork", "hostPID", "hostIPC", "hostUsers", "securityContext", "nodeName"];
 /// Fields of the container `executor` that have another place, or none.
-const OF_THE_EXECUTOR: [(&str, &str); 6] = [
+const OF_THE_EXECUTOR: [(&str, &str); 8] = [
     ("image", "set executors.image"),
     ("resources", "set executors.resources"),
     ("command", LEAVE_OUT),
     ("args", LEAVE_OUT),
     ("imagePullPolicy", LEAVE_OUT),
     ("terminationMessagePolicy", LEAVE_OUT),
+    // One that fails kills the executor in the middle of its tasks, and each that comes after it.
+    ("livenessProbe", NO_PROBES),
+    ("startupProbe", NO_PROBES),
 ];
 /// Variables of the container `executor` that are the operator's.
 const VARIABLES: [&str; 5] = ["POD_NAME", "NODE_NAME", "POD_IP", "TMPDIR", "HOME"];
 const LEAVE_OUT: &str = "leave it out";
+const NO_PROBES: &str = "leave it out: the operator knows by their connections which executors work";
 
 /// What an executor's template cannot set: it is the operator's, or it would open a way past what user code is kept from.
 fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {

@@ -952,7 +952,10 @@ fn not_built_yet() {
           command: [sh]
           image: mine
           env: [{name: MORE, value: a}, {name: GLEAMFLOW_RUN, value: b}]
-        - {name: beside, image: other, ports: [{containerPort: 80, hostPort: 80}]}
+          livenessProbe: {exec: {command: ["false"]}}
+          startupProbe: {exec: {command: ["false"]}}
+          readinessProbe: {exec: {command: ["false"]}}
+        - {name: beside, image: other, ports: [{containerPort: 80, hostPort: 80}], livenessProbe: {exec: {command: ["true"]}}}
         volumes:
         - {name: gleamflow-run, emptyDir: {}}
         - {name: token, projected: {sources: [{serviceAccountToken: {path: token}}]}}
@@ -965,11 +968,13 @@ fn not_built_yet() {
 13:20: an executor's template cannot set "command"; leave it out
 14:18: an executor's template cannot set "image"; set executors.image
 15:41: an executor's template cannot set "GLEAMFLOW_RUN"; leave it out
-16:78: an executor's template cannot set "hostPort"; leave it out
-18:18: names that begin with "gleamflow-" are those of the operator's own volumes; take another
-19:69: an executor's template cannot set "serviceAccountToken"; leave it out
-20:32: a flow's volume cannot be of "hostPath": user code would see more than its own; use a persistentVolumeClaim or nfs
-20:66: a volume has no field "sizeLimits" there
+16:26: an executor's template cannot set "livenessProbe"; leave it out: the operator knows by their connections which executors work
+17:25: an executor's template cannot set "startupProbe"; leave it out: the operator knows by their connections which executors work
+19:78: an executor's template cannot set "hostPort"; leave it out
+21:18: names that begin with "gleamflow-" are those of the operator's own volumes; take another
+22:69: an executor's template cannot set "serviceAccountToken"; leave it out
+23:32: a flow's volume cannot be of "hostPath": user code would see more than its own; use a persistentVolumeClaim or nfs
+23:66: a volume has no field "sizeLimits" there
 "#,
     );
     check_problems(

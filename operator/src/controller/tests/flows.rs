@@ -1,12 +1,17 @@
 //! What flows go through: one test per story.
 
+use std::sync::Arc;
+
+use proto::RunId;
 use serde_json::{Value, json};
 
 use super::planted::Planted;
 use super::simulation::{NAMESPACE, PAPERS_LAST, Simulation};
+use crate::master::api::{Entry, Recorder};
 use crate::naming;
+use crate::record::{Place, RunRecorder, read_record};
 use crate::server::{Kind, Ref};
-use crate::view::{list, text};
+use crate::view::{FlowView, list, text};
 
 pub(super) fn run<T>(story: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story)
@@ -392,6 +397,47 @@ fn executors_get_new_papers_while_their_run_goes_on_and_none_after() {
         steps(&mut simulation, 4, false).await;
         let later = secrets(&simulation);
         assert!(later.is_empty() || later == at_end, "what is over gets nothing new");
+    });
+}
+
+#[test]
+fn a_run_goes_on_with_other_executors_where_all_was_installed_anew() {
+    run(async {
+        let mut simulation = Simulation::new(1, 0);
+        simulation.apply("a", &spec("x"));
+        steps(&mut simulation, 6, false).await;
+        let uids = |simulation: &Simulation| -> Vec<String> {
+            simulation.pods().iter().filter_map(|(_, pod)| text(pod, "/metadata/uid").map(str::to_owned)).collect()
+        };
+        let before = uids(&simulation);
+        assert!(!before.is_empty());
+        let id = RunId::try_from(status(&simulation, "/status/currentRun/id")).unwrap();
+        let place = Place {
+            flow: FlowView::read(&simulation.flow("a").unwrap()).unwrap(),
+            run: id.clone(),
+            base: naming::run_base("a", 1),
+        };
+        let planned = Entry::Planned { plan: Vec::new(), partitions: None, slots: 1 };
+        let recorder = RunRecorder::new(Arc::new(simulation.server.clone()), place, "operator/7".to_owned());
+        recorder.append(&id, 0, &planned).await.unwrap();
+
+        simulation.install_anew();
+        let mut told = false;
+        for _ in 0..6 {
+            steps(&mut simulation, 1, false).await;
+            told |= condition(&simulation, "ExecutorsReady").is_some_and(|(_, reason, _)| reason == "OperatorReplaced");
+        }
+        assert!(told, "it is said why there is no executor");
+        let after = uids(&simulation);
+        assert!(!after.is_empty() && after.iter().all(|uid| !before.contains(uid)), "{before:?}, then {after:?}");
+        let anew = Entry::Anew { terms: 7 + 1024 };
+        assert_eq!(read_record(&simulation.server, NAMESPACE, &id).await.unwrap(), [planned.clone(), anew.clone()]);
+        // To the next leader of the same installation they are no strangers.
+        simulation.lead_anew();
+        steps(&mut simulation, 40, true).await;
+        assert_eq!(read_record(&simulation.server, NAMESPACE, &id).await.unwrap(), [planned, anew]);
+        assert_eq!(phase(&simulation), "Succeeded");
+        assert_eq!(status(&simulation, "/status/currentRun/id"), id.as_str());
     });
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Simulation {
     pub(super) clock: Arc<AtomicI64>,
     pub(super) operators: Vec<Operator>,
     terms: u64,
+    /// How often all was installed.
+    installed: u64,
     /// Reasons of all events, in order.
     pub(super) told: Arc<Mutex<Vec<String>>>,
 }
@@ -60,9 +62,18 @@ impl Simulation {
         let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
         let truths = Arc::clone(&server.store().judge.truths);
         let told = Arc::default();
-        let mut simulation = Simulation { server, truths, clock, operators: Vec::new(), terms: 0, told };
+        let mut simulation = Simulation { server, truths, clock, operators: Vec::new(), terms: 0, installed: 1, told };
         simulation.lead_anew();
         simulation
+    }
+
+    /// All of the operator's is removed and made anew: another authority, terms that begin anew.
+    pub(super) fn install_anew(&mut self) {
+        (self.terms, self.installed) = (0, self.installed + 1);
+        // Nobody's wish: whoever comes replaces them.
+        let pods = self.pods();
+        pods.iter().for_each(|(_, pod)| self.server.store().judge.pod_lost(pod));
+        self.lead_anew();
     }
 
     /// A new leader: it lists, and knows nothing else.
@@ -70,15 +81,16 @@ impl Simulation {
         self.terms += 1;
         let server = self.server.for_another();
         let master = Arc::new(FakeMaster::new(Arc::clone(&self.truths)));
-        let (clock, papers_clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        let (clock, papers_clock, installed) = (Arc::clone(&self.clock), Arc::clone(&self.clock), self.installed);
         let controller = Controller {
             server: Arc::new(server.clone()),
             runs: Arc::clone(&master) as _,
             cache: Arc::default(),
             trust: Box::new(move |_| {
                 let now = papers_clock.load(Ordering::Relaxed) / 1000;
-                let papers = ["token", "ca", "certificate", "key"].map(|part| format!("{part} of {now}"));
-                let [token, authority, certificate, key] = papers;
+                let [token, certificate, key] = ["token", "certificate", "key"].map(|part| format!("{part} of {now}"));
+                // Two certificates, as while the authority is replaced: one of them has changed since.
+                let authority = format!("ca {installed}-----END CERTIFICATE-----next of {now}");
                 Some(RunPapers { token, authority, certificate, key, renew: now + PAPERS_LAST })
             }),
             clock: Box::new(move || clock.load(Ordering::Relaxed)),

@@ -169,6 +169,7 @@ impl Machine {
                 self.recorded.output = Some(at);
                 self.output_located();
             }
+            Entry::Anew { terms } => self.ledger.begin_above(terms),
             Entry::Committing { manifest } => {
                 self.recorded.manifest = Some(manifest);
                 self.begin_commit();

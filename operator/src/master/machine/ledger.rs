@@ -17,6 +17,7 @@ const PER_TERM: u32 = 1 << 16;
 /// All tasks that were ever tried.
 #[derive(Debug)]
 pub(super) struct Ledger {
+    term: u64,
     base: u32,
     /// Numbers up to here (above `base`) are void for some tasks: none is given out any more.
     floor: u32,
@@ -105,9 +106,15 @@ impl TaskState {
 
 impl Ledger {
     pub(super) fn new(term: Term) -> Ledger {
-        let base = u32::try_from(term.0 % u64::from(PER_TERM)).unwrap_or_default() * PER_TERM;
-        let base = if planted::has(Bug::RepeatsNumbers) { 0 } else { base };
-        Ledger { base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new(), forgotten: BTreeSet::new() }
+        let base = base(term.0);
+        Ledger { term: term.0, base, floor: 0, tasks: BTreeMap::new(), ever_done: BTreeSet::new(), forgotten: BTreeSet::new() }
+    }
+
+    /// Terms begin anew, after so many.
+    pub(super) fn begin_above(&mut self, terms: u64) {
+        let reached = self.before();
+        self.base = base(self.term.saturating_add(terms));
+        self.floor = reached.saturating_sub(self.base);
     }
 
     /// Every number that was given out before this run was taken up is at most this.
@@ -187,6 +194,11 @@ impl Ledger {
     pub(super) fn note_done(&mut self, task: TaskId) {
         self.ever_done.insert(task);
     }
+}
+
+fn base(term: u64) -> u32 {
+    let base = u32::try_from(term % u64::from(PER_TERM)).unwrap_or_default() * PER_TERM;
+    if planted::has(Bug::RepeatsNumbers) { 0 } else { base }
 }
 
 /// An attempt's number as people count: from 1, per leader.

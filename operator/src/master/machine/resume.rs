@@ -9,9 +9,8 @@ use super::event::Found;
 use super::ledger::{Standing, Winner};
 use super::naming::is_answer;
 use super::planted::{self, Bug};
-use super::staging::is_files;
 use super::{Machine, Stage};
-use crate::master::api::{Entry, TaskSet};
+use crate::master::api::Entry;
 
 /// So long agents and slots have to find a new leader before it goes on without them: a connection that is tried in vain, a pause,
 /// and the next one. What an agent holds that comes later is made again for nothing.
@@ -141,80 +140,5 @@ impl Machine {
         let attempts = self.ledger.iter().flat_map(|(_, state)| &state.running).map(|running| running.attempt);
         let over: BTreeSet<Attempt> = attempts.filter(|attempt| over(attempt.task) || self.is_void(*attempt)).collect();
         self.cancel(&over);
-    }
-
-    /// Of rows that may come out otherwise, an attempt that we know nothing of may have been named by the leader before, and been
-    /// read. Where a winner is not known, all such attempts are void from now on, and so is what was made of them. Where all that
-    /// read them is done, nothing is made anew as long as none of it is lost: they are forgotten, and never taken up again.
-    fn settle_doubts(&mut self) {
-        let above = self.ledger.before();
-        let (mut open, mut tasks, mut forgotten) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        let (mut doubted, behind) = (BTreeSet::new(), self.behind_us());
-        for set in &self.flow().indeterminate {
-            let all = self.tasks_of(*set).unwrap_or_default();
-            for task in all.into_iter().filter(|task| !self.ledger.is_done(*task)) {
-                // Its set may be read by more than read it: a shuffle has what some channels make.
-                let readers: Vec<TaskSet> = self.flow().read_by(*set).filter(|reader| self.may_read(*reader, task)).collect();
-                if behind.contains(set) && !readers.is_empty() && !planted::has(Bug::RemakesRead) {
-                    forgotten.insert(task);
-                } else {
-                    open.insert(*set);
-                    tasks.push((*set, task));
-                    doubted.extend(readers);
-                }
-            }
-        }
-        if planted::has(Bug::TrustsUnknown) {
-            return;
-        }
-        self.withdraw(&forgotten);
-        self.ledger.forget(forgotten);
-        if open.is_empty() {
-            return;
-        }
-        let mut sets = self.flow().readers(&doubted);
-        sets.extend(doubted);
-        if self.flow().write(&open, is_files) {
-            sets.insert(TaskSet::One(TaskId::Stage));
-        }
-        // What goes on of the open ones may go on, unless it has read of another.
-        tasks.retain(|(set, _)| !sets.contains(set));
-        let mut except = BTreeSet::new();
-        for (_, task) in tasks {
-            sets.insert(TaskSet::One(task));
-            if let Some(state) = self.ledger.get(task) {
-                except.extend(state.running.iter().map(|running| running.attempt));
-                except.extend(state.winner.iter().map(|winner| winner.attempt));
-            }
-        }
-        self.record(Entry::Redo { sets, above, except });
-    }
-
-    /// Ends attempts of tasks that were done under an earlier leader: a slot may tell once more what that leader knew, or be late.
-    fn withdraw(&mut self, tasks: &BTreeSet<TaskId>) {
-        let (mut running, mut fenced) = (BTreeSet::new(), Vec::new());
-        for task in tasks {
-            let state = self.ledger.entry(*task);
-            running.extend(state.running.iter().map(|running| running.attempt));
-            fenced.extend(state.winner.take());
-        }
-        self.cancel(&running);
-        fenced.into_iter().for_each(|winner| self.fence(winner.agent, vec![winner.attempt]));
-    }
-
-    /// Sets of which nothing is read any more, unless something is lost: all that read them is done, or is behind us itself.
-    fn behind_us(&self) -> BTreeSet<TaskSet> {
-        let flow = self.flow();
-        let whole =
-            |set: TaskSet| self.tasks_of(set).is_some_and(|tasks| tasks.into_iter().all(|task| self.ledger.is_done(task)));
-        let mut behind = BTreeSet::new();
-        // Readers come before what they read.
-        for set in flow.sets.iter().rev().filter(|set| !flow.lasting.contains(set)) {
-            let mut readers = flow.read_by(*set).peekable();
-            if readers.peek().is_some() && readers.all(|reader| behind.contains(&reader) || whole(reader)) {
-                behind.insert(*set);
-            }
-        }
-        behind
     }
 }

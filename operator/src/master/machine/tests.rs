@@ -350,3 +350,20 @@ fn what_a_slot_tells_a_new_leader_does_not_count_beside_what_was_named() {
     let (_, stage, _) = course.given.last().expect("it goes on");
     assert!(matches!(&stage.work, Work::Stage { sinks } if sinks["shown"][0].attempt == named), "{stage:?}");
 }
+
+#[test]
+fn numbers_of_attempts_go_on_above_those_of_an_earlier_installation() {
+    let mut before = Course::new(Vec::new());
+    before.slot(1, "b");
+    before.done(splits());
+    let earlier = before.given[0].1.attempt;
+    // Its terms begin with 1 again.
+    let mut record = before.entries.clone();
+    record.push(Entry::Anew { terms: 1024 });
+    let mut course = Course::new(record);
+    course.slot(1, "b");
+    course.wait(11);
+    let attempt = course.given.last().expect("it goes on").1.attempt;
+    assert_eq!(attempt.task, earlier.task);
+    assert!(attempt.number > 1024 << 16 && earlier.number < 2 << 16, "{earlier:?}, then {attempt:?}");
+}
