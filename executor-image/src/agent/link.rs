@@ -52,6 +52,8 @@ pub struct Link {
 pub struct Badge {
     token: String,
     renew: u64,
+    /// The operator's authority, as it was mounted then.
+    authority: String,
 }
 
 /// The agent could not enroll, or not beat.
@@ -134,11 +136,20 @@ impl Link {
                 }
                 Err(error) => {
                     after(&self.leader, &error, "a beat failed").await;
+                    if self.is_of_another_authority(&badge) {
+                        tracing::info!("the operator's authority is another one; enrolling again");
+                        badge = self.enrolled().await;
+                    }
                     // The pause is over already.
                     ticks.reset_immediately();
                 }
             }
         }
+    }
+
+    /// Whether who issued the badge may be gone, so that no operator knows us nor we it.
+    fn is_of_another_authority(&self, badge: &Badge) -> bool {
+        read(&self.options.authority_file).is_ok_and(|mounted| mounted != badge.authority)
     }
 
     async fn renew(&self, badge: Badge) -> Badge {
@@ -154,7 +165,8 @@ impl Link {
     async fn enroll(&self) -> Result<Badge, LinkError> {
         let begun = now();
         // What is mounted may have changed.
-        self.stranger.trust(&read(&self.options.authority_file)?)?;
+        let authority = read(&self.options.authority_file)?;
+        self.stranger.trust(&authority)?;
         let request = identity::Request::new(self.options.address)?;
         let enroll = Enroll { csr: request.csr.clone(), node: self.options.node.clone(), address: self.address.clone() };
         let call = with_token(enroll, &read(&self.options.token_file)?)?;
@@ -168,7 +180,7 @@ impl Link {
         self.leader.hang_up();
         tracing::info!(expires = enrolled.expires, "enrolled");
         let lasts = enrolled.expires.saturating_sub(begun);
-        Ok(Badge { token: enrolled.token, renew: begun + (lasts * 2 / 3).max(1) })
+        Ok(Badge { token: enrolled.token, renew: begun + (lasts * 2 / 3).max(1), authority })
     }
 
     async fn beat(&self, badge: &Badge) -> Result<(), LinkError> {

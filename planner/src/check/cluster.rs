@@ -171,7 +171,14 @@ fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {
     problems
 }
 
-/// Labels and annotations are the pods', all else is the operator's; and so are its own labels.
+/// Annotations that nodes take for a security context.
+const CONFINING: [&str; 3] = [
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+];
+
+/// Labels and annotations are the pods', all else is the operator's; so are its own labels, and what confines containers.
 fn metadata(base: &str, metadata: &Map<String, Value>) -> Vec<FlowProblem> {
     let refuse = |path: String, what: &str| {
         FlowProblem::new(format!("{base}.metadata.{path}"), format!("an executor's template cannot set {what:?}"))
@@ -182,6 +189,9 @@ fn metadata(base: &str, metadata: &Map<String, Value>) -> Vec<FlowProblem> {
     let labels = metadata.get("labels").and_then(Value::as_object).into_iter().flat_map(Map::keys);
     let ours = labels.filter(|label| label.starts_with("gleamflow.io/") || *label == "app.kubernetes.io/managed-by");
     problems.extend(ours.map(|label| refuse("labels".to_owned(), label)));
+    let annotations = metadata.get("annotations").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let confining = annotations.filter(|one| CONFINING.iter().any(|prefix| one.starts_with(prefix)));
+    problems.extend(confining.map(|annotation| refuse("annotations".to_owned(), annotation)));
     problems
 }
 

@@ -982,7 +982,7 @@ fn not_built_yet() {
     slots: 2
     resources: {requests: {memory: 1}, limits: {memory: 63Mi}}
     template:
-      metadata: {name: x, labels: {a: b, gleamflow.io/run: c}, annotations: {d: e}}
+      metadata: {name: x, labels: {a: b, gleamflow.io/run: c}, annotations: {d: e, container.apparmor.security.beta.kubernetes.io/executor: unconfined}}
   storage:
     objectStores:
     - {prefix: s3://b/, endpoint: "not a url"}
@@ -993,6 +993,7 @@ fn not_built_yet() {
 7:57: an executor of 2 slots cannot start with 63Mi of memory; give it 64Mi or more
 9:24: an executor's template cannot set "name"; leave it out
 9:35: an executor's template cannot set "gleamflow.io/run"; leave it out
+9:77: an executor's template cannot set "container.apparmor.security.beta.kubernetes.io/executor"; leave it out
 12:35: "not a url" is not the address of a store; write http://host:port or https://host
 13:16: "s3://b/" is in the list already
 14:16: "x" is in no object store; write s3://bucket/

@@ -22,11 +22,13 @@ const CUT: Duration = Duration::from_secs(30);
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
         ("failures::killed_executors_cost_the_tasks_they_ran", executors),
+        ("failures::executors_without_memory_cost_the_tasks_they_ran", starved),
         ("failures::killed_slots_cost_the_tasks_they_ran", slots),
         ("failures::a_killed_agent_costs_what_it_held", agent),
         ("failures::a_killed_leader_costs_nothing", leader),
         ("failures::a_killed_standby_costs_nothing", standby),
         ("failures::both_operators_killed_cost_nothing", both_operators),
+        ("failures::flows_go_on_where_all_is_installed_anew", installed_anew),
         ("failures::evicted_executors_finish_what_they_do", evicted),
         ("failures::a_killed_node_costs_what_was_on_it_and_comes_back_empty", node),
         ("failures::a_link_cut_for_30_s_costs_what_was_behind_it", link),
@@ -84,6 +86,40 @@ fn executors(cluster: &Cluster) -> Result<()> {
     victims.values().try_for_each(|victim| victim.kill(cluster))?;
     fleet.open()?;
     fleet.finish("executor killed", since, |member| {
+        let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
+        Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
+    })
+}
+
+/// The kernel kills them, and Kubernetes knows why.
+fn starved(cluster: &Cluster) -> Result<()> {
+    let fleet = Fleet::begin(cluster, "starved", bytes()?, &ALL)?;
+    let stands = fleet.stand()?;
+    let mut victims = victims(&stands);
+    // Of what is over, an executor may be about to go.
+    victims.remove(Moment::Over.name());
+    let since = Instant::now();
+    victims.values().try_for_each(|victim| victim.starve(cluster))?;
+    for (flow, victim) in &victims {
+        // Its pod stays until the run is over.
+        until(product::PATIENCE, &format!("{} of {flow} is out of memory", victim.pod), || {
+            let pod = cluster.get(fleet.namespace(), &["pod", &victim.pod])?;
+            let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+            ensure!(ended.is_null() || ended["reason"] == "OOMKilled", "it ended otherwise: {ended}");
+            Ok((!ended.is_null()).then_some(()))
+        })?;
+        if !stands[flow].waiting.iter().flatten().any(|pod| *pod == victim.pod) {
+            continue;
+        }
+        let mut last = String::new();
+        let told = until(product::PATIENCE, &format!("{flow} tells that {} was out of memory", victim.pod), || {
+            last = product::status(cluster, fleet.namespace(), flow)?.to_string();
+            Ok(last.contains("OutOfMemory").then_some(()))
+        });
+        told.with_context(|| last.clone())?;
+    }
+    fleet.open()?;
+    fleet.finish("executor without memory", since, |member| {
         let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
         Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
     })
@@ -152,6 +188,27 @@ fn both_operators(cluster: &Cluster) -> Result<()> {
     operators.standby.kill(cluster)?;
     fleet.open()?;
     fleet.finish("both operators killed", since, nothing)
+}
+
+/// Authority, lease and agents go with the release, and all that agents held: executors know nobody any more.
+fn installed_anew(cluster: &Cluster) -> Result<()> {
+    let fleet = Fleet::begin(cluster, "anew", bytes()?, &ALL)?;
+    let stands = fleet.stand()?;
+    let since = Instant::now();
+    product::install_anew(cluster)?;
+    for flow in [Moment::Early, Moment::Shuffling, Moment::Late].map(Moment::name) {
+        let mut last = String::new();
+        let told = until(product::PATIENCE, &format!("{flow} tells that all was installed anew"), || {
+            last = product::status(cluster, fleet.namespace(), flow)?.to_string();
+            Ok(last.contains("OperatorReplaced").then_some(()))
+        });
+        told.with_context(|| last.clone())?;
+    }
+    fleet.open()?;
+    fleet.finish("installed anew", since, |member| {
+        let stood = &stands[member.name];
+        Again::AtMost([0, 1, 2].map(|gate| stood.came[gate].len()))
+    })
 }
 
 fn evicted(cluster: &Cluster) -> Result<()> {

@@ -44,7 +44,11 @@ impl Operator {
 
     /// Serves; returns its address.
     async fn start(self: &Arc<Operator>) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    async fn start_at(self: &Arc<Operator>, address: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = connections(listener, Some(operators(&self.authority)), LIMITS);
         let service = MasterServer::from_arc(Arc::clone(self));
@@ -160,6 +164,24 @@ fn an_agent_enrolls_serves_with_tls_and_renews_without_breaking_a_stream() {
     put_to(&late, &address, attempt(3, 1), &[]).unwrap();
     let page = http(health, "/metrics");
     assert!(page.contains("\ngleamflow_agent_puts_total 3\n") && page.contains("\ngleamflow_agent_runs 1\n"), "{page}");
+}
+
+#[test]
+fn an_agent_enrolls_again_where_the_authority_is_another_one() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (agents, before, after) = (runtime(), runtime(), runtime());
+    let folder = tempfile::tempdir().unwrap();
+    let (lost, made) = (Arc::new(authority()), Arc::new(authority()));
+    let operator = Operator::new(&lost, 3600, None);
+    let service = before.block_on(operator.start());
+    agent(&agents, service, &lost.bundle(), folder.path());
+    until("it beats", || !operator.beats.lock().unwrap().is_empty());
+    drop(before);
+    let operator = Operator::new(&made, 3600, None);
+    after.block_on(operator.start_at(service));
+    std::fs::write(folder.path().join("ca.crt"), made.bundle()).unwrap();
+    until("it beats for the new operator", || !operator.beats.lock().unwrap().is_empty());
+    assert_eq!(operator.enrolled.load(Ordering::Relaxed), 1);
 }
 
 #[test]
