@@ -130,11 +130,19 @@ impl Graph {
             .collect()
     }
 
-    /// Whether a node is a group that needs the rows of a union one part after the other.
+    /// Whether a node is a group that needs the rows of a union one part after the other, and would not get them so. Ids are canonical.
     #[must_use]
     pub fn is_read_in_order(&self, node: &Node, input: CollectionId) -> bool {
+        let producer = self.producer(input);
         matches!(node.op, Op::Group(Group::Gather | Group::Limit { .. }))
-            && matches!(self.producer(input).op, Op::Flatten { ordered: true })
+            && matches!(producer.op, Op::Flatten { ordered: true })
+            && !self.come_in_order(&producer.inputs)
+    }
+
+    /// Whether collections are read one after the other if each is read by itself: passes of a stage go by what they read.
+    fn come_in_order(&self, parts: &[CollectionId]) -> bool {
+        let is_read_alone = |part: &CollectionId| matches!(self.producer(*part).op, Op::Read(_) | Op::Group(_));
+        parts.is_sorted_by(|a, b| a < b) && parts.iter().all(is_read_alone)
     }
 
     /// How many operations there are, as the plan counts them.

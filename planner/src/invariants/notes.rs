@@ -121,6 +121,8 @@ fn fed(draft: &Draft, consumers: &BTreeMap<CollectionId, Vec<NodeId>>, id: Colle
     while let Some(next) = open.pop() {
         for reader in consumers.get(&next).into_iter().flatten().map(|reader| graph.node(*reader)) {
             match reader.op {
+                // It reads what is stored of the union.
+                Op::Group(_) if graph.is_read_in_order(reader, next) => {}
                 Op::Group(_) => return Some(reader.step.clone()),
                 Op::Flatten { .. } if seen.insert(reader.id) => {
                     open.extend(reader.outputs.iter().filter(|made| !graph.collection(**made).persist));

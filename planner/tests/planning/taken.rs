@@ -362,6 +362,27 @@ fn a_limit_of_an_ordered_union_reads_it_in_order() {
         "2 2 2 1
          m1: a | b | l > w <0,1",
     );
+    // Where single passes would come in another order, the union is read as it is.
+    check(
+        "a: read: TEXT
+         b: read: TEXT
+         u: from: [b, a], union: {ordered: true}
+         l: limit: {n: 5}
+         w: write: SINK",
+        "2 2 2 1
+         m1: u | l > w <0",
+    );
+    check(
+        "a: read: TEXT
+         x: map: LUA
+         y: from: [a], map: LUA
+         u: from: [x, y], union: {ordered: true}
+         m: merge: {}
+         w: write: SINK",
+        "4 4 3 2
+         m1: a > x+y | pass x | pass y
+         m2 after m1: u | m > w <0",
+    );
 }
 
 #[test]

@@ -595,7 +595,7 @@ fn texts_that_need_quotes() {
     check(
         &steps("  - name: a\n    read: {inline: {lines: [|-, a|b]}}\n"),
         r#"
-f:7:28: YAML readers do not agree on text that begins with '|'; put it in quotes: "|-"
+f:7:29: YAML readers do not agree on text that begins with '|'; put it in quotes: "|-"
 "#,
     );
     check(
