@@ -374,13 +374,13 @@ fn a_limit_of_an_ordered_union_reads_it_in_order() {
     );
     check(
         "a: read: TEXT
-         x: map: LUA
-         y: from: [a], map: LUA
-         u: from: [x, y], union: {ordered: true}
+         x1: map: LUA
+         x2: from: [a], map: LUA
+         u: from: [x1, x2], union: {ordered: true}
          m: merge: {}
          w: write: SINK",
         "4 4 3 2
-         m1: a > x+y | pass x | pass y
+         m1: a > x1+x2 | pass x1 | pass x2
          m2 after m1: u | m > w <0",
     );
 }
