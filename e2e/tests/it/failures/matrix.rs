@@ -28,7 +28,6 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("failures::a_killed_leader_costs_nothing", leader),
         ("failures::a_killed_standby_costs_nothing", standby),
         ("failures::both_operators_killed_cost_nothing", both_operators),
-        ("failures::flows_go_on_where_all_is_installed_anew", installed_anew),
         ("failures::evicted_executors_finish_what_they_do", evicted),
         ("failures::a_killed_node_costs_what_was_on_it_and_comes_back_empty", node),
         ("failures::a_link_cut_for_30_s_costs_what_was_behind_it", link),
@@ -188,27 +187,6 @@ fn both_operators(cluster: &Cluster) -> Result<()> {
     operators.standby.kill(cluster)?;
     fleet.open()?;
     fleet.finish("both operators killed", since, nothing)
-}
-
-/// Authority, lease and agents go with the release, and all that agents held: executors know nobody any more.
-fn installed_anew(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "anew", bytes()?, &ALL)?;
-    let stands = fleet.stand()?;
-    let since = Instant::now();
-    product::install_anew(cluster)?;
-    for flow in [Moment::Early, Moment::Shuffling, Moment::Late].map(Moment::name) {
-        let mut last = String::new();
-        let told = until(product::PATIENCE, &format!("{flow} tells that all was installed anew"), || {
-            last = product::status(cluster, fleet.namespace(), flow)?.to_string();
-            Ok(last.contains("OperatorReplaced").then_some(()))
-        });
-        told.with_context(|| last.clone())?;
-    }
-    fleet.open()?;
-    fleet.finish("installed anew", since, |member| {
-        let stood = &stands[member.name];
-        Again::AtMost([0, 1, 2].map(|gate| stood.came[gate].len()))
-    })
 }
 
 fn evicted(cluster: &Cluster) -> Result<()> {
