@@ -37,7 +37,7 @@ pub(crate) enum Moment {
 pub(crate) const ALL: [Moment; 5] = [Moment::Early, Moment::Shuffling, Moment::Late, Moment::Committing, Moment::Over];
 
 impl Moment {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Moment::Early => "early",
             Moment::Shuffling => "shuffling",

@@ -22,7 +22,6 @@ const CUT: Duration = Duration::from_secs(30);
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
         ("failures::killed_executors_cost_the_tasks_they_ran", executors),
-        ("failures::executors_without_memory_cost_the_tasks_they_ran", starved),
         ("failures::killed_slots_cost_the_tasks_they_ran", slots),
         ("failures::a_killed_agent_costs_what_it_held", agent),
         ("failures::a_killed_leader_costs_nothing", leader),
@@ -85,40 +84,6 @@ fn executors(cluster: &Cluster) -> Result<()> {
     victims.values().try_for_each(|victim| victim.kill(cluster))?;
     fleet.open()?;
     fleet.finish("executor killed", since, |member| {
-        let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
-        Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
-    })
-}
-
-/// The kernel kills them, and Kubernetes knows why.
-fn starved(cluster: &Cluster) -> Result<()> {
-    let fleet = Fleet::begin(cluster, "starved", bytes()?, &ALL)?;
-    let stands = fleet.stand()?;
-    let mut victims = victims(&stands);
-    // Of what is over, an executor may be about to go.
-    victims.remove(Moment::Over.name());
-    let since = Instant::now();
-    victims.values().try_for_each(|victim| victim.starve(cluster))?;
-    for (flow, victim) in &victims {
-        // Its pod stays until the run is over.
-        until(product::PATIENCE, &format!("{} of {flow} is out of memory", victim.pod), || {
-            let pod = cluster.get(fleet.namespace(), &["pod", &victim.pod])?;
-            let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
-            ensure!(ended.is_null() || ended["reason"] == "OOMKilled", "it ended otherwise: {ended}");
-            Ok((!ended.is_null()).then_some(()))
-        })?;
-        if !stands[flow].waiting.iter().flatten().any(|pod| *pod == victim.pod) {
-            continue;
-        }
-        let mut last = String::new();
-        let told = until(product::PATIENCE, &format!("{flow} tells that {} was out of memory", victim.pod), || {
-            last = product::status(cluster, fleet.namespace(), flow)?.to_string();
-            Ok(last.contains("OutOfMemory").then_some(()))
-        });
-        told.with_context(|| last.clone())?;
-    }
-    fleet.open()?;
-    fleet.finish("executor without memory", since, |member| {
         let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
         Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
     })
