@@ -18,6 +18,7 @@ pub mod fold;
 pub mod function;
 pub mod key;
 mod lock;
+mod lull;
 pub mod memory;
 pub mod op;
 mod outbox;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
+use crate::lull::Lull;
 use crate::{Result, RowScratch, RowSink, TaskContext, Val, text};
 
 mod arguments;
@@ -71,7 +72,7 @@ pub enum PipeError {
 pub fn pipe(step: &str, command: &str, ctx: &Rc<TaskContext>, out: Box<dyn RowSink>) -> Result<Box<dyn RowSink>> {
     let shell = Shell { step: step.to_owned(), command: command.to_owned(), ctx: Rc::clone(ctx) };
     let child = shell.start(&[], child::Input::Fed).map_err(|error| shell.fail(None, error))?;
-    let running = Running { shell, child, block: Vec::with_capacity(2 * BLOCK), lines: Lines::new(out) };
+    let running = Running { shell, child, block: Vec::with_capacity(2 * BLOCK), lull: Lull::default(), lines: Lines::new(out) };
     let running = Rc::new(RefCell::new(running));
     ctx.pipes.add(&running);
     Ok(Box::new(Pipe(running)))
@@ -139,6 +140,7 @@ struct Running {
     child: Child,
     /// Rows that are not yet written to the child.
     block: Vec<u8>,
+    lull: Lull,
     lines: Lines,
 }
 
@@ -150,6 +152,7 @@ impl Running {
             self.shell.turn(&mut self.child, &mut input, &mut self.lines)?;
         }
         self.block.clear();
+        self.lull = Lull::default();
         if self.child.is_reading() { Ok(()) } else { self.look() }
     }
 
@@ -180,7 +183,7 @@ impl Running {
             return Err(self.shell.fail(Some(row), line_end(row)));
         }
         self.block.push(b'\n');
-        if self.block.len() >= BLOCK { self.send() } else { Ok(()) }
+        if self.block.len() >= BLOCK || self.lull.is_over() { self.send() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<()> {

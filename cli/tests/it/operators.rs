@@ -487,3 +487,20 @@ fn what_nobody_reads_runs_for_its_effects_to_the_last_row() {
     assert_eq!(std::fs::read_to_string(flow.path("pipe.out")).expect("a file").lines().count(), 50000);
     assert!(flow.path("each.out").exists() && flow.path("operate.out").exists());
 }
+
+#[test]
+fn an_endless_source_of_rows_ends_where_nobody_wants_more() {
+    let once = "read: {inline: {lines: [a]}}";
+    for (endless, first) in [
+        ("flatMap: {lua: 'function(x) local i = 0 return function() i = i + 1 return i end end'}", "1"),
+        ("forEach: {lua: 'function(x) while true do emit(x) end end'}", "a"),
+        ("pipe: {command: 'yes'}", "y"),
+        ("pipe: {command: 'while sleep 0.05; do echo s; done'}", "s"),
+    ] {
+        let passed = "map: {lua: 'function(x) local t = {x} return t[1] end'}";
+        let steps = [once, "merge: {}", endless, passed];
+        Flow::of(&[&steps[..], &["limit: {n: 3}", "top: {n: 1, by: [{field: 1}]}", "write: {stdout: {}}"]].concat())
+            .prints(&[first]);
+        Flow::of(&[&steps[..], &["pipe: {command: head -n 1}", "write: {stdout: {}}"]].concat()).prints(&[first]);
+    }
+}

@@ -6,6 +6,7 @@ use super::cells::{Layout, Use};
 use super::port::{self, Port, SharedOutputs};
 use super::vm::{Kind, LoadError, Program, Vm};
 use super::{FunctionError, Place, Plan, Step};
+use crate::lull::Lull;
 use crate::{Result, RowSink, Val};
 use plan::OnError;
 
@@ -22,6 +23,7 @@ pub(super) struct Batched {
     port: Rc<Port>,
     vm: Vm,
     rows: usize,
+    lull: Lull,
 }
 
 impl Batched {
@@ -29,7 +31,7 @@ impl Batched {
     pub(super) fn new(step: Step, plan: &Plan<'_>, outs: SharedOutputs, rows: usize) -> Result<Batched> {
         let port = Port::new(&step.ctx, outs);
         let vm = load(&step, plan, &port)?;
-        Ok(Batched { step, kind: plan.kind, port, vm, rows })
+        Ok(Batched { step, kind: plan.kind, port, vm, rows, lull: Lull::default() })
     }
 
     /// From now on, gathers this many rows before it runs.
@@ -39,6 +41,7 @@ impl Batched {
 
     fn run(&mut self) -> Result<()> {
         self.step.ctx.check_running()?;
+        self.lull = Lull::default();
         let rows = self.port.input.borrow().rows();
         if rows == 0 {
             return Ok(());
@@ -58,6 +61,9 @@ impl Batched {
         let ran = self.vm.run(first, rows);
         if let Some(error) = self.port.take_failure() {
             return Err(error);
+        }
+        if self.port.take_sated() {
+            return Ok(rows);
         }
         let until = if ran.error.is_none() { rows } else { ran.row };
         let results = self.vm.results();
@@ -132,7 +138,7 @@ impl RowSink for Batched {
         let mut input = self.port.input.borrow_mut();
         let taken = input.push(row, &self.step.ctx.origin).and_then(|()| port::check_rows(&input));
         taken.map_err(|error| self.step.fail_at(row, error))?;
-        let full = input.rows() >= self.rows || input.size() >= BYTES;
+        let full = input.rows() >= self.rows || input.size() >= BYTES || self.lull.is_over();
         drop(input);
         if full { self.run() } else { Ok(()) }
     }
@@ -143,6 +149,6 @@ impl RowSink for Batched {
     }
 
     fn wants_more(&self) -> bool {
-        self.port.outputs.borrow().iter().any(|out| out.wants_more())
+        self.port.wants_more()
     }
 }

@@ -21,6 +21,8 @@ local driver = {}
 local SOURCE, OUTPUT, MAX_OUTPUTS = 2 ^ 42, 2 ^ 30, 4096
 -- How many results are kept before rows are passed on: few, so that the strings among them stay in the cache.
 local FLUSH = 2048
+-- And before the first ones are: who wants only a few is asked early.
+local flush_at = 64
 -- What an emit raises when the rows behind it are not wanted any more; the error itself waits on the other side.
 local STOP = {}
 
@@ -164,6 +166,9 @@ local eager
 local function pass_on()
   stopped = not flush(pos)
   pos, done = 0, 0
+  if flush_at < FLUSH then
+    flush_at = flush_at * 2
+  end
 end
 
 -- After rows given by a function that goes on.
@@ -171,7 +176,7 @@ local function given()
   if stopped then
     error(STOP, 0)
   end
-  if eager and pos > FLUSH then
+  if eager and pos > flush_at then
     pass_on()
     if stopped then
       error(STOP, 0)
@@ -472,7 +477,7 @@ function LOOPS.map(first, last)
     current, source = row, row * SOURCE
     give(0, user(arguments(values, row)))
     done = pos
-    if pos > FLUSH then
+    if pos > flush_at then
       pass_on()
       if stopped then
         return
@@ -486,7 +491,7 @@ function LOOPS.flatMap(first, last)
     current, source = row, row * SOURCE
     give_items(user(arguments(values, row)))
     done = pos
-    if pos > FLUSH then
+    if pos > flush_at then
       pass_on()
       if stopped then
         return
@@ -500,7 +505,7 @@ function LOOPS.emit(first, last)
     current, source = row, row * SOURCE
     user(arguments(values, row))
     done = pos
-    if pos > FLUSH then
+    if pos > flush_at then
       pass_on()
       if stopped then
         return

@@ -23,6 +23,8 @@ pub(super) struct Port {
     pub(super) captured: RefCell<Captured>,
     /// What went wrong behind the outputs while Lua was running.
     failure: RefCell<Option<Failure>>,
+    /// Whether Lua was stopped since nobody wants more rows.
+    sated: Slot<bool>,
     ctx: Rc<TaskContext>,
     /// Whether the rows that come in know where they come from.
     pub(super) follow_origin: Slot<bool>,
@@ -63,6 +65,7 @@ impl Port {
             outputs,
             captured: RefCell::default(),
             failure: RefCell::new(None),
+            sated: Slot::new(false),
             ctx: Rc::clone(ctx),
             follow_origin: Slot::new(true),
             kept: Slot::default(),
@@ -71,16 +74,29 @@ impl Port {
         })
     }
 
-    /// Passes rows on while Lua is running; false where that did not work, and no more rows are wanted.
+    /// Passes rows on while Lua is running; false where that did not work, or no more rows are wanted.
     pub(super) fn flush(&self, results: &Results, until: usize) -> bool {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.deliver(results, until)));
         let failure = match outcome {
-            Ok(Ok(())) => return true,
+            Ok(Ok(())) => {
+                self.sated.set(!self.wants_more());
+                return !self.sated.get();
+            }
             Ok(Err(error)) => Failure::Error(error),
             Err(panic) => Failure::Panic(panic),
         };
         *self.failure.borrow_mut() = Some(failure);
         false
+    }
+
+    /// Whether any consumer wants more rows.
+    pub(super) fn wants_more(&self) -> bool {
+        self.outputs.borrow().iter().any(|out| out.wants_more())
+    }
+
+    /// Whether Lua was stopped since nobody wants more rows; said once.
+    pub(super) fn take_sated(&self) -> bool {
+        self.sated.take()
     }
 
     /// What went wrong behind the outputs, once.
