@@ -82,6 +82,7 @@ fn stage_as(
     let plan = Plan { function, kind, names, emits, sides };
     let outs = Rc::new(RefCell::new(outs));
     if tiers.native
+        && names.is_empty()
         && let Ok(lifted) = lua::lift(&function.source, role(kind), &ctx.run.prelude)
     {
         return Ok(Box::new(Native::new(lifted, step, &plan, outs)?));

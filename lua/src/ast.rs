@@ -23,11 +23,20 @@ pub(crate) enum Statement {
     /// `local function`, `function name`: what it assigns to (`None` for a local), and the function.
     Function(Option<Expr>, Rc<Function>),
     /// A loop; its expressions and its block.
-    Loop(Vec<Expr>, Block),
+    Loop(Head, Vec<Expr>, Block),
     /// A jump or a label.
     Jump,
     /// An assignment such as `x += 1`: the target, the operator and the value.
     Compound(Expr, &'static str, Expr),
+}
+
+/// What kind of loop it is.
+#[derive(Debug)]
+pub(crate) enum Head {
+    /// `for a, b in`, with its variables.
+    Each(Vec<LocalId>),
+    /// `for i =`, `while` or `repeat`.
+    Counted,
 }
 
 /// A function's parameters and body.

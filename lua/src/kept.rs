@@ -15,6 +15,8 @@ fn look(body: &[Action], found: &mut Option<Vec<Option<usize>>>) -> Option<()> {
     for action in body {
         match action {
             Action::Set(..) | Action::SetMany(..) => {}
+            Action::Each(_, _, _, repeated) => look(repeated, found)?,
+            Action::Give(_) | Action::Repeat(_) => return None,
             Action::If(arms, otherwise) => {
                 arms.iter().try_for_each(|(_, guarded)| look(guarded, found))?;
                 look(otherwise, found)?;

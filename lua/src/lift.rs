@@ -2,13 +2,15 @@
 //! plainly one of these stays with Lua, with the reason in words for `plan`.
 
 mod call;
+mod made;
 mod prelude;
 
 use std::collections::BTreeMap;
 
 use crate::Role;
-use crate::ast::{Block, Expr, Function, Item, LocalId, Statement};
+use crate::ast::{Block, Expr, Function, Head, Item, LocalId, Statement};
 use crate::native::{Action, Arithmetic, Code, Lifted, Many, Returned};
+use crate::pattern::Pattern;
 use call::Library;
 pub(crate) use prelude::Changes;
 
@@ -17,15 +19,28 @@ type Result<T> = std::result::Result<T, String>;
 /// Lifts a function behind a prelude.
 pub(crate) fn lift(function: &Function, role: Role, changes: Changes) -> Result<Lifted> {
     match role {
-        Role::ForEach | Role::Split => return Err("it emits rows".to_owned()),
+        Role::Split => return Err("it emits rows to several outputs".to_owned()),
         Role::Operate => return Err("it runs once".to_owned()),
-        Role::Map | Role::FlatMap | Role::Filter | Role::Fold => {}
-    }
-    if function.vararg {
-        return Err("it takes '...'".to_owned());
+        Role::Map | Role::FlatMap | Role::Filter | Role::ForEach | Role::Fold => {}
     }
     let assigned = assigned(&function.body);
-    let mut lifter = Lifter { role, changes, names: BTreeMap::new(), slots: 0, assigned };
+    if function.vararg && role == Role::Fold {
+        return Err("it takes '...'".to_owned());
+    }
+    let variadic = function.vararg.then_some(function.params.len());
+    let inside = if role == Role::ForEach { Inside::Emitting } else { Inside::Function };
+    let mut lifter = Lifter {
+        role,
+        changes,
+        names: BTreeMap::new(),
+        slots: 0,
+        assigned,
+        variadic,
+        inside,
+        loops: 0,
+        list: None,
+        makes: role == Role::ForEach,
+    };
     let mut body = Vec::new();
     for (position, (_, id)) in function.params.iter().enumerate() {
         if lifter.assigned.contains(id) {
@@ -36,7 +51,7 @@ pub(crate) fn lift(function: &Function, role: Role, changes: Changes) -> Result<
         }
     }
     lifter.block(&function.body, &mut body)?;
-    Ok(Lifted { params: function.params.len(), slots: lifter.slots, body })
+    Ok(Lifted { params: function.params.len(), slots: lifter.slots, makes: lifter.makes, body })
 }
 
 /// What a local variable stands for.
@@ -45,6 +60,23 @@ enum Meaning {
     Value(Code),
     /// A function of the library, as in `local lower = string.lower`.
     Library(Library),
+    /// What `gmatch` returned: the variables of its text and of its place in it, and the pattern.
+    Iterator(usize, usize, Box<Pattern>),
+    /// The list whose items a flatMap returns.
+    List,
+}
+
+/// Whose statements are lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// Those of a function that returns its results.
+    Function,
+    /// Those of one that emits them.
+    Emitting,
+    /// Those of a function inside it, from which a coroutine is made.
+    Coroutine,
+    /// Those of a function inside it, which it returns as an iterator.
+    Iterator,
 }
 
 /// The values for some variables; the last so many of these may come from one call.
@@ -58,6 +90,14 @@ struct Lifter {
     slots: usize,
     /// Variables that are assigned to after their declaration.
     assigned: Vec<LocalId>,
+    /// The fields of `...` begin here, where there is one.
+    variadic: Option<usize>,
+    inside: Inside,
+    /// So many loops are around.
+    loops: usize,
+    /// The list whose items it returns.
+    list: Option<LocalId>,
+    makes: bool,
 }
 
 impl Lifter {
@@ -75,7 +115,10 @@ impl Lifter {
     fn statement(&mut self, statement: &Statement, out: &mut Vec<Action>) -> Result<()> {
         match statement {
             Statement::Local(ids, values) => self.local(ids, values, out),
-            Statement::Assign(targets, values) => self.assign(targets, values, out),
+            Statement::Assign(targets, values) => match self.appended(targets, values) {
+                Some(item) => self.append(item, out),
+                None => self.assign(targets, values, out),
+            },
             Statement::Compound(target, operator, value) => {
                 let slot = self.target(target)?;
                 let value = self.binary(operator, target, value)?;
@@ -98,14 +141,19 @@ impl Lifter {
                 Ok(())
             }
             Statement::Do(block) => self.block(block, out),
+            Statement::Return(values) if self.inside != Inside::Function => self.leave(values, out),
             Statement::Return(values) => {
+                if let Some(function) = self.maker(values)? {
+                    return self.make(function, out);
+                }
                 let returned = self.returned(values)?;
                 out.push(Action::Return(returned));
                 Ok(())
             }
-            Statement::Call(_) => Err("it calls something for its effect".to_owned()),
+            Statement::Call(call) => self.effect(call, out),
             Statement::Function(..) => Err("it makes a function".to_owned()),
-            Statement::Loop(..) => Err("it has a loop".to_owned()),
+            Statement::Loop(Head::Each(variables), heads, block) => self.each(variables, heads, block, out),
+            Statement::Loop(Head::Counted, ..) => Err("it has a loop".to_owned()),
             Statement::Jump => Err("it jumps".to_owned()),
         }
     }
@@ -116,6 +164,12 @@ impl Lifter {
             && let Some(library) = self.library(value)?
         {
             self.names.insert(*id, Meaning::Library(library));
+            return Ok(());
+        }
+        if let ([id], [value]) = (ids, values)
+            && !self.assigned.contains(id)
+            && self.keep(*id, value, out)?
+        {
             return Ok(());
         }
         let set = self.values_for(ids.len(), values)?;
@@ -143,6 +197,14 @@ impl Lifter {
         let mut codes = Vec::new();
         for (at, value) in values.iter().enumerate() {
             let last = at + 1 == values.len() && at + 1 < count;
+            if let (Some(first), Expr::Vararg, true) = (self.variadic, value, at + 1 == values.len()) {
+                codes.extend((first..first + count.saturating_sub(at).max(1)).map(Code::Field));
+                break;
+            }
+            if let Some(next) = self.next(value) {
+                codes.push(next);
+                continue;
+            }
             if last && let Some(many) = self.many(value)? {
                 return Ok((codes, Some((count - at, many))));
             }
@@ -199,6 +261,7 @@ impl Lifter {
             [] => Ok(Returned::Values(Vec::new())),
             [Expr::Nil] => Ok(Returned::Values(vec![Code::Nil])),
             [Expr::Table(items)] => Ok(Returned::Items(items.iter().map(|item| self.item(item)).collect::<Result<_>>()?)),
+            [Expr::Local(id)] if self.list == Some(*id) => Ok(Returned::Made),
             [Expr::Paren(_)] | [_, _, ..] => Err("it returns an iterator in its parts".to_owned()),
             [call] => match self.matches(call)? {
                 Some((text, pattern)) => Ok(Returned::Matches(text, pattern)),
@@ -238,7 +301,8 @@ impl Lifter {
             Expr::Str(text) => Code::Str((**text).into()),
             Expr::Local(id) => match self.names.get(id) {
                 Some(Meaning::Value(code)) => code.clone(),
-                Some(Meaning::Library(_)) => return Err("it uses a function as a value".to_owned()),
+                Some(Meaning::Library(_) | Meaning::Iterator(..)) => return Err("it uses a function as a value".to_owned()),
+                Some(Meaning::List) => return Err("it uses a list of its own making".to_owned()),
                 None => return Err("it uses a local of the prelude".to_owned()),
             },
             Expr::Global(name) => return Err(format!("it uses the global {name}")),
@@ -322,7 +386,7 @@ fn assigned(block: &Block) -> Vec<LocalId> {
             Statement::If(arms, otherwise) => {
                 arms.iter().map(|(_, block)| block).chain(otherwise).for_each(|block| found.extend(assigned(block)));
             }
-            Statement::Do(block) | Statement::Loop(_, block) => found.extend(assigned(block)),
+            Statement::Do(block) | Statement::Loop(_, _, block) => found.extend(assigned(block)),
             Statement::Local(..) | Statement::Return(_) | Statement::Call(_) | Statement::Function(None, _) | Statement::Jump => {
             }
         }

@@ -11,6 +11,8 @@ pub struct Lifted {
     pub params: usize,
     /// Variables that the program sets.
     pub slots: usize,
+    /// Whether it may make rows on its way.
+    pub makes: bool,
     pub body: Vec<Action>,
 }
 
@@ -22,7 +24,34 @@ pub enum Action {
     SetMany(Vec<usize>, Many),
     /// Conditions with what they guard, then what happens otherwise.
     If(Vec<(Code, Vec<Action>)>, Vec<Action>),
+    /// `for ... in gmatch`: the variables (those without a capture are nil), the text, the pattern and the block.
+    Each(Vec<usize>, Code, Box<Pattern>, Vec<Action>),
+    /// Makes a row.
+    Give(Row),
+    /// A block again and again, each time making the row that it returns; one that is none, or begins with nil, ends it and the
+    /// function.
+    Repeat(Vec<Action>),
     Return(Returned),
+}
+
+/// A row that a function makes on its way. Those count once it is through, or returns [`Returned::Made`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub fields: Vec<Code>,
+    /// Further fields: all results of a call.
+    pub rest: Option<Many>,
+    pub kind: RowKind,
+}
+
+/// How a row is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// By `emit`: no fields are no row.
+    Emitted,
+    /// By `coroutine.yield`: none, or a first one that is nil, end the function. A list on its own gives several fields.
+    Yielded,
+    /// An item of a list, where nil is none. A list on its own gives several fields.
+    Item,
 }
 
 /// What a function returns.
@@ -36,6 +65,8 @@ pub enum Returned {
     Matches(Code, Box<Pattern>),
     /// A list constructor: its items, with their fields (several where an item is itself a list).
     Items(Vec<Vec<Code>>),
+    /// The rows made on the way; nothing but these.
+    Made,
 }
 
 /// A call with another number of results than one.
@@ -77,6 +108,8 @@ pub enum Code {
     Call(Builtin, Vec<Code>),
     /// The first result of a call.
     First(Box<Many>),
+    /// The next match of a pattern in the text that a variable has, or nil; where to go on stands in another variable.
+    Next(usize, usize, Box<Pattern>),
 }
 
 /// An arithmetic operator.

@@ -78,7 +78,7 @@ impl Uses {
             Statement::Return(values) if self.rule == Rule::LookOrReturn => self.anywhere_all(values),
             Statement::Return(values) => values.iter().for_each(|value| self.field(value)),
             Statement::Call(call) => self.anywhere(call),
-            Statement::Loop(heads, block) => {
+            Statement::Loop(_, heads, block) => {
                 self.anywhere_all(heads);
                 self.block(block);
             }

@@ -244,6 +244,7 @@ fn functions_are_lifted_by_what_they_mean() {
         ("function(x) return x:match('%f[%w]') end", "it has a pattern that only Lua matches"),
         ("function(x) local string = x return string.lower(x) end", "it calls a local function.lower"),
         ("function(...) return ... end", "it takes '...'"),
+        ("function(x) local it = x:gmatch('(a)') return it() end", "it keeps an iterator as a value"),
     ] {
         assert_eq!(lifts(source, Role::Map), Err(why.to_owned()), "{source}");
     }
@@ -273,4 +274,40 @@ fn a_prelude_that_may_change_the_library_stops_lifting() {
     assert!(lift("function(x) return tostring(x) end", Role::Map, "local tostring = 1").is_err());
     assert!(lift("function(x) return tostring(x) end", Role::Map, "tostring = print").is_err());
     assert!(lift("function(x) return y end", Role::Map, "local y = 1").is_err());
+}
+
+#[test]
+fn functions_that_make_rows_are_lifted_in_whichever_way_they_do() {
+    let bodies = |role: Role, sources: &[&str]| {
+        let lifted: Vec<_> =
+            sources.iter().map(|source| lift(source, role, "").map(|lifted| (lifted.makes, lifted.body))).collect();
+        for (source, one) in sources.iter().zip(&lifted) {
+            assert!(matches!(one, Ok((true, _))), "{source}: {one:?}");
+            assert_eq!(one, &lifted[0], "{source}");
+        }
+    };
+    bodies(
+        Role::ForEach,
+        &[
+            "function(line) for w in line:gmatch('%w+') do emit(w, 1) end end",
+            "function(l) local find = string.gmatch for w in find(l, [[%w+]]) do emit((w), 1) end end",
+        ],
+    );
+    bodies(
+        Role::FlatMap,
+        &[
+            "function(x) local t = {} for w in x:gmatch('%w+') do t[#t + 1] = w end return t end",
+            "function(x) local words = {} for w in x:gmatch('%w+') do table.insert(words, w) end return words end",
+        ],
+    );
+    for (source, role, why) in [
+        ("function(x) emit(x) return x end", Role::ForEach, "it emits rows, and returns something"),
+        ("function(x) emit.a(x) end", Role::Split, "it emits rows to several outputs"),
+        ("function(x) local t = {} for w in x:gmatch('a') do t[1] = w end return t end", Role::FlatMap, "it changes a table"),
+        ("function(x) local t = {} return #t end", Role::FlatMap, "it returns an iterator or a list of its own making"),
+        ("function(x) local t = {} f(t) return t end", Role::FlatMap, "it calls something for its effect"),
+        ("function(x) for i = 1, 3 do emit(i) end end", Role::ForEach, "it has a loop"),
+    ] {
+        assert_eq!(lift(source, role, "").map(drop), Err(why.to_owned()), "{source}");
+    }
 }

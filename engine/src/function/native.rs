@@ -3,6 +3,7 @@
 
 mod eval;
 mod library;
+mod made;
 mod number;
 
 use bumpalo::Bump;
@@ -15,6 +16,7 @@ use super::vm::Kind;
 use super::{Plan, Step};
 use crate::{Result, RowScratch, RowSink, Val};
 use eval::{Exit, Frame, run};
+use made::Made;
 
 /// Fallbacks before it is asked whether there are too many.
 const PATIENCE: u64 = 256;
@@ -36,14 +38,19 @@ struct Scratches {
     arena: Bump,
     slots: RowScratch,
     row: RowScratch,
+    made: RowScratch,
+    ends: Vec<usize>,
 }
 
 impl Scratches {
     /// Forgets the strings.
     #[inline]
     fn reset(&mut self) {
-        if self.arena.allocated_bytes() > 0 {
-            self.arena.reset();
+        match self.arena.allocated_bytes() {
+            0 => {}
+            // Rows that make much seldom come one after the other.
+            bytes if bytes > made::MOST_BYTES / 2 => self.arena = Bump::new(),
+            _ => self.arena.reset(),
         }
     }
 }
@@ -104,7 +111,13 @@ impl Native {
 impl Fallback {
     fn load(&mut self, outs: &SharedOutputs) -> Result<&mut Batched> {
         if self.loaded.is_none() {
-            let plan = Plan { function: &self.function, kind: self.kind, names: &[], emits: false, sides: &self.sides };
+            let plan = Plan {
+                function: &self.function,
+                kind: self.kind,
+                names: &[],
+                emits: self.kind == Kind::Emit,
+                sides: &self.sides,
+            };
             self.loaded = Some(Batched::new(self.step.clone(), &plan, SharedOutputs::clone(outs), 1)?);
         }
         match &mut self.loaded {
@@ -123,11 +136,9 @@ impl RowSink for Native {
         let mut outs = self.outs.borrow_mut();
         let outcome = apply(&self.lifted, self.kind, row, &mut self.scratch, &mut *outs[0])?;
         drop(outs);
+        self.scratch.reset();
         match outcome {
-            Outcome::Done => {
-                self.scratch.reset();
-                Ok(())
-            }
+            Outcome::Done => Ok(()),
             Outcome::Uncovered => self.fall_back(row),
         }
     }
@@ -147,12 +158,35 @@ impl RowSink for Native {
 /// Runs a lifted function over one row, whose results go to `out`.
 #[inline]
 fn apply(lifted: &Lifted, kind: Kind, row: &[Val<'_>], scratch: &mut Scratches, out: &mut dyn RowSink) -> Result<Outcome> {
+    if lifted.makes {
+        return apply_making(lifted, kind, row, scratch, out);
+    }
     if lifted.slots == 0 {
         return apply_in(lifted, kind, &Frame::new(row, &mut [], &scratch.arena), &mut scratch.row, out);
     }
     let mut slots = scratch.slots.take();
     slots.resize(lifted.slots, Val::Nil);
     let outcome = apply_in(lifted, kind, &Frame::new(row, &mut slots, &scratch.arena), &mut scratch.row, out);
+    scratch.slots.give(slots);
+    outcome
+}
+
+/// The same for a function that makes rows on its way: they are passed on once it is through.
+fn apply_making(lifted: &Lifted, kind: Kind, row: &[Val<'_>], scratch: &mut Scratches, out: &mut dyn RowSink) -> Result<Outcome> {
+    let made = Made::new(scratch.made.take(), std::mem::take(&mut scratch.ends));
+    let mut slots = scratch.slots.take();
+    slots.resize(lifted.slots, Val::Nil);
+    let frame = Frame::making(row, &mut slots, &scratch.arena, &made);
+    let outcome = match run(&lifted.body, &frame) {
+        Exit::Uncovered => Ok(Outcome::Uncovered),
+        Exit::Return(Some(Returned::Made)) => made.pass_on(out),
+        Exit::Return(None) if kind == Kind::Emit => made.pass_on(out),
+        Exit::Return(None) => Ok(Outcome::Done),
+        Exit::Return(Some(returned)) => flat_map(returned, &frame, &mut scratch.row, out),
+    };
+    let (values, ends) = made.into_parts();
+    scratch.made.give(values);
+    scratch.ends = ends;
     scratch.slots.give(slots);
     outcome
 }
@@ -230,7 +264,7 @@ fn filter<'a>(returned: &'a Returned, frame: &Frame<'a, '_>, out: &mut dyn RowSi
             let first = covered!(frame.first(many));
             keep.get_or_insert(first.truthy());
         }
-        Returned::Matches(..) | Returned::Items(_) => return Ok(Outcome::Uncovered),
+        Returned::Matches(..) | Returned::Items(_) | Returned::Made => return Ok(Outcome::Uncovered),
     }
     if keep == Some(true) {
         out.push(frame.row())?;
@@ -246,7 +280,7 @@ fn flat_map<'a>(
 ) -> Result<Outcome> {
     match returned {
         Returned::Values(_) => Ok(Outcome::Done),
-        Returned::Open(..) => Ok(Outcome::Uncovered),
+        Returned::Open(..) | Returned::Made => Ok(Outcome::Uncovered),
         Returned::Matches(text, pattern) => match frame.value(text) {
             Some(Val::Str(text)) => {
                 match pattern.run() {

@@ -162,6 +162,7 @@ fn flat_map(source: &str, expected: &str) {
 mod agreement;
 mod crossing;
 mod difference;
+mod made;
 mod passed;
 mod speed;
 

@@ -52,7 +52,7 @@ impl Lifter {
             Expr::Local(id) => {
                 return Ok(match self.names.get(id) {
                     Some(Meaning::Library(library)) => Some(*library),
-                    Some(Meaning::Value(_)) | None => None,
+                    Some(Meaning::Value(_) | Meaning::Iterator(..) | Meaning::List) | None => None,
                 });
             }
             Expr::Global(name) => (name, known("", name)),

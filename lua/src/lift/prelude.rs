@@ -35,6 +35,9 @@ const FAR_REACHING: [&str; 16] = [
     "setmetatable",
 ];
 
+/// The tables of the library whose functions are known.
+const LIBRARIES: [&str; 4] = ["coroutine", "math", "string", "table"];
+
 impl Changes {
     /// The changes of a prelude.
     pub(crate) fn of(prelude: &Block) -> Changes {
@@ -79,7 +82,7 @@ impl Changes {
                 target.iter().for_each(|target| self.target(target));
                 self.function(function);
             }
-            Statement::Loop(heads, block) => {
+            Statement::Loop(_, heads, block) => {
                 self.values(heads);
                 self.block(block);
             }
@@ -117,9 +120,9 @@ impl Changes {
     fn value(&mut self, value: &Expr) {
         match value {
             // A library passed around as a whole could be changed under another name; a function could not.
-            Expr::Global(name) if matches!(&**name, "string" | "math") || FAR_REACHING.contains(&&**name) => self.touch(name),
+            Expr::Global(name) if LIBRARIES.contains(&&**name) || FAR_REACHING.contains(&&**name) => self.touch(name),
             Expr::Index(table, key) => match (&**table, &**key) {
-                (Expr::Global(name), Expr::Str(_)) if matches!(&**name, "string" | "math") => {}
+                (Expr::Global(name), Expr::Str(_)) if LIBRARIES.contains(&&**name) => {}
                 _ => {
                     self.value(table);
                     self.value(key);

@@ -2,7 +2,7 @@
 
 use super::expression::{Flags, Kind, compound};
 use super::{MAX_LEVEL, Parser, Result};
-use crate::ast::{Block, Expr, LocalId, Statement};
+use crate::ast::{Block, Expr, Head, LocalId, Statement};
 use crate::lex::{Name, Token};
 
 impl Parser<'_> {
@@ -121,7 +121,7 @@ impl Parser<'_> {
             parser.close("end", "while", line)?;
             Ok(body)
         })?;
-        Ok(Statement::Loop(vec![condition], body))
+        Ok(Statement::Loop(Head::Counted, vec![condition], body))
     }
 
     fn repeat_statement(&mut self, line: u32) -> Result<Statement> {
@@ -136,11 +136,11 @@ impl Parser<'_> {
                 Ok(body)
             })
         })?;
-        Ok(Statement::Loop(vec![condition], body))
+        Ok(Statement::Loop(Head::Counted, vec![condition], body))
     }
 
     fn for_statement(&mut self, line: u32) -> Result<Statement> {
-        let mut heads = Vec::new();
+        let (mut heads, mut head) = (Vec::new(), Head::Counted);
         let body = self.scoped(true, |parser| {
             parser.advance()?;
             let mut names = vec![parser.take_name()?];
@@ -156,21 +156,23 @@ impl Parser<'_> {
                 parser.scope.check_declared(names.last().unwrap_or(&"".into()), hidden + names.len() - 1, line)?;
                 parser.require("in")?;
                 heads = parser.values()?;
+                head = Head::Each(Vec::new());
             } else {
                 return parser.near("'=' or 'in' expected");
             }
             parser.scope.declare_hidden(hidden, line)?;
             parser.require("do")?;
             let body = parser.scoped(false, |parser| {
-                for name in names {
-                    parser.scope.declare(name, false);
+                let ids: Vec<LocalId> = names.into_iter().map(|name| parser.scope.declare(name, false)).collect();
+                if let Head::Each(variables) = &mut head {
+                    *variables = ids;
                 }
                 parser.block()
             })?;
             parser.close("end", "for", line)?;
             Ok(body)
         })?;
-        Ok(Statement::Loop(heads, body))
+        Ok(Statement::Loop(head, heads, body))
     }
 
     fn range(&mut self) -> Result<Vec<Expr>> {

@@ -4,17 +4,24 @@ use std::cell::Cell;
 
 use bumpalo::Bump;
 use lua::native::{Action, Arithmetic, Code, Many, Returned};
+use lua::pattern::Pattern;
 
+use super::made::{self, Made};
 use super::number::{self, exact, number};
 use super::{captured, library};
 use crate::Val;
 use crate::function::cells::{self, MAX_EXACT};
+
+/// So many texts are joined at once.
+const FEW: usize = 6;
 
 /// A row, the variables of the function that runs over it, and where made strings live.
 pub(in crate::function) struct Frame<'a, 's> {
     row: &'a [Val<'a>],
     slots: &'s [Cell<Val<'a>>],
     pub(super) arena: &'a Bump,
+    /// Where the rows go that it makes on its way.
+    pub(super) made: Option<&'s Made<'a>>,
 }
 
 /// How a function ends.
@@ -38,7 +45,7 @@ pub(in crate::function) fn run<'a>(body: &'a [Action], frame: &Frame<'a, '_>) ->
 }
 
 /// `Some(None)`: the actions are through, and the function goes on.
-fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a Returned>> {
+pub(super) fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a Returned>> {
     for action in body {
         match action {
             Action::Return(returned) => return Some(Some(returned)),
@@ -50,6 +57,17 @@ fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a R
                     frame.slots[*slot].set(values.get(at).copied().unwrap_or(Val::Nil));
                 }
             }
+            Action::Each(variables, text, pattern, block) => {
+                if let Some(returned) = made::each(variables, (text, pattern), block, frame)? {
+                    return Some(Some(returned));
+                }
+            }
+            Action::Give(row) => {
+                if !made::give(row, frame)? {
+                    return Some(Some(&Returned::Made));
+                }
+            }
+            Action::Repeat(block) => made::repeat(block, frame)?,
             Action::If(arms, otherwise) => {
                 let mut taken = otherwise;
                 for (condition, block) in arms {
@@ -70,7 +88,12 @@ fn actions<'a>(body: &'a [Action], frame: &Frame<'a, '_>) -> Option<Option<&'a R
 impl<'a, 's> Frame<'a, 's> {
     /// A frame over a row; all of its borrows shrink to the shortest one's life.
     pub(in crate::function) fn new(row: &'a [Val<'a>], slots: &'s mut [Val<'a>], arena: &'a Bump) -> Frame<'a, 's> {
-        Frame { row, slots: Cell::from_mut(slots).as_slice_of_cells(), arena }
+        Frame { row, slots: Cell::from_mut(slots).as_slice_of_cells(), arena, made: None }
+    }
+
+    /// The same for a function that makes rows.
+    pub(super) fn making(row: &'a [Val<'a>], slots: &'s mut [Val<'a>], arena: &'a Bump, made: &'s Made<'a>) -> Frame<'a, 's> {
+        Frame { made: Some(made), ..Frame::new(row, slots, arena) }
     }
 
     pub(super) fn row(&self) -> &'a [Val<'a>] {
@@ -85,7 +108,7 @@ impl<'a, 's> Frame<'a, 's> {
 
     /// Appends a value as a field; most are copied, and are not worth to be handed around.
     #[inline]
-    fn push_field(&self, code: &'a Code, row: &mut Vec<Val<'a>>) -> Option<()> {
+    pub(super) fn push_field(&self, code: &'a Code, row: &mut Vec<Val<'a>>) -> Option<()> {
         match code {
             Code::Field(at) => match self.row.get(*at) {
                 Some(Val::Str(text)) => row.push(Val::Str(text)),
@@ -105,17 +128,20 @@ impl<'a, 's> Frame<'a, 's> {
         let (codes, many) = match returned {
             Returned::Values(codes) => (codes, None),
             Returned::Open(codes, many) => (codes, Some(many)),
-            Returned::Matches(..) | Returned::Items(_) => return None,
+            Returned::Matches(..) | Returned::Items(_) | Returned::Made => return None,
         };
         for code in codes {
             self.push_field(code, row)?;
         }
-        if let Some(many) = many {
-            let from = row.len();
-            self.many(many, row)?;
-            for value in &mut row[from..] {
-                *value = as_field(*value);
-            }
+        many.map_or(Some(()), |many| self.push_fields(many, row))
+    }
+
+    /// Appends all results of a call as fields.
+    pub(super) fn push_fields(&self, many: &'a Many, row: &mut Vec<Val<'a>>) -> Option<()> {
+        let from = row.len();
+        self.many(many, row)?;
+        for value in &mut row[from..] {
+            *value = as_field(*value);
         }
         Some(())
     }
@@ -157,6 +183,7 @@ impl<'a, 's> Frame<'a, 's> {
             Code::Concat(parts) => self.concat(parts)?,
             Code::Call(builtin, arguments) => library::call(*builtin, arguments, self)?,
             Code::First(many) => self.first(many)?,
+            Code::Next(text, at, pattern) => self.next((*text, *at), pattern)?,
         })
     }
 
@@ -213,7 +240,23 @@ impl<'a, 's> Frame<'a, 's> {
         }
     }
 
+    /// The next match in the text of a variable, from where another one says.
+    fn next(&self, (text, at): (usize, usize), pattern: &Pattern) -> Option<Val<'a>> {
+        let (Val::Str(text), from) = (self.slots[text].get(), number(self.slots[at].get())?) else { return None };
+        let Some((start, end)) = made::next_match(text, from as usize, pattern) else { return Some(Val::Nil) };
+        // An empty match is left by one byte.
+        self.slots[at].set(Val::Int(if end == start { end + 1 } else { end } as i64));
+        Some(Val::Str(&text[start..end]))
+    }
+
+    pub(super) fn set(&self, slot: usize, value: Val<'a>) {
+        self.slots[slot].set(value);
+    }
+
     fn concat(&self, parts: &'a [Code]) -> Option<Val<'a>> {
+        if let Some(joined) = self.concat_texts(parts) {
+            return joined;
+        }
         let mut text = bumpalo::collections::Vec::new_in(self.arena);
         for part in parts {
             match self.value(part)? {
@@ -222,6 +265,25 @@ impl<'a, 's> Frame<'a, 's> {
             }
         }
         Some(Val::Str(text.into_bump_slice()))
+    }
+
+    /// The same for a few texts, whose place is made at once; `None` if that is not what they are.
+    fn concat_texts(&self, parts: &'a [Code]) -> Option<Option<Val<'a>>> {
+        let mut pieces: [&[u8]; FEW] = [&[]; FEW];
+        if parts.len() > FEW {
+            return None;
+        }
+        for (piece, part) in pieces.iter_mut().zip(parts) {
+            match self.simple(part) {
+                Some(Val::Str(text)) => *piece = text,
+                Some(_) => return None,
+                None => return Some(None),
+            }
+        }
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        let mut text = bumpalo::collections::Vec::with_capacity_in(len, self.arena);
+        pieces.iter().for_each(|piece| text.extend_from_slice_copy(piece));
+        Some(Some(Val::Str(text.into_bump_slice())))
     }
 
     /// The first result of a call, nil where it has none.

@@ -21,7 +21,7 @@ const TEXTS: [&str; 21] = [
 ];
 
 /// Values at the edges of what Lua does with them.
-fn value() -> impl Strategy<Value = Value> {
+pub(super) fn value() -> impl Strategy<Value = Value> {
     let ints = prop::sample::select(INTS.to_vec());
     let floats = prop::sample::select(FLOATS.to_vec());
     let texts = prop::sample::select(TEXTS.to_vec());
@@ -79,7 +79,7 @@ fn passing() -> impl Strategy<Value = &'static str> {
 }
 
 /// Patterns, plain and odd.
-fn pattern() -> impl Strategy<Value = &'static str> {
+pub(super) fn pattern() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "%w+",
         "%a+",
@@ -121,7 +121,7 @@ fn pattern() -> impl Strategy<Value = &'static str> {
 }
 
 /// An expression over the parameters a, b, c and, from `locals` on, the local x.
-fn expression(locals: bool) -> impl Strategy<Value = String> {
+pub(super) fn expression(locals: bool) -> impl Strategy<Value = String> {
     let mut names = vec!["a", "b", "c", "d"];
     if locals {
         names.push("x");
@@ -200,7 +200,7 @@ fn shows_addresses(source: &str, rows: &[&[Value]]) -> bool {
     tables && source.contains("tostring")
 }
 
-fn compare(op: impl Fn(Function) -> Do, source: &str, row: &[Value]) -> Result<(), TestCaseError> {
+pub(super) fn compare(op: impl Fn(Function) -> Do, source: &str, row: &[Value]) -> Result<(), TestCaseError> {
     if shows_addresses(source, &[row]) {
         return Ok(());
     }
