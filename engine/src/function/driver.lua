@@ -12,7 +12,7 @@ local debug_getmetatable, getinfo = debug.getmetatable, debug.getinfo
 local format, concat, sort = string.format, table.concat, table.sort
 local istype, cast, typeof = ffi.istype, ffi.cast, ffi.typeof
 local int64, uint64 = typeof("int64_t"), typeof("uint64_t")
-local loadstring, floor = loadstring, math.floor
+local loadstring, floor, collectgarbage = loadstring, math.floor, collectgarbage
 local globals = _G
 
 local driver = {}
@@ -595,7 +595,8 @@ end
 
 -- Side inputs -----------------------------------------------------------------------------------------------------------
 
-local side, seen, side_rows
+-- `empty`: the keys of a map whose item is nil.
+local side, empty, side_rows
 
 local function side_item(row, from)
   local at = starts[row + 1]
@@ -635,16 +636,20 @@ function SIDE.map(row)
     error("has a key that a table cannot be searched for: " .. shown, 0)
   elseif kind == "cdata" then
     error("has an integer beyond 2^53 as a key", 0)
-  elseif seen[key] then
+  elseif side[key] ~= nil or empty[key] then
     error("has the key " .. show_value(key, 0) .. " twice", 0)
   end
-  seen[key] = true
-  side[key] = side_item(row, 1)
+  local item = side_item(row, 1)
+  if item == nil then
+    empty[key] = true
+  end
+  side[key] = item
 end
 
--- Begins a side input.
+-- Begins a side input. Nearly all that is made until its end stays: looking for what does not would only cost time.
 function driver.side_begin()
-  side, seen, side_rows = {}, {}, 0
+  collectgarbage("stop")
+  side, empty, side_rows = {}, {}, 0
 end
 
 -- Adds the rows of a batch; nil or a message.
@@ -668,7 +673,9 @@ function driver.side_end(shape, name)
   end
   sides[name] = side
   rawset(globals, name, side)
-  side, seen, values = nil, nil, nil
+  side, empty, values = nil, nil, nil
+  -- With as much room as after a collection.
+  collectgarbage("restart", -1)
 end
 
 return driver
