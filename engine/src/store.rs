@@ -5,6 +5,7 @@
 //! own, made at the first use, so that a flow over local files never starts it.
 
 mod access;
+mod download;
 mod error;
 mod location;
 mod open;

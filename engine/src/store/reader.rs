@@ -5,22 +5,20 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::download::{self, Blocks, Download};
 use super::error::{READ, classify};
-use super::{Location, Object, StoreError};
+use super::{Object, StoreError};
 
 /// The size of one request. One connection gives some 50 to 100 MB/s: smaller pieces would be all latency.
 const PIECE: u64 = 4 << 20;
 /// Requests under way at a time; with `PIECE` it bounds what a reader holds.
 const AHEAD: usize = 4;
-/// Blocks of a whole download that wait for the reader.
-const BLOCKS_AHEAD: usize = 64;
 
 /// The bytes of an object (or of a range of it), in order.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ pub struct ObjectReader {
 #[derive(Debug)]
 enum Feed {
     Ranged { next: u64, end: u64, under_way: VecDeque<JoinHandle<object_store::Result<Bytes>>> },
-    Whole { blocks: Option<mpsc::Receiver<object_store::Result<Bytes>>>, task: Option<JoinHandle<()>> },
+    Whole(Download),
 }
 
 impl ObjectReader {
@@ -47,8 +45,7 @@ impl ObjectReader {
     }
 
     pub(super) fn whole(object: &Object) -> ObjectReader {
-        let feed = Feed::Whole { blocks: None, task: None };
-        ObjectReader { object: object.clone(), feed, left: object.size, current: Bytes::new() }
+        ObjectReader { object: object.clone(), feed: Feed::Whole(Download::default()), left: object.size, current: Bytes::new() }
     }
 
     /// The next bytes, or `None` at the end.
@@ -61,7 +58,11 @@ impl ObjectReader {
         }
         let block = match &mut self.feed {
             Feed::Ranged { next, end, under_way } => next_piece(&self.object, next, *end, under_way)?,
-            Feed::Whole { blocks, task } => next_block(&self.object, blocks, task)?,
+            Feed::Whole(download) => {
+                let (location, size, options) = (&self.object.location, self.object.size, self.object.options(None));
+                let (store, path) = (Arc::clone(&location.store.store), location.path.clone());
+                download.next_block(location, |blocks| bring(store, path, (options, size), blocks))?
+            }
         };
         match block {
             Some(block) => {
@@ -93,7 +94,7 @@ fn next_piece(
     let Some(first) = under_way.pop_front() else { return Ok(None) };
     let fetched = object.location.engine.block_on(first)?;
     let lost = |source| StoreError::Lost { url: object.location.url().to_string(), source };
-    fetched.map_err(lost)?.map(Some).map_err(|source| failure(&object.location, source))
+    fetched.map_err(lost)?.map(Some).map_err(|source| classify(READ, object.location.url(), object.location.store.advice, source))
 }
 
 async fn fetch(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions, size: u64) -> object_store::Result<Bytes> {
@@ -110,68 +111,34 @@ async fn begin(store: Arc<dyn ObjectStore>, path: Path, options: GetOptions, siz
     Err(object_store::Error::Precondition { path: path.to_string(), source })
 }
 
-fn next_block(
-    object: &Object,
-    blocks: &mut Option<mpsc::Receiver<object_store::Result<Bytes>>>,
-    task: &mut Option<JoinHandle<()>>,
-) -> Result<Option<Bytes>, StoreError> {
-    let receiver = match blocks {
-        Some(receiver) => receiver,
-        None => {
-            let (tx, rx) = mpsc::channel(BLOCKS_AHEAD);
-            let (store, path) = (Arc::clone(&object.location.store.store), object.location.path.clone());
-            *task = Some(object.location.engine.runtime()?.spawn(download(store, path, (object.options(None), object.size), tx)));
-            blocks.insert(rx)
-        }
-    };
-    let block = object.location.engine.block_on(receiver.recv())?;
-    block.transpose().map_err(|source| failure(&object.location, source))
-}
-
-async fn download(
+async fn bring(
     store: Arc<dyn ObjectStore>,
     path: Path,
     (options, size): (GetOptions, u64),
-    tx: mpsc::Sender<object_store::Result<Bytes>>,
-) {
-    let end = async {
-        let mut stream = begin(store, path, options, size).await?.into_stream();
-        while let Some(block) = stream.try_next().await? {
-            if tx.send(Ok(block)).await.is_err() {
-                break;
-            }
+    blocks: Blocks,
+) -> object_store::Result<()> {
+    let mut stream = begin(store, path, options, size).await?.into_stream();
+    while let Some(block) = stream.try_next().await? {
+        if blocks.send(Ok(block)).await.is_err() {
+            break;
         }
-        Ok(())
-    };
-    if let Err(error) = end.await {
-        // Nobody listens any more if this fails: the reader is gone.
-        let _ = tx.send(Err(error)).await;
     }
-}
-
-fn failure(location: &Location, source: object_store::Error) -> StoreError {
-    classify(READ, location.url(), location.store.advice, source)
+    Ok(())
 }
 
 impl io::Read for ObjectReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.next_block().map_err(io::Error::other)? {
-                Some(block) => self.current = block,
-                None => return Ok(0),
-            }
-        }
-        let len = buffer.len().min(self.current.len());
-        self.current.copy_to_slice(&mut buffer[..len]);
-        Ok(len)
+        let mut current = std::mem::take(&mut self.current);
+        let read = download::read(&mut current, buffer, || self.next_block());
+        self.current = current;
+        read
     }
 }
 
 impl Drop for ObjectReader {
     fn drop(&mut self) {
-        match &self.feed {
-            Feed::Ranged { under_way, .. } => under_way.iter().for_each(JoinHandle::abort),
-            Feed::Whole { task, .. } => task.iter().for_each(JoinHandle::abort),
+        if let Feed::Ranged { under_way, .. } = &self.feed {
+            under_way.iter().for_each(JoinHandle::abort);
         }
     }
 }

@@ -5,12 +5,11 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::Body;
 use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody, HttpResponse, ReqwestConnector};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
+use super::download::{self, Blocks, Download};
 use super::error::{READ, classify};
 use super::open::client_options;
 use super::{Location, StoreError};
@@ -18,8 +17,6 @@ use super::{Location, StoreError};
 /// How often a request is tried whose connection broke before the answer came.
 const TRIES: u32 = 3;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(300);
-/// Blocks that wait for the reader.
-const BLOCKS_AHEAD: usize = 64;
 
 /// How a server answers when it is asked for all of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ impl Location {
     /// Streams an object of unknown length.
     #[must_use]
     pub fn unmeasured(&self) -> UnmeasuredReader {
-        UnmeasuredReader { location: self.clone(), blocks: None, task: None, current: Bytes::new() }
+        UnmeasuredReader { location: self.clone(), download: Download::default(), current: Bytes::new() }
     }
 
     fn refuse(&self, source: object_store::Error) -> StoreError {
@@ -101,68 +98,33 @@ fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_st
 #[derive(Debug)]
 pub struct UnmeasuredReader {
     location: Location,
-    blocks: Option<mpsc::Receiver<object_store::Result<Bytes>>>,
-    task: Option<JoinHandle<()>>,
+    download: Download,
     current: Bytes,
 }
 
-impl UnmeasuredReader {
-    fn next_block(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let blocks = match &mut self.blocks {
-            Some(blocks) => blocks,
-            None => {
-                let (tx, rx) = mpsc::channel(BLOCKS_AHEAD);
-                let download = download(self.location.url().to_string(), tx);
-                self.task = Some(self.location.engine.runtime()?.spawn(download));
-                self.blocks.insert(rx)
-            }
-        };
-        let block = self.location.engine.block_on(blocks.recv())?;
-        block.transpose().map_err(|source| self.location.refuse(source))
-    }
-}
-
-async fn download(url: String, tx: mpsc::Sender<object_store::Result<Bytes>>) {
-    let end = async {
-        let response = ask(&url).await?;
-        match judge(&response) {
-            Answer::Measured(_) | Answer::Unmeasured => {}
-            Answer::Unended | Answer::Other => {
-                return Err(failed(format!("the server answers in another way now: {}", response.status())));
-            }
+async fn bring(url: String, blocks: Blocks) -> object_store::Result<()> {
+    let response = ask(&url).await?;
+    match judge(&response) {
+        Answer::Measured(_) | Answer::Unmeasured => {}
+        Answer::Unended | Answer::Other => {
+            return Err(failed(format!("the server answers in another way now: {}", response.status())));
         }
-        let mut body = response.into_body();
-        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            // What is not bytes is a trailer.
-            let Ok(block) = frame.map_err(failed)?.into_data() else { continue };
-            if tx.send(Ok(block)).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    };
-    if let Err(error) = end.await {
-        // Nobody listens any more if this fails: the reader is gone.
-        let _ = tx.send(Err(error)).await;
     }
+    let mut body = response.into_body();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        // What is not bytes is a trailer.
+        let Ok(block) = frame.map_err(failed)?.into_data() else { continue };
+        if blocks.send(Ok(block)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl io::Read for UnmeasuredReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.next_block().map_err(io::Error::other)? {
-                Some(block) => self.current = block,
-                None => return Ok(0),
-            }
-        }
-        let len = buffer.len().min(self.current.len());
-        self.current.copy_to_slice(&mut buffer[..len]);
-        Ok(len)
-    }
-}
-
-impl Drop for UnmeasuredReader {
-    fn drop(&mut self) {
-        self.task.iter().for_each(JoinHandle::abort);
+        let UnmeasuredReader { location, download, current } = self;
+        let next = || download.next_block(location, |blocks| bring(location.url().to_string(), blocks));
+        download::read(current, buffer, next)
     }
 }
