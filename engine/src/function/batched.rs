@@ -46,6 +46,10 @@ impl Batched {
         if rows == 0 {
             return Ok(());
         }
+        if !self.port.wants_more() {
+            self.port.input.borrow_mut().clear();
+            return Ok(());
+        }
         let here = self.step.ctx.origin.mark();
         let mut first = 0;
         while first < rows {
