@@ -2,27 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use crate::native::{Action, Builtin, Code, Many, Returned};
+use crate::native::{Action, Builtin, Code, Returned};
 
 /// Whether a program gives a result for every row. What needs a number may stand behind a test that it is one.
 pub(crate) fn never_raises(body: &[Action]) -> bool {
     body.iter().all(|action| match action {
         Action::Set(_, code) => is_total(code, &BTreeSet::new()),
-        Action::SetMany(_, many) => is_total_call(many),
         Action::If(arms, otherwise) => {
             arms.iter().all(|(condition, guarded)| is_total(condition, &BTreeSet::new()) && never_raises(guarded))
                 && never_raises(otherwise)
         }
         Action::Return(Returned::Values(values)) => values.iter().all(|value| is_total(value, &BTreeSet::new())),
-        Action::Return(Returned::Open(..) | Returned::Matches(..) | Returned::Items(_)) => false,
+        // Calls with several results want strings; what makes rows may run into a limit.
+        Action::SetMany(..) | Action::Each(..) | Action::Give(_) | Action::Repeat(_) => false,
+        Action::Return(Returned::Open(..) | Returned::Matches(..) | Returned::Items(_) | Returned::Made) => false,
     })
-}
-
-/// Calls with several results want strings.
-fn is_total_call(call: &Many) -> bool {
-    match call {
-        Many::Match(..) | Many::Find(..) | Many::Replace(..) => false,
-    }
 }
 
 /// Whether an expression has a value, given the fields that are numbers.
@@ -48,7 +42,7 @@ fn is_total(code: &Code, numbers: &BTreeSet<usize>) -> bool {
         Code::Call(Builtin::Type | Builtin::ToString | Builtin::ToNumber, arguments) => {
             arguments.len() == 1 && is_total(&arguments[0], numbers)
         }
-        Code::Call(..) | Code::Len(_) | Code::Concat(_) | Code::First(_) => false,
+        Code::Call(..) | Code::Len(_) | Code::Concat(_) | Code::First(_) | Code::Next(..) => false,
     }
 }
 
