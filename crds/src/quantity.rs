@@ -47,6 +47,29 @@ impl Quantity {
             Self::Text(text) => bytes_of(text).ok_or_else(|| NotBytes(text.clone())),
         }
     }
+
+    /// Whether Kubernetes takes it for an amount of whatever kind, of which there cannot be less than none.
+    #[must_use]
+    pub fn is_amount(&self) -> bool {
+        match self {
+            Self::Number(number) => *number >= 0,
+            Self::Text(text) => {
+                let text = text.strip_prefix('+').unwrap_or(text);
+                let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+                let (number, suffix) = text.split_at(end);
+                let digits = number.bytes().filter(u8::is_ascii_digit).count();
+                digits > 0 && number.len() <= digits + 1 && is_suffix(suffix)
+            }
+        }
+    }
+}
+
+/// Decimal or binary, or an exponent.
+fn is_suffix(suffix: &str) -> bool {
+    const SUFFIXES: [&str; 16] = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let exponent = suffix.strip_prefix(['e', 'E']).map(|digits| digits.strip_prefix(['+', '-']).unwrap_or(digits));
+    SUFFIXES.contains(&suffix)
+        || exponent.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl fmt::Display for Quantity {
@@ -87,6 +110,18 @@ mod tests {
 
     fn bytes(text: &str) -> Option<u64> {
         Quantity::Text(text.into()).bytes().ok()
+    }
+
+    #[test]
+    fn amounts_of_any_kind_are_told_from_words() {
+        let is = |text: &str| Quantity::Text(text.into()).is_amount();
+        for amount in ["2", "500m", "1.5Gi", ".5", "5.", "+1", "1e3", "1E-3", "2E", "0", "100n", "1Ei"] {
+            assert!(is(amount), "{amount}");
+        }
+        for word in ["lots", "", "m", ".", "1.2.3", "-1", "1 Gi", "1gi", "1K", "1e", "1e+", "1GiB", "0x10"] {
+            assert!(!is(word), "{word}");
+        }
+        assert!(Quantity::Number(1).is_amount() && !Quantity::Number(-1).is_amount());
     }
 
     #[test]

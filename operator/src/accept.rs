@@ -116,6 +116,7 @@ fn checked(spec: &GleamFlowSpec, prelude: &Prelude, claim: &Claim) -> Result<Vec
 
 fn reason(problems: &[FlowProblem]) -> &'static str {
     let class = |problem: &FlowProblem| match problem.path.as_str() {
+        _ if problem.of_flow => "InvalidGraph",
         "managedBy" | "scheduling" => "Unsupported",
         path if path.starts_with("executors.template") => "TemplateRejected",
         path if path.starts_with("storage.volume") => "VolumeRejected",

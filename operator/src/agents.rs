@@ -40,7 +40,7 @@ pub async fn apply(
     server.apply(&Ref::new(Kind::DaemonSet, namespace, naming::AGENT), false, &wanted).await.map(drop)
 }
 
-/// What was made before its owner was known goes with it, too. Once is enough: whoever writes these objects keeps their owner.
+/// What was made before its owner was known, or written without one, goes with it, too.
 ///
 /// # Errors
 /// If the API server refuses it or does not answer.

@@ -68,6 +68,14 @@ pub struct Authority {
     lives: Lives,
 }
 
+/// What is there of the authority.
+#[derive(Debug)]
+pub struct Founded {
+    pub authority: Authority,
+    /// Whether anything of it was not there before, and has no owner yet.
+    pub anew: bool,
+}
+
 /// One key pair for certificates and one for tokens.
 struct Generation {
     certificate: String,
@@ -108,23 +116,36 @@ impl Authority {
         }
     }
 
-    /// Makes it once, whoever else tries at the same time, and tells its certificates in a ConfigMap. For the leader.
+    /// Makes it once, whoever else tries at the same time, and tells its certificates in a ConfigMap; either is made again where
+    /// somebody deleted it. `held`: as this process has read it, which all that runs knows already. For the leader, again and again.
     ///
     /// # Errors
     /// As [`Authority::find`].
-    pub async fn found(server: &dyn Server, namespace: &str, lives: Lives, now: u64) -> Result<Authority, AuthorityError> {
-        let authority = match Authority::find(server, namespace, lives).await? {
-            Some(authority) => authority,
-            None => match server.create(Kind::Secret, namespace, &Authority::new(lives, now)?.secret(namespace)).await {
-                Ok(secret) => Authority::from_secret(&secret, lives)?,
-                Err(ApiError::AlreadyExists(_)) => {
-                    Authority::find(server, namespace, lives).await?.ok_or(AuthorityError::Damaged(NAMES[0].certificate))?
+    pub async fn found(
+        server: &dyn Server,
+        namespace: &str,
+        lives: Lives,
+        (held, now): (Option<&Authority>, u64),
+    ) -> Result<Founded, AuthorityError> {
+        let (authority, made) = match Authority::find(server, namespace, lives).await? {
+            Some(authority) => (authority, false),
+            None => {
+                let secret = match held {
+                    Some(held) => held.secret(namespace),
+                    None => Authority::new(lives, now)?.secret(namespace),
+                };
+                match server.create(Kind::Secret, namespace, &secret).await {
+                    Ok(secret) => (Authority::from_secret(&secret, lives)?, true),
+                    Err(ApiError::AlreadyExists(_)) => {
+                        let there = Authority::find(server, namespace, lives).await?;
+                        (there.ok_or(AuthorityError::Damaged(NAMES[0].certificate))?, false)
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
-            },
+            }
         };
-        authority.tell(server, namespace).await?;
-        Ok(authority)
+        let told = authority.tell(server, namespace).await?;
+        Ok(Founded { authority, anew: made || told })
     }
 
     /// Does what its age asks for; `None`: nothing. For the leader, again and again.
@@ -147,16 +168,26 @@ impl Authority {
     }
 
     /// Tells its certificates to whoever may read the ConfigMap: agents, executors' Secrets and the command line know it by them.
-    async fn tell(&self, server: &dyn Server, namespace: &str) -> Result<(), AuthorityError> {
-        let told = json!({
+    /// Whether there was none.
+    async fn tell(&self, server: &dyn Server, namespace: &str) -> Result<bool, AuthorityError> {
+        let mut told = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": naming::AUTHORITY_CERTIFICATE, "namespace": namespace, "labels": {naming::MANAGED_BY: naming::MANAGER}},
             "data": {NAMES[0].certificate: self.bundle()},
         });
         let place = Ref::new(Kind::ConfigMap, namespace, naming::AUTHORITY_CERTIFICATE);
-        let told = keep_owner(server, &place, told).await?;
+        let before = match server.get(&place).await {
+            Ok(before) if before.get("data") == told.get("data") => return Ok(false),
+            Ok(before) => Some(before),
+            Err(ApiError::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        // What is applied anew still goes with whom it went with.
+        if let Some(owners) = before.as_ref().and_then(|before| before.pointer("/metadata/ownerReferences")) {
+            told["metadata"]["ownerReferences"] = owners.clone();
+        }
         server.apply(&place, false, &told).await?;
-        Ok(())
+        Ok(before.is_none())
     }
 
     /// A new one, which is kept nowhere yet.
@@ -269,18 +300,4 @@ fn made(certificate: &str) -> Option<u64> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
     let from = pem.parse_x509().ok()?.validity().not_before.timestamp();
     Some(u64::try_from(from).ok()? + SKEW)
-}
-
-/// What is applied anew still goes with whom it went with.
-async fn keep_owner(server: &dyn Server, place: &Ref, mut told: Value) -> Result<Value, AuthorityError> {
-    match server.get(place).await {
-        Ok(old) => {
-            if let Some(owners) = old.pointer("/metadata/ownerReferences") {
-                told["metadata"]["ownerReferences"] = owners.clone();
-            }
-            Ok(told)
-        }
-        Err(ApiError::NotFound(_)) => Ok(told),
-        Err(error) => Err(error.into()),
-    }
 }

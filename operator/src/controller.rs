@@ -9,6 +9,7 @@ mod papers;
 mod start;
 mod status;
 mod track;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
@@ -168,9 +169,10 @@ impl Controller {
         let decision = self.decided(&view, tracked, now, no_agents);
         let again = self.carry_out(&view, tracked, decision).await?;
         let renewal = self.renew(&view, tracked).await;
+        let upkeep = self.keep_up(&view, tracked).await;
         let goes_on = tracked.run.as_ref().is_some_and(|run| self.runs.progress(run).is_some());
         tracked.rests = !goes_on && tracked.is_at_rest(&view);
-        Ok(again.at_most(hanging).at_most(renewal))
+        Ok(again.at_most(hanging).at_most(renewal).at_most(upkeep))
     }
 
     fn decided(&self, view: &FlowView, tracked: &mut Tracked, now: i64, no_agents: Option<String>) -> Decision {

@@ -129,6 +129,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError>;
     /// Server-side apply under our field manager; refused if `object` names a resourceVersion that is not the newest.
     async fn apply(&self, object: &Ref, status: bool, value: &Value) -> Result<Value, ApiError>;
+    /// Puts a whole status where another stands, whoever manages what is in that; refused if `version` is not the newest.
+    async fn replace_status(&self, object: &Ref, version: &str, status: &Value) -> Result<Value, ApiError>;
     /// Deletes it; with a uid, only that very object.
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError>;
     async fn delete_all(&self, kind: Kind, namespace: &str, labels: &str) -> Result<(), ApiError>;

@@ -140,7 +140,10 @@ impl<'a> Params<'a> {
                 }
                 Some(Given { value: None, .. }) => {}
                 None if self.unclear => {}
-                None => self.problems.push(problem(format!("there is no parameter {name:?}")).help(self.known(name))),
+                None => {
+                    let problem = problem(format!("there is no parameter {name:?}")).help(self.known(name));
+                    self.problems.push(problem.of_flow());
+                }
             }
             self.hollow.insert(path.to_owned());
         }

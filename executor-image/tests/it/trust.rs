@@ -215,6 +215,9 @@ impl Server for Keeps {
     async fn apply(&self, _: &Ref, _: bool, value: &Value) -> Result<Value, ApiError> {
         Ok(value.clone())
     }
+    async fn replace_status(&self, _: &Ref, _: &str, status: &Value) -> Result<Value, ApiError> {
+        Ok(status.clone())
+    }
     async fn delete(&self, _: &Ref, _: Option<&str>) -> Result<(), ApiError> {
         Ok(())
     }

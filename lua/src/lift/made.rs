@@ -4,7 +4,7 @@
 use super::{Inside, Lifter, Meaning, Result};
 use crate::Role;
 use crate::ast::{Block, Expr, Function, Item, LocalId};
-use crate::native::{Action, Code, Returned, Row, RowKind};
+use crate::native::{Action, Builtin, Code, Returned, Row, RowKind};
 
 /// A function inside a function that makes its rows.
 pub(super) enum Maker<'e> {
@@ -44,8 +44,8 @@ impl Lifter {
         }
         let (held, at) = (self.slots, self.slots + 1);
         self.slots += 2;
-        // What is no text is none that can be joined either.
-        out.push(Action::Set(held, Code::Concat(vec![text])));
+        // What is no text has no part either, and is left to Lua.
+        out.push(Action::Set(held, Code::Call(Builtin::Sub, vec![text, Code::Number(1.0)])));
         out.push(Action::Set(at, Code::Number(0.0)));
         self.names.insert(id, Meaning::Iterator(held, at, pattern));
         Ok(true)

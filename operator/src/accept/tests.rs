@@ -27,6 +27,18 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     let good = lines(json!({"stdout": {}}));
     check(good.clone(), "accepted");
     check(json!({"steps": [{"name": "in", "from": ["nobody"], "write": {"stdout": {}}}]}), "UnknownInput");
+    let around = json!([
+        {"name": "a", "from": ["b"], "map": {"lua": "function(x) return x end"}},
+        {"name": "b", "from": ["a"], "map": {"lua": "function(x) return x end"}},
+        {"name": "out", "write": {"stdout": {}}},
+    ]);
+    check(json!({"steps": around}), "InvalidGraph");
+    let unknown = json!([
+        {"name": "in", "read": {"inline": {"rows": [["a"]]}}},
+        {"name": "m", "map": {"lua": "function(x) return x .. '$(nobody)' end"}},
+        {"name": "out", "write": {"stdout": {}}},
+    ]);
+    check(json!({"steps": unknown}), "InvalidGraph");
     check(
         json!({"steps": [{"name": "in", "read": {"inline": {"rows": [["a"]]}}}, {"name": "m", "map": {"lua": "function("}}, {"name": "out", "write": {"stdout": {}}}]}),
         "UdfCompileError",

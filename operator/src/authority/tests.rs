@@ -94,3 +94,74 @@ fn a_new_authority_signs_only_once_all_know_it_and_the_old_one_goes_only_once_no
     assert!(signed_by(told + 100, 1), "all have renewed theirs since, and know it");
     assert_eq!(authority.bundle().matches("BEGIN CERTIFICATE").count(), 2);
 }
+
+/// An API server that keeps objects by their names.
+#[derive(Debug, Default)]
+struct Keeps(std::sync::Mutex<std::collections::BTreeMap<Ref, Value>>);
+
+impl Keeps {
+    fn objects(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<Ref, Value>> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[tonic::async_trait]
+impl Server for Keeps {
+    async fn get(&self, object: &Ref) -> Result<Value, ApiError> {
+        self.objects().get(object).cloned().ok_or_else(|| ApiError::NotFound(object.to_string()))
+    }
+    async fn list(&self, _: Kind, _: &str, _: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
+    async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        self.objects().insert(Ref::new(kind, namespace, name), object.clone());
+        Ok(object.clone())
+    }
+    async fn apply(&self, object: &Ref, _: bool, value: &Value) -> Result<Value, ApiError> {
+        self.objects().insert(object.clone(), value.clone());
+        Ok(value.clone())
+    }
+    async fn replace_status(&self, object: &Ref, _: &str, _: &Value) -> Result<Value, ApiError> {
+        Err(ApiError::NotFound(object.to_string()))
+    }
+    async fn delete(&self, object: &Ref, _: Option<&str>) -> Result<(), ApiError> {
+        self.objects().remove(object);
+        Ok(())
+    }
+    async fn delete_all(&self, _: Kind, _: &str, _: &str) -> Result<(), ApiError> {
+        Ok(())
+    }
+    async fn events(&self, _: &str, _: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
+    async fn published_keys(&self) -> Result<Value, ApiError> {
+        Ok(Value::Null)
+    }
+    async fn access(&self, _: &str, _: &Value) -> Result<Value, ApiError> {
+        Ok(Value::Null)
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_of_the_authority_is_made_again_as_all_that_runs_knows_it() {
+    let (server, now) = (Keeps::default(), 1_800_000_000);
+    let first = Authority::found(&server, "ns", LIVES, (None, now)).await.unwrap();
+    assert!(first.anew);
+    let same = Authority::found(&server, "ns", LIVES, (Some(&first.authority), now + 1)).await.unwrap();
+    assert!(!same.anew);
+    let places = [place("ns"), Ref::new(Kind::ConfigMap, "ns", naming::AUTHORITY_CERTIFICATE)];
+    for gone in &places {
+        let before = server.objects()[gone]["data"].clone();
+        server.delete(gone, None).await.unwrap();
+        let again = Authority::found(&server, "ns", LIVES, (Some(&first.authority), now + 2)).await.unwrap();
+        assert!(again.anew, "{gone}");
+        assert_eq!(server.objects()[gone]["data"], before, "{gone}");
+        assert_eq!(again.authority.bundle(), first.authority.bundle());
+    }
+    // To one that has never read it, it is lost.
+    server.delete(&places[0], None).await.unwrap();
+    let other = Authority::found(&server, "ns", LIVES, (None, now + 3)).await.unwrap();
+    assert_ne!(other.authority.bundle(), first.authority.bundle());
+    assert!(server.objects()[&places[1]]["data"]["ca.crt"] == other.authority.bundle().as_str());
+}

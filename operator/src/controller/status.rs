@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crds::status::{GleamFlowStatus, Phase};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::track::Tracked;
@@ -11,7 +12,7 @@ use crate::cache::Expected;
 use crate::decide::event::{Event, events};
 use crate::naming;
 use crate::server::{ApiError, Kind, Ref};
-use crate::view::{FlowKey, FlowView, version};
+use crate::view::{FlowKey, FlowView, text, version};
 
 /// Progress is told at most so often, in milliseconds.
 const PROGRESS_EVERY: i64 = 1000;
@@ -47,7 +48,16 @@ impl Controller {
                 tracked.brief = true;
                 return Ok(Some(0));
             }
+            // Of what we leave out, somebody else holds a part, and such a part alone is no condition.
+            Err(ApiError::Invalid(why)) => self.replace_status(view, tracked, &view.resource_version, status, &why).await?,
             written => written?,
+        };
+        let written = match stands(&written, status) {
+            true => written,
+            false => {
+                let newest = text(&written, "/metadata/resourceVersion").unwrap_or_default();
+                self.replace_status(view, tracked, newest, status, "more is there than was applied").await?
+            }
         };
         tracked.written = now;
         tracked.sure = true;
@@ -64,6 +74,21 @@ impl Controller {
 }
 
 impl Controller {
+    /// What another manager holds of a status stays where it is applied without, and may not stand alone: it goes with all there is.
+    async fn replace_status(
+        &self,
+        view: &FlowView,
+        tracked: &mut Tracked,
+        version: &str,
+        status: &GleamFlowStatus,
+        why: &str,
+    ) -> Result<Value, ApiError> {
+        tracing::warn!(flow = %view.key, why, "somebody else manages a part of the status: it is replaced");
+        tracked.requests += 1;
+        let object = Ref::new(Kind::GleamFlow, &view.key.namespace, &view.key.name);
+        self.server.replace_status(&object, version, &json!(status)).await
+    }
+
     /// The status cannot say it: it is what could not be written, or not be worked out.
     pub(super) fn tell_of_trouble(&self, key: &FlowKey, tracked: &Tracked, error: &ApiError) {
         let message = format!("the operator cannot go on with the flow, and tries again: {error}");
@@ -71,6 +96,16 @@ impl Controller {
         let run = tracked.run.as_ref().map_or(String::new(), ToString::to_string);
         (self.tell)(Told { key: key.clone(), uid: tracked.uid.clone(), run, event });
     }
+}
+
+/// Whether an object's status is this one; the API server merges conditions by their types, in an order of its own.
+fn stands(object: &Value, status: &GleamFlowStatus) -> bool {
+    let sorted = |mut status: GleamFlowStatus| {
+        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        status
+    };
+    let found = object.get("status").and_then(|found| GleamFlowStatus::deserialize(found).ok());
+    found.is_some_and(|found| sorted(found) == sorted(status.clone()))
 }
 
 /// Without the rows of users in it, which can be had elsewhere.

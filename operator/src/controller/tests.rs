@@ -5,6 +5,7 @@ mod fake_master;
 mod fake_server;
 mod flows;
 mod judge;
+mod meddling;
 mod planted;
 mod random;
 mod records;

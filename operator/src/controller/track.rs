@@ -32,6 +32,8 @@ pub struct Tracked {
     pub(super) file: Option<RunFile>,
     /// When its executors need new papers.
     pub(super) due: Option<Due>,
+    /// When it was last looked whether the run has all that it stands on, in seconds since 1970.
+    pub(super) kept_up: i64,
     pub(super) memory: Memory,
     /// Our writes that the cache does not show yet, and since when.
     pub(super) expected: Vec<(Expected, i64)>,

@@ -83,6 +83,10 @@ impl Server for Leases {
         self.write(value.clone(), text(value, "/metadata/resourceVersion"))
     }
 
+    async fn replace_status(&self, _: &Ref, _: &str, _: &Value) -> Result<Value, ApiError> {
+        Err(ApiError::NotFound("only leases".into()))
+    }
+
     async fn delete(&self, _: &Ref, _: Option<&str>) -> Result<(), ApiError> {
         Err(ApiError::NotFound("only leases".into()))
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Process, now, serve};
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::{Authority, AuthorityError, Founded};
 use crate::controller::{Again, Controller, Fleet, Outputs, Told};
 use crate::lead::Standing;
 use crate::master::api::{NODE_LOCAL, Runs};
@@ -164,31 +164,45 @@ async fn follow_runs(process: Process, runs: Arc<dyn Runs>) -> bool {
     }
 }
 
-/// Replaces the authority when it gets old; never ends.
+/// Replaces the authority when it gets old, and makes again what is deleted of it; never ends.
 async fn tend_authority(process: Process) -> bool {
     let (server, namespace) = (process.server.as_ref(), &process.arguments.namespace);
+    let lives = process.config.certificates.lives();
+    let mut owner = None;
+    let mut tend = async || {
+        // Known in time: without its owner, what is made while all is removed would stay.
+        if owner.is_none() {
+            owner = Some(agents::owner(server, namespace, &process.arguments.pod_name).await?);
+        }
+        let held = process.authority.get();
+        let Founded { authority, anew } = Authority::found(server, namespace, lives, (held.as_deref(), now())).await?;
+        if anew {
+            tracing::warn!(namespace, "the authority's Secret or ConfigMap was deleted: it is made again, as it was");
+        }
+        let next = authority.tend(server, namespace, now()).await?;
+        // What is written names no owner.
+        if let Some(owner) = owner.as_ref().and_then(Option::as_ref).filter(|_| anew || next.is_some()) {
+            agents::adopt_all(server, namespace, owner).await?;
+        }
+        if let Some(authority) = next {
+            process.authority.set(authority);
+        }
+        Ok::<(), AuthorityError>(())
+    };
     loop {
-        tokio::time::sleep(serve::pause(&process)).await;
-        let tended = async {
-            let Some(authority) = Authority::find(server, namespace, process.config.certificates.lives()).await? else {
-                return Ok(());
-            };
-            if let Some(authority) = authority.tend(server, namespace, now()).await? {
-                process.authority.set(authority);
-            }
-            Ok::<(), AuthorityError>(())
-        };
-        if let Err(error) = tended.await {
+        if let Err(error) = tend().await {
             tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the authority cannot be looked after");
         }
+        tokio::time::sleep(serve::pause(&process)).await;
     }
 }
 
 /// Makes the authority, unless it is there.
 async fn found(process: &Process) {
     loop {
-        let lives = process.config.certificates.lives();
-        match Authority::found(process.server.as_ref(), &process.arguments.namespace, lives, now()).await {
+        let (lives, held) = (process.config.certificates.lives(), process.authority.get());
+        let known = (held.as_deref(), now());
+        match Authority::found(process.server.as_ref(), &process.arguments.namespace, lives, known).await {
             Ok(_) => return,
             Err(error) => tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the authority cannot be had"),
         }

@@ -24,6 +24,7 @@ pub(super) fn check(spec: &GleamFlowSpec) -> Vec<FlowProblem> {
         let message = format!("minReplicas {} is above maxReplicas {}", executors.min_replicas, executors.max_replicas);
         problems.push(FlowProblem::new("executors.minReplicas", message));
     }
+    problems.extend(amounts(executors));
     problems.extend(memory(executors));
     problems.extend(executors.template.iter().flat_map(template));
     let Some(storage) = &spec.storage else { return problems };
@@ -39,13 +40,27 @@ pub(super) fn check(spec: &GleamFlowSpec) -> Vec<FlowProblem> {
     problems
 }
 
+/// What the API server would refuse with each pod.
+fn amounts(executors: &Executors) -> Vec<FlowProblem> {
+    let Some(given) = &executors.resources else { return Vec::new() };
+    let lists = [("requests", &given.requests), ("limits", &given.limits)];
+    let all = lists.into_iter().flat_map(|(list, amounts)| amounts.iter().map(move |(name, amount)| (list, name, amount)));
+    let wrong = all.filter(|(_, _, amount)| !amount.is_amount());
+    wrong
+        .map(|(list, name, amount)| {
+            let message = format!("{:?} is not an amount of {name:?}", amount.to_string());
+            FlowProblem::new(format!("executors.resources.{list}.{name}"), message)
+                .help("write one such as 2, 500m or 1Gi".to_owned())
+        })
+        .collect()
+}
+
 /// An executor with less could not start.
 fn memory(executors: &Executors) -> Option<FlowProblem> {
     const LEAST_PER_SLOT: u64 = 32 << 20;
     let (given, slots) = (executors.resources.as_ref()?, u64::from(executors.slots.max(1)));
     let lists = [("limits", &given.limits), ("requests", &given.requests)];
     let (list, amount) = lists.into_iter().find_map(|(list, amounts)| Some((list, amounts.get("memory")?)))?;
-    // What is no amount is a problem of its own.
     let too_small = amount.bytes().is_ok_and(|bytes| bytes < LEAST_PER_SLOT * slots);
     let message = || format!("an executor of {slots} slots cannot start with {amount} of memory");
     let help = || format!("give it {}Mi or more", (LEAST_PER_SLOT * slots) >> 20);
@@ -116,10 +131,20 @@ fn not_built(field: &str) -> FlowProblem {
 }
 
 /// Fields of a pod that the operator owns, or that would weaken it or go past the scheduler.
-const OF_THE_POD: [&str; 8] =
-    ["serviceAccountName", "serviceAccount", "hostNetwork", "hostPID", "hostIPC", "hostUsers", "securityContext", "nodeName"];
+const OF_THE_POD: [(&str, &str); 9] = [
+    ("serviceAccountName", LEAVE_OUT),
+    ("serviceAccount", LEAVE_OUT),
+    ("hostNetwork", LEAVE_OUT),
+    ("hostPID", LEAVE_OUT),
+    ("hostIPC", LEAVE_OUT),
+    ("hostUsers", LEAVE_OUT),
+    ("securityContext", LEAVE_OUT),
+    ("nodeName", LEAVE_OUT),
+    // Each executor that it ends is replaced, in the middle of its tasks, without end.
+    ("activeDeadlineSeconds", "set the flow's own activeDeadlineSeconds"),
+];
 /// Fields of the container `executor` that have another place, or none.
-const OF_THE_EXECUTOR: [(&str, &str); 8] = [
+const OF_THE_EXECUTOR: [(&str, &str); 10] = [
     ("image", "set executors.image"),
     ("resources", "set executors.resources"),
     ("command", LEAVE_OUT),
@@ -129,6 +154,10 @@ const OF_THE_EXECUTOR: [(&str, &str); 8] = [
     // One that fails kills the executor in the middle of its tasks, and each that comes after it.
     ("livenessProbe", NO_PROBES),
     ("startupProbe", NO_PROBES),
+    // Tells others than the operator, which counts those that are ready.
+    ("readinessProbe", NO_PROBES),
+    // A hook that fails kills it as a probe does.
+    ("lifecycle", LEAVE_OUT),
 ];
 /// Variables of the container `executor` that are the operator's.
 const VARIABLES: [&str; 5] = ["POD_NAME", "NODE_NAME", "POD_IP", "TMPDIR", "HOME"];
@@ -148,8 +177,8 @@ fn template(template: &Map<String, Value>) -> Vec<FlowProblem> {
     problems.extend(template.get("metadata").and_then(Value::as_object).into_iter().flat_map(|given| metadata(BASE, given)));
     problems.extend(own_secrets(BASE, template));
     let Some(pod) = template.get("spec").and_then(Value::as_object) else { return problems };
-    let set = |field: &&&str| pod.contains_key(**field);
-    problems.extend(OF_THE_POD.iter().filter(set).map(|field| refuse(&format!("spec.{field}"), LEAVE_OUT)));
+    let set = OF_THE_POD.iter().filter(|(field, _)| pod.contains_key(*field));
+    problems.extend(set.map(|(field, help)| refuse(&format!("spec.{field}"), help)));
     for (field, ours) in [("restartPolicy", Value::from("Never")), ("automountServiceAccountToken", Value::from(false))] {
         if pod.get(field).is_some_and(|given| *given != ours) {
             problems.push(refuse(&format!("spec.{field}"), LEAVE_OUT));

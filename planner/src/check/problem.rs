@@ -17,6 +17,8 @@ pub struct FlowProblem {
     pub message: String,
     /// What to do, or what was probably meant.
     pub help: Option<String>,
+    /// Whether it is about how parts of the flow go together, not about what stands in the field.
+    pub of_flow: bool,
 }
 
 impl FlowProblem {
@@ -28,6 +30,13 @@ impl FlowProblem {
     #[must_use]
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
         self.help = help.into();
+        self
+    }
+
+    /// About how parts of the flow go together.
+    #[must_use]
+    pub fn of_flow(mut self) -> Self {
+        self.of_flow = true;
         self
     }
 

@@ -946,6 +946,7 @@ fn not_built_yet() {
       spec:
         nodeSelectr: {a: b}
         nodeName: node1
+        activeDeadlineSeconds: 5
         restartPolicy: Always
         containers:
         - name: executor
@@ -955,6 +956,7 @@ fn not_built_yet() {
           livenessProbe: {exec: {command: ["false"]}}
           startupProbe: {exec: {command: ["false"]}}
           readinessProbe: {exec: {command: ["false"]}}
+          lifecycle: {postStart: {exec: {command: ["false"]}}}
         - {name: beside, image: other, ports: [{containerPort: 80, hostPort: 80}], livenessProbe: {exec: {command: ["true"]}}}
         volumes:
         - {name: gleamflow-run, emptyDir: {}}
@@ -964,23 +966,26 @@ fn not_built_yet() {
         r#"
 8:22: a PodTemplateSpec has no field "nodeSelectr" there
 9:19: an executor's template cannot set "nodeName"; leave it out
-10:24: an executor's template cannot set "restartPolicy"; leave it out
-13:20: an executor's template cannot set "command"; leave it out
-14:18: an executor's template cannot set "image"; set executors.image
-15:41: an executor's template cannot set "GLEAMFLOW_RUN"; leave it out
-16:26: an executor's template cannot set "livenessProbe"; leave it out: the operator knows by their connections which executors work
-17:25: an executor's template cannot set "startupProbe"; leave it out: the operator knows by their connections which executors work
-19:78: an executor's template cannot set "hostPort"; leave it out
-21:18: names that begin with "gleamflow-" are those of the operator's own volumes; take another
-22:69: an executor's template cannot set "serviceAccountToken"; leave it out
-23:32: a flow's volume cannot be of "hostPath": user code would see more than its own; use a persistentVolumeClaim or nfs
-23:66: a volume has no field "sizeLimits" there
+10:32: an executor's template cannot set "activeDeadlineSeconds"; set the flow's own activeDeadlineSeconds
+11:24: an executor's template cannot set "restartPolicy"; leave it out
+14:20: an executor's template cannot set "command"; leave it out
+15:18: an executor's template cannot set "image"; set executors.image
+16:41: an executor's template cannot set "GLEAMFLOW_RUN"; leave it out
+17:26: an executor's template cannot set "livenessProbe"; leave it out: the operator knows by their connections which executors work
+18:25: an executor's template cannot set "startupProbe"; leave it out: the operator knows by their connections which executors work
+19:27: an executor's template cannot set "readinessProbe"; leave it out: the operator knows by their connections which executors work
+20:22: an executor's template cannot set "lifecycle"; leave it out
+21:78: an executor's template cannot set "hostPort"; leave it out
+23:18: names that begin with "gleamflow-" are those of the operator's own volumes; take another
+24:69: an executor's template cannot set "serviceAccountToken"; leave it out
+25:32: a flow's volume cannot be of "hostPath": user code would see more than its own; use a persistentVolumeClaim or nfs
+25:66: a volume has no field "sizeLimits" there
 "#,
     );
     check_problems(
         r#"SPEC executors:
     slots: 2
-    resources: {requests: {memory: 1}, limits: {memory: 63Mi}}
+    resources: {requests: {memory: 1, cpu: lots}, limits: {memory: 63Mi}}
     template:
       metadata: {name: x, labels: {a: b, gleamflow.io/run: c}, annotations: {d: e, container.apparmor.security.beta.kubernetes.io/executor: unconfined}}
   storage:
@@ -990,7 +995,8 @@ fn not_built_yet() {
     - {prefix: x, endpoint: "s3.example.org", secretRef: {name: a-1-output.gleamflow}}
 "#,
         r#"
-7:57: an executor of 2 slots cannot start with 63Mi of memory; give it 64Mi or more
+7:44: "lots" is not an amount of "cpu"; write one such as 2, 500m or 1Gi
+7:68: an executor of 2 slots cannot start with 63Mi of memory; give it 64Mi or more
 9:24: an executor's template cannot set "name"; leave it out
 9:35: an executor's template cannot set "gleamflow.io/run"; leave it out
 9:77: an executor's template cannot set "container.apparmor.security.beta.kubernetes.io/executor"; leave it out

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::judge::Judge;
 use super::planted::Planted;
 use crate::server::{ApiError, Kind, Ref, Server};
-use crate::view::{marked, text};
+use crate::view::{list, marked, text};
 
 /// One change, as a watch tells it.
 #[derive(Clone, Debug)]
@@ -34,11 +34,20 @@ pub(super) struct Store {
     pub(super) requests: u64,
     /// So many bytes of a status are too much for a flow.
     pub(super) largest: Option<usize>,
+    /// A condition of which somebody else manages a part, or all.
+    pub(super) held: Option<(&'static str, Held)>,
     /// What the operator has no right to.
     pub(super) forbidden: Option<(&'static str, Kind)>,
     /// The term of the operator that leads.
     pub(super) term: u64,
     pub(super) judge: Judge,
+}
+
+/// How much of a condition somebody else manages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Part,
+    Whole,
 }
 
 /// The server, shared by all operators. An operator that is killed has its own switch.
@@ -182,6 +191,20 @@ impl Store {
         Ok(made)
     }
 
+    /// What somebody else manages stays where it is left out; a part of a condition is none.
+    fn keep_held(&self, old: &Value, value: &mut Value) -> Result<(), ApiError> {
+        let Some((kind, held)) = self.held else { return Ok(()) };
+        let of = |object: &Value| {
+            list(object, "/status/conditions").iter().find(|condition| text(condition, "/type") == Some(kind)).cloned()
+        };
+        let Some(before) = of(old).filter(|_| of(value).is_none()) else { return Ok(()) };
+        match (held, value.pointer_mut("/status/conditions").and_then(Value::as_array_mut)) {
+            (Held::Whole, Some(conditions)) => conditions.push(before),
+            _ => return Err(ApiError::Invalid("status.conditions[3].reason: Required value".into())),
+        }
+        Ok(())
+    }
+
     fn apply_status(&mut self, reference: &Ref, value: &Value) -> Result<Value, ApiError> {
         let Some(old) = self.objects.get(reference).cloned() else { return Err(ApiError::NotFound(reference.to_string())) };
         for pointer in ["/metadata/resourceVersion", "/metadata/uid"] {
@@ -247,9 +270,21 @@ impl Server for FakeServer {
         if let Some(planted) = self.planted {
             planted.written(&mut store, object, &mut value);
         }
-        let applied = store.apply_status(object, &value);
+        let old = store.objects.get(object).cloned().unwrap_or_default();
+        let applied = store.keep_held(&old, &mut value).and_then(|()| store.apply_status(object, &value));
         drop(store);
         FakeServer::answer(heard, applied)
+    }
+
+    async fn replace_status(&self, object: &Ref, version: &str, status: &Value) -> Result<Value, ApiError> {
+        let heard = self.fate()?;
+        self.may("patch", object.kind, &object.namespace)?;
+        let mut store = self.store();
+        store.held = None;
+        let uid = store.objects.get(object).and_then(|object| text(object, "/metadata/uid")).unwrap_or_default().to_owned();
+        let replaced = store.apply_status(object, &json!({"metadata": {"resourceVersion": version, "uid": uid}, "status": status}));
+        drop(store);
+        FakeServer::answer(heard, replaced)
     }
 
     async fn delete(&self, object: &Ref, uid: Option<&str>) -> Result<(), ApiError> {

@@ -22,7 +22,7 @@ pub(super) fn order(steps: &[Step], edges: &[Edges], problems: &mut Vec<FlowProb
                 [_] => "the step reads itself".to_owned(),
                 _ => format!("steps read each other in a circle: {}", names.join(" -> ")),
             };
-            problems.push(FlowProblem::new(format!("steps[{first}].from"), message).step(&steps[first].name));
+            problems.push(FlowProblem::new(format!("steps[{first}].from"), message).step(&steps[first].name).of_flow());
             first
         });
         done[next] = true;
