@@ -46,7 +46,9 @@ enum Trouble {
 pub(crate) async fn output(cluster: &Cluster, home: Option<&str>, flow: &str, step: &str) -> Result<(), Failure> {
     let token = authorization(&cluster.config).await;
     let Some(token) = token.map_err(|error| Failure::System(error.context("failed to have the kubeconfig's token")))? else {
-        let hint = "the kubeconfig has no token, by which the operator could know you (a client certificate is known to the API server alone)";
+        let hint = "the kubeconfig's user has no token, by which the operator could know you (a client certificate is known to the \
+                    API server alone): take a user with one, such as a service account's of `kubectl create token`, or have the \
+                    flow write these rows to files";
         return Err(Failure::System(anyhow!(hint).context("failed to ask the operator")));
     };
     let request =

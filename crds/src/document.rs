@@ -7,6 +7,7 @@
 //! A YAML 1.1 reader (kubectl) and a 1.2 reader must see the same flow in the file; where they would not, that is a problem.
 
 mod check;
+mod json;
 mod places;
 mod plain;
 mod problem;

@@ -105,8 +105,9 @@ fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
     }
     pods.iter().filter_map(waiting).for_each(|line| text.push_str(&line));
     let mut said: Vec<&str> = status.message.as_deref().into_iter().collect();
+    let mut newest = Vec::new();
     for event in events.iter().rev() {
-        if said.len() > NEWEST || event.message.as_deref().is_some_and(|message| said.contains(&message)) {
+        if newest.len() >= NEWEST || event.message.as_deref().is_some_and(|message| said.contains(&message)) {
             continue;
         }
         said.extend(event.message.as_deref());
@@ -115,8 +116,9 @@ fn explained(flow: &GleamFlow, pods: &[Pod], events: &[Event]) -> String {
             Some("Pod") => format!(" of pod {}", event.involved_object.name.as_deref().unwrap_or_default()),
             _ => String::new(),
         };
-        text.push_str(&format!("  event {reason}{object}: {message}\n"));
+        newest.push(format!("  event {reason}{object}: {message}\n"));
     }
+    text.extend(newest.into_iter().rev());
     text
 }
 
@@ -128,7 +130,49 @@ fn waiting(pod: &Pod) -> Option<String> {
     if let Some(condition) = unscheduled {
         return Some(format!("  pod {name}: {}\n", condition.message.as_deref().unwrap_or("not scheduled")));
     }
-    let container = status.container_statuses.iter().flatten().find_map(|container| container.state.as_ref()?.waiting.clone())?;
-    let (reason, message) = (container.reason.unwrap_or_default(), container.message.unwrap_or_default());
-    Some(format!("  pod {name}: {reason} {message}\n"))
+    // Those before the executor's own come first: it waits for them, and says no more than that.
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let (container, waits) = containers
+        .filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)))
+        .find(|(_, waits)| waits.reason.as_deref() != Some("PodInitializing"))?;
+    let (reason, message) = (waits.reason.as_deref().unwrap_or_default(), waits.message.as_deref().unwrap_or_default());
+    let whose = if container.name == "executor" { String::new() } else { format!(" container {}:", container.name) };
+    Some(format!("  pod {name}:{whose} {reason} {message}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_are_told_in_their_order_and_pods_by_what_they_wait_for() {
+        let flow = serde_json::from_value(json!({
+            "apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow", "metadata": {"name": "a", "uid": "u"},
+            "spec": {"steps": [{"name": "r", "read": {"range": {"to": 1}}}, {"name": "w", "write": {"stdout": {}}}]},
+        }));
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "a-1-0", "uid": "p"},
+            "status": {
+                "initContainerStatuses": [{"name": "fetch", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}],
+                "containerStatuses": [{"name": "executor", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+        }));
+        let event = |minute: u32, reason: &str| {
+            serde_json::from_value::<Event>(json!({
+                "metadata": {"name": reason}, "involvedObject": {"uid": "u", "kind": "GleamFlow"}, "type": "Normal",
+                "reason": reason, "message": format!("{reason} happened"), "lastTimestamp": format!("2026-01-01T00:{minute:02}:00Z"),
+            }))
+            .expect("an event")
+        };
+        let (flow, pods) = (flow.expect("a flow"), [pod.expect("a pod")]);
+        let events = [5, 1, 4, 2, 3, 0].map(|minute| event(minute, &format!("E{minute}"))).to_vec();
+        let text = explained(&flow, &pods, &about(&flow, &pods, events));
+        assert!(text.contains("  pod a-1-0: container fetch: ErrImagePull no such image\n"), "{text}");
+        let told: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("event ")).collect();
+        assert_eq!(told, ["E1: E1 happened", "E2: E2 happened", "E3: E3 happened", "E4: E4 happened", "E5: E5 happened"], "{text}");
+    }
 }

@@ -22,6 +22,14 @@ fn a_flow_survives_the_way_through_json() {
 }
 
 #[test]
+fn a_flow_may_be_json_as_programs_write_it() {
+    let text = r#"{"apiVersion": "gleamflow.io/v1alpha1", "kind": "GleamFlow", "metadata": {"name": "a"},
+      "spec": {"steps": [{"name": "a", "read": {"inline": {"lines": ["\ud83d\ude00 \u00e9", "\\ud83d\\ude00"]}}}]}}"#;
+    let lines = json!(parsed(text).flow)["spec"]["steps"][0]["read"]["inline"]["lines"].clone();
+    assert_eq!(lines, json!(["\u{1f600} é", "\\ud83d\\ude00"]));
+}
+
+#[test]
 fn every_field_of_the_model_is_used_by_the_example() {
     let json = serde_json::to_value(&parsed(EVERYTHING).flow).unwrap();
     let mut missing = Vec::new();

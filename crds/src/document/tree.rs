@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
+use super::json;
 use super::problem::{Place, Problem};
 
 /// Deeper nesting than any flow needs, shallow enough to walk by recursion.
@@ -86,7 +87,7 @@ pub(super) struct Parsed {
 
 /// Parses a file that must hold exactly one document.
 pub(super) fn parse(text: &str, file: &str) -> Parsed {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &*json::whole_letters(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut builder = Builder {
         file,
         text,

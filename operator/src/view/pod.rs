@@ -174,13 +174,23 @@ fn waiting(status: &Value) -> Option<Trouble> {
         _ => return None,
     };
     let message = said(status, "/state/waiting/message", "");
-    Some(Trouble { reason: class, message: format!("{reason}: {message}") })
+    Some(Trouble { reason: class, message: format!("{}{reason}: {message}", whose(status)) })
+}
+
+/// Names a container that is not the executor's own: one of `executors.template`, or that a policy has added.
+fn whose(status: &Value) -> String {
+    match text(status, "/name") {
+        Some(CONTAINER) | None => String::new(),
+        Some(name) => format!("container {name:?}: "),
+    }
 }
 
 /// Why a pod failed; `containerStatuses` may be empty.
 fn failed(pod: &Value) -> Trouble {
-    let ended = statuses(pod).filter_map(|status| status.pointer("/state/terminated"));
-    let bad = ended.into_iter().find(|ended| ended.get("exitCode").and_then(Value::as_i64) != Some(0));
+    let bad = statuses(pod).find(|status| {
+        let ended = status.pointer("/state/terminated");
+        ended.is_some_and(|ended| ended.get("exitCode").and_then(Value::as_i64) != Some(0))
+    });
     let pod_reason = text(pod, "/status/reason");
     if let Some(target) = condition(pod, "DisruptionTarget", "True") {
         let reason = text(target, "/reason").unwrap_or("DisruptionTarget");
@@ -200,14 +210,14 @@ fn failed(pod: &Value) -> Trouble {
     }
 }
 
-fn terminated(state: &Value) -> Trouble {
-    let code = state.get("exitCode").and_then(Value::as_i64).unwrap_or(-1);
-    let reason = text(state, "/reason").unwrap_or("Error");
-    let message = said(state, "/message", "");
+fn terminated(status: &Value) -> Trouble {
+    let code = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64).unwrap_or(-1);
+    let reason = text(status, "/state/terminated/reason").unwrap_or("Error");
+    let message = said(status, "/state/terminated/message", "");
     let class = if reason == "OOMKilled" { "OutOfMemory" } else { "ExecutorFailed" };
     // Whoever the kernel kills has not said why: the end of its log is about something else.
     let detail = if message.is_empty() || class == "OutOfMemory" { String::new() } else { format!(": {message}") };
-    Trouble { reason: class, message: format!("{reason}, exit code {code}{detail}") }
+    Trouble { reason: class, message: format!("{}{reason}, exit code {code}{detail}", whose(status)) }
 }
 
 #[cfg(test)]

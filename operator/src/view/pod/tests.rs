@@ -33,7 +33,19 @@ fn every_shape_of_pod_says_what_is_wrong_in_the_clusters_words() {
         "ContainerConfigError",
         "CreateContainerConfigError: secret \"s\" not found",
     );
-    let oom = json!([{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "{\"level\":\"INFO\"}"}}}]);
+    let named = json!([{"name": "fetch", "state": {"terminated": {"reason": "Error", "exitCode": 3, "message": "no route"}}}]);
+    check(
+        json!({"phase": "Failed", "initContainerStatuses": named}),
+        "ExecutorFailed",
+        "container \"fetch\": Error, exit code 3: no route",
+    );
+    let waits = json!([{"name": "fetch", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]);
+    check(
+        json!({"phase": "Pending", "initContainerStatuses": waits}),
+        "ImagePullFailed",
+        "container \"fetch\": ErrImagePull: no such image",
+    );
+    let oom = json!([{"name": "executor", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "{\"level\":\"INFO\"}"}}}]);
     check(json!({"phase": "Failed", "containerStatuses": oom}), "OutOfMemory", "OOMKilled, exit code 137");
     check(
         json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}),
