@@ -35,7 +35,7 @@ fn a_flow_is_refused_by_what_is_wrong_with_it() {
     check(json!({"steps": around}), "InvalidGraph");
     let unknown = json!([
         {"name": "in", "read": {"inline": {"rows": [["a"]]}}},
-        {"name": "m", "map": {"lua": "function(x) return x .. '$(nobody)' end"}},
+        {"name": "m", "map": {"lua": "function(x) return x .. '$(params.nobody)' end"}},
         {"name": "out", "write": {"stdout": {}}},
     ]);
     check(json!({"steps": unknown}), "InvalidGraph");

@@ -192,17 +192,24 @@ impl Store {
     }
 
     /// What somebody else manages stays where it is left out; a part of a condition is none.
-    fn keep_held(&self, old: &Value, value: &mut Value) -> Result<(), ApiError> {
-        let Some((kind, held)) = self.held else { return Ok(()) };
+    fn stays(&self, old: &Value, applied: &Value) -> Result<Option<Value>, ApiError> {
+        let Some((kind, held)) = self.held else { return Ok(None) };
         let of = |object: &Value| {
             list(object, "/status/conditions").iter().find(|condition| text(condition, "/type") == Some(kind)).cloned()
         };
-        let Some(before) = of(old).filter(|_| of(value).is_none()) else { return Ok(()) };
-        match (held, value.pointer_mut("/status/conditions").and_then(Value::as_array_mut)) {
-            (Held::Whole, Some(conditions)) => conditions.push(before),
-            _ => return Err(ApiError::Invalid("status.conditions[3].reason: Required value".into())),
+        match (of(old).filter(|_| of(applied).is_none()), held) {
+            (Some(_), Held::Part) => Err(ApiError::Invalid("status.conditions[3].reason: Required value".into())),
+            (stays, _) => Ok(stays),
         }
-        Ok(())
+    }
+
+    /// Adds to what was applied a condition that is none of its.
+    fn leave(&mut self, reference: &Ref, condition: Value) -> Value {
+        let object = self.objects.get_mut(reference).unwrap();
+        object.pointer_mut("/status/conditions").and_then(Value::as_array_mut).unwrap().push(condition);
+        let object = object.clone();
+        self.log.last_mut().unwrap().object = object.clone();
+        object
     }
 
     fn apply_status(&mut self, reference: &Ref, value: &Value) -> Result<Value, ApiError> {
@@ -271,7 +278,11 @@ impl Server for FakeServer {
             planted.written(&mut store, object, &mut value);
         }
         let old = store.objects.get(object).cloned().unwrap_or_default();
-        let applied = store.keep_held(&old, &mut value).and_then(|()| store.apply_status(object, &value));
+        let applied = match store.stays(&old, &value) {
+            Ok(None) => store.apply_status(object, &value),
+            Ok(Some(condition)) => store.apply_status(object, &value).map(|_| store.leave(object, condition)),
+            Err(error) => Err(error),
+        };
         drop(store);
         FakeServer::answer(heard, applied)
     }
