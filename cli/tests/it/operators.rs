@@ -476,7 +476,7 @@ fn what_nobody_reads_runs_for_its_effects_to_the_last_row() {
         "read: {range: {to: 50000}}",
         "pipe: {command: cat > pipe.out}",
         "forEach: {lua: 'function(n) if n == 49999 then io.open(\"each.out\", \"w\"):close() end end'}\nfrom: [s1]",
-        "operate: {lua: 'function() io.open(\"operate.out\", \"w\"):close() end'}\nsideInputs: [{name: rows, from: s3, as: list}]",
+        "operate: {lua: 'function() for i = 1, 1000 do emit(i) end io.open(\"operate.out\", \"w\"):close() end'}\nsideInputs: [{name: rows, from: s3, as: list}]",
         "map: {lua: 'function(n) error(\"dropped\") end'}\nfrom: [s1]",
         "limit: {n: 1}\nfrom: [s1]",
         "write: {stdout: {}}",

@@ -89,10 +89,9 @@ impl Port {
         false
     }
 
-    /// Whether any consumer wants more rows. What has none, such as an operate, runs for its effects.
+    /// Whether any consumer wants more rows.
     pub(super) fn wants_more(&self) -> bool {
-        let outputs = self.outputs.borrow();
-        outputs.is_empty() || outputs.iter().any(|out| out.wants_more())
+        self.outputs.borrow().iter().any(|out| out.wants_more())
     }
 
     /// Whether Lua was stopped since nobody wants more rows; said once.

@@ -98,11 +98,12 @@ impl Chain<'_> {
         self.readers(collection).map(|outs| tee(outs, false))
     }
 
-    /// Whether a collection comes from a step that is there for its effects: not deterministic, and nobody reads what it makes.
+    /// Whether a collection comes from a step that is there for its effects: not deterministic or an operate, and nobody reads what it
+    /// makes.
     fn has_effects(&self, collection: CollectionId) -> bool {
         let producer = self.job.plan.graph.producer(collection);
         let is_read = |made: &CollectionId| self.job.consumers.contains_key(made) || self.job.keeps(*made);
-        !producer.deterministic && !producer.outputs.iter().any(is_read)
+        (!producer.deterministic || matches!(producer.op, Op::Operate(_))) && !producer.outputs.iter().any(is_read)
     }
 
     /// A sink for each consumer in this stage. Commands come last: the others would wait for their end with what is left to do.
