@@ -193,10 +193,11 @@ pub fn passed_results(function: &str, prelude: &str) -> Option<Vec<Option<usize>
     kept::kept(&lift(function, Role::Map, prelude).ok()?.body)
 }
 
-/// Whether a function is plain enough to tell that it raises no error, whatever its parameters are.
+/// Whether a function is plain enough to tell that it raises no error, whatever its parameters are, but that the ones at the places
+/// `texts` are strings.
 #[must_use]
-pub fn never_raises(function: &str, role: Role, prelude: &str) -> bool {
-    lift(function, role, prelude).is_ok_and(|lifted| total::never_raises(&lifted.body))
+pub fn never_raises(function: &str, role: Role, prelude: &str, texts: &BTreeSet<usize>) -> bool {
+    lift(function, role, prelude).is_ok_and(|lifted| total::never_raises(&lifted.body, texts))
 }
 
 /// How the engine will run a function.

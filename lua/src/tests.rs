@@ -81,7 +81,7 @@ fn a_function_raises_no_error_where_every_value_will_do() {
         "function(k) if k == 1 then return true end local t = tostring(k) return t == '2' or tonumber(k) == 3 end",
         "function(k) end",
     ] {
-        assert!(never_raises(source, Role::Filter, ""), "{source}");
+        assert!(never_raises(source, Role::Filter, "", &BTreeSet::new()), "{source}");
     }
     for source in [
         "k -> k > 5",
@@ -98,7 +98,36 @@ fn a_function_raises_no_error_where_every_value_will_do() {
         "k -> tonumber(k, 16) == 2",
         "k -> f(k)",
     ] {
-        assert!(!never_raises(source, Role::Filter, ""), "{source}");
+        assert!(!never_raises(source, Role::Filter, "", &BTreeSet::new()), "{source}");
+    }
+}
+
+#[test]
+fn a_function_raises_no_error_where_strings_will_do_and_strings_come() {
+    for source in [
+        "|k, v| -> k > 'a' and 'b' <= k",
+        "|k, v| -> k:lower() .. k:upper() .. 'x' ~= k:sub(1, 2):reverse()",
+        "|k, v| -> #k > 2 and -#k < k:len() % 3",
+        "|k, v| -> k > 'a' and type(v) == 'string' and v > k",
+        "|k, v| -> type(k) == 'number' and k > 5",
+        "function(k, v) if k > 'a' then return v end return k == '' end",
+    ] {
+        assert!(never_raises(source, Role::Filter, "", &BTreeSet::from([0])), "{source}");
+        assert!(!never_raises(source, Role::Filter, "", &BTreeSet::from([1])) || source.contains("number"), "{source}");
+    }
+    for source in [
+        "|k, v| -> k > 5",
+        "|k, v| -> v > 'a'",
+        "|k, v| -> k > 'a' or v > 'a'",
+        "|k, v| -> k + 1 > 2",
+        "|k, v| -> tonumber(k) > 2",
+        "|k, v| -> k .. v == ''",
+        "|k, v| -> k:sub(v) == ''",
+        "|k, v| -> k:rep(100000000) == ''",
+        "|k, v| -> k:match('a') == 'a'",
+        "function(k, v) k = v return k > 'a' end",
+    ] {
+        assert!(!never_raises(source, Role::Filter, "", &BTreeSet::from([0])), "{source}");
     }
 }
 

@@ -130,8 +130,8 @@ pub struct Lua {
     pub reads: fn(&str) -> Option<BTreeSet<usize>>,
     /// Whether a filter's result depends on nothing but its parameters, prelude given.
     pub is_plain_filter: fn(&str, &str) -> bool,
-    /// Whether it raises no error, whatever its parameters are.
-    pub never_raises: fn(&str, &str) -> bool,
+    /// Whether it raises no error, whatever its parameters are, prelude given, and which 0-based ones are strings.
+    pub never_raises: fn(&str, &str, &BTreeSet<usize>) -> bool,
     /// For each place of a map's rows the 0-based parameter that stands there as it came, prelude given; `None` where nobody knows.
     pub passes_on: fn(&str, &str) -> Option<Vec<Option<usize>>>,
 }
@@ -141,7 +141,7 @@ impl Default for Lua {
         Self {
             reads: |source| lua::parse(source).ok().and_then(|function| lua::reads(&function)),
             is_plain_filter: |source, prelude| lua::tier(source, lua::Role::Filter, prelude) == lua::Tier::Native,
-            never_raises: |source, prelude| lua::never_raises(source, lua::Role::Filter, prelude),
+            never_raises: |source, prelude, texts| lua::never_raises(source, lua::Role::Filter, prelude, texts),
             passes_on: lua::passed_results,
         }
     }
@@ -177,8 +177,8 @@ impl Context<'_> {
         (self.lua.is_plain_filter)(&function.source, self.prelude)
     }
 
-    fn never_raises(&self, function: &Function) -> bool {
-        (self.lua.never_raises)(&function.source, self.prelude)
+    fn never_raises(&self, function: &Function, texts: &BTreeSet<usize>) -> bool {
+        (self.lua.never_raises)(&function.source, self.prelude, texts)
     }
 }
 

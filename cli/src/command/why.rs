@@ -173,6 +173,10 @@ mod tests {
         let text = explained(&flow, &pods, &about(&flow, &pods, events));
         assert!(text.contains("  pod a-1-0: container fetch: ErrImagePull no such image\n"), "{text}");
         let told: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("event ")).collect();
-        assert_eq!(told, ["E1: E1 happened", "E2: E2 happened", "E3: E3 happened", "E4: E4 happened", "E5: E5 happened"], "{text}");
+        assert_eq!(
+            told,
+            ["E1: E1 happened", "E2: E2 happened", "E3: E3 happened", "E4: E4 happened", "E5: E5 happened"],
+            "{text}"
+        );
     }
 }

@@ -166,6 +166,26 @@ fn read_width(source: &Source, fields: Option<&Vec<String>>) -> u32 {
     }
 }
 
+/// Whether a column is a string in every row that has it: one of a file of text, as it came.
+pub(super) fn is_text(graph: &Graph, context: &Context<'_>, mut id: CollectionId, mut column: u32) -> bool {
+    loop {
+        let node = graph.producer(id);
+        match &node.op {
+            Op::Read(Source::Files { format: Format::Text | Format::Whole, .. }) => return true,
+            Op::Read(Source::Files { format: Format::Csv(options) | Format::Tsv(options), .. }) => {
+                let read = options.columns.as_ref();
+                let of_file = read.map_or(Some(column), |columns| columns.get(column as usize).copied());
+                return of_file.is_some_and(|of_file| options.types.iter().all(|(typed, _)| *typed != of_file));
+            }
+            Op::ParallelDo(Do::Filter(_) | Do::Identity) => id = node.inputs[0],
+            _ => match context.passes_on(node).and_then(|places| places.get(column as usize).copied().flatten()) {
+                Some(from) => (id, column) = (node.inputs[0], from),
+                None => return false,
+            },
+        }
+    }
+}
+
 /// The columns that a group looks at: a row without them fails the flow.
 pub(super) fn looks_at(group: &Group) -> BTreeSet<u32> {
     let ordered = |by: &[Order]| by.iter().map(|order| order.column).collect::<Vec<_>>();

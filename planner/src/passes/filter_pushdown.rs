@@ -3,13 +3,13 @@
 //! Only plain expressions move (no state, no clock, no random numbers), and only where no row is dropped that would have
 //! failed the flow for want of a field, and none is seen that would have been dropped before it could fail the function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{CollectionId, Do, Fold, Graph, Group, JoinKind, Key, Node, NodeId, OnError, Op, Values};
 
 use super::{
     Context, Log,
-    facts::{keeps_key_in_place, leading, least_width, looks_at, width},
+    facts::{is_text, keeps_key_in_place, leading, least_width, looks_at, width},
     legs::Join,
     splice::{self, Readers},
 };
@@ -125,7 +125,7 @@ fn obstacle(graph: &Graph, readers: &Readers, context: &Context<'_>, filter: &No
     if !context.is_plain_filter(function) {
         return Some("its function is not a plain expression of its parameters".into());
     }
-    if drops_keys(graph, way) && !context.never_raises(function) {
+    if drops_keys(graph, way) && !context.never_raises(function, &texts(graph, context, way)) {
         return Some("it could raise an error for a key that the join drops".into());
     }
     if let Some(same) = &way.same {
@@ -168,6 +168,13 @@ fn is_sole_way(graph: &Graph, readers: &Readers, way: &Way) -> bool {
         id = next;
     }
     true
+}
+
+/// The fields that the filter would find to be strings where the way begins.
+fn texts(graph: &Graph, context: &Context<'_>, way: &Way) -> BTreeSet<usize> {
+    let input = graph.node(way.first).inputs[0];
+    let columns = way.same.iter().flatten().filter(|column| is_text(graph, context, input, **column));
+    columns.map(|column| *column as usize).collect()
 }
 
 /// Puts the filter before the first node of the way; what read the filter reads the last node.

@@ -258,7 +258,7 @@ fn source(words: &Words<'_>) -> Source {
 }
 
 /// A stand-in for the analysis of functions: a text like `reads:0,2` reads those parameters and is a plain expression, which may raise an
-/// error if `!` stands behind; one like `keeps:1,_` returns its second parameter and something else.
+/// error for what is no string if `!` stands behind; one like `keeps:1,_` returns its second parameter and something else.
 pub(crate) fn lua() -> Lua {
     fn reads(source: &str) -> Option<BTreeSet<usize>> {
         let columns = source.strip_prefix("reads:")?.trim_end_matches('!');
@@ -268,7 +268,10 @@ pub(crate) fn lua() -> Lua {
         Some(source.strip_prefix("keeps:")?.split(',').map(|place| place.parse().ok()).collect())
     }
     let is_plain_filter = |source: &str, _: &str| source.starts_with("reads:");
-    Lua { reads, is_plain_filter, never_raises: |source, _| !source.ends_with('!'), passes_on }
+    let never_raises = |source: &str, _: &str, texts: &BTreeSet<usize>| {
+        !source.ends_with('!') || reads(source).is_some_and(|reads| reads.is_subset(texts))
+    };
+    Lua { reads, is_plain_filter, never_raises, passes_on }
 }
 
 /// Plans with every invariant checked after every pass.

@@ -95,6 +95,14 @@ fn a_filter_moves_before_a_shuffle_that_shows_it_the_same_fields() {
         [6, 6, 4, 1],
         "m1: in q > J; in r > F+J; out J > J+W <0,1",
     );
+    // All that such a filter fails of is no string, as all fields are of a file that gives no types.
+    check(
+        &format!("{ROWS}; q=read; j=join J r q bc:never; f=fi F j as:reads:0!; write W f"),
+        [6, 6, 4, 1],
+        "m1: in q > J; in r > F+J; out J > J+W <0,1",
+    );
+    let turned = "q=read; t=select T r cols:1,0; o=fi O t as:any; j=join J o q bc:never; f=fi F j as:reads:0!; write W f";
+    told(&planned(&format!("{ROWS}; {turned}"), &Options::default()), "filter-pushdown", "F", true, "moved before `J`");
 }
 
 #[test]
@@ -108,7 +116,14 @@ fn a_filter_stays_behind_a_shuffle_that_it_looks_into() {
         (format!("{ROWS}; q=read; s=join S r q kind:full; f=fi F s as:reads:0; write W f"), "every side of a full join"),
         (format!("{ROWS}; q=read; s=join S r q; f=fi F s as:reads:1; write W f"), "more than the key"),
         (format!("{ROWS}; q=read; s=sort S r by:0; f=fi F s as:reads:0 | q; write W f"), "it has side inputs"),
-        (format!("{ROWS}; q=read; s=join S r q; f=fi F s as:reads:0!; write W f"), "a key that the join drops"),
+        (
+            "r=read format:csv typed:0 fields:a,b; q=read; s=join S r q; f=fi F s as:reads:0!; write W f".into(),
+            "a key that the join drops",
+        ),
+        (
+            format!("{ROWS}; q=read; m=map M r as:keeps:_,0; s=join S m q; f=fi F s as:reads:0!; write W f"),
+            "a key that the join drops",
+        ),
     ];
     for (text, why) in cases {
         let plan = planned(&text, &Options::default());

@@ -293,7 +293,8 @@ impl Server for FakeServer {
         let mut store = self.store();
         store.held = None;
         let uid = store.objects.get(object).and_then(|object| text(object, "/metadata/uid")).unwrap_or_default().to_owned();
-        let replaced = store.apply_status(object, &json!({"metadata": {"resourceVersion": version, "uid": uid}, "status": status}));
+        let replaced =
+            store.apply_status(object, &json!({"metadata": {"resourceVersion": version, "uid": uid}, "status": status}));
         drop(store);
         FakeServer::answer(heard, replaced)
     }

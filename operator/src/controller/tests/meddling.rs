@@ -30,8 +30,7 @@ fn what_a_run_stands_on_is_made_again_while_it_goes_on_and_not_after() {
         let mut simulation = Simulation::new(1, 0);
         simulation.apply("a", &with(spec("x"), "retention", json!({"outputSeconds": 0})));
         steps(&mut simulation, 6, false).await;
-        let places =
-            [Ref::new(Kind::NetworkPolicy, NAMESPACE, "a-1"), Ref::new(Kind::Secret, NAMESPACE, "a-1.gleamflow")];
+        let places = [Ref::new(Kind::NetworkPolicy, NAMESPACE, "a-1"), Ref::new(Kind::Secret, NAMESPACE, "a-1.gleamflow")];
         let found = |simulation: &Simulation| {
             let store = simulation.server.store();
             places.each_ref().map(|place| store.objects.get(place).cloned())
