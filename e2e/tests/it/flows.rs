@@ -10,6 +10,7 @@ mod failures;
 mod figures;
 mod kept;
 mod kills;
+mod meddling;
 mod mistakes;
 mod policies;
 mod secrets;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         commands::all(),
         shown::all(),
         deadlines::all(),
+        meddling::all(),
         failures::all(),
         burst::all(),
         kept::all(),
