@@ -178,7 +178,12 @@ impl Lifter {
 
     fn assign(&mut self, targets: &[Expr], values: &[Expr], out: &mut Vec<Action>) -> Result<()> {
         let set = self.values_for(targets.len(), values)?;
-        self.set(set, |lifter, at| lifter.target(&targets[at]), out)
+        let slots = targets.iter().map(|target| self.target(target)).collect::<Result<Vec<_>>>()?;
+        // Which value stays is nothing that Lua promises, and is left to it.
+        if (1..slots.len()).any(|at| slots[..at].contains(&slots[at])) {
+            return Err("it sets a variable twice at once".to_owned());
+        }
+        self.set(set, |_, at| Ok(slots[at]), out)
     }
 
     fn target(&mut self, target: &Expr) -> Result<usize> {
@@ -211,7 +216,13 @@ impl Lifter {
             codes.push(self.value(value)?);
         }
         codes.resize(count.max(codes.len()), Code::Nil);
-        codes.truncate(count);
+        // What has no place is computed all the same, and may fail.
+        let is_plain = |code: &Code| {
+            matches!(code, Code::Nil | Code::Bool(_) | Code::Number(_) | Code::Str(_) | Code::Field(_) | Code::Slot(_))
+        };
+        if !codes.split_off(count).iter().all(is_plain) {
+            return Err("it drops a value that it computes".to_owned());
+        }
         Ok((codes, None))
     }
 

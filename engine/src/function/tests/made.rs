@@ -103,6 +103,9 @@ fn what_makes_rows_in_other_ways_stays_with_lua() {
         "function(x) return coroutine.wrap(function(a) coroutine.yield(a) end) end",
         "function(x) return function() x = nil end end",
         "function(x) while x do end end",
+        "function(x) local it = x:gmatch('%w+') return function() local w = 1, it() return it() end end",
+        "function(x) local a = 1, x + 1 return {a} end",
+        "function(x) local a a, a = 1, 2 return {a} end",
         "function(x) for w in x:gmatch('%w') do break end end",
     ] {
         assert!(!lifted(source, lua::Role::FlatMap), "{source}");
