@@ -46,6 +46,8 @@ struct State {
     /// Until when this process may write.
     until: Option<Instant>,
     term: Term,
+    /// Of all leaders that this process knows of.
+    newest: u64,
     leader: Option<String>,
     /// What another's lease looked like, and since when: clocks of others are not trusted.
     seen: Option<(String, Instant)>,
@@ -93,19 +95,13 @@ impl Lead {
         let place = Ref::new(Kind::Lease, &me.namespace, naming::OPERATOR);
         let lease = match server.get(&place).await {
             Ok(lease) => lease,
-            Err(ApiError::NotFound(_)) => {
-                let made = server.create(Kind::Lease, &me.namespace, &lease(me, None, 1, me.now)).await;
-                return match made {
-                    Ok(_) => Ok(self.won(asked, 1, &me.address)),
-                    Err(ApiError::AlreadyExists(_)) => Ok(Standing::Follows(None)),
-                    Err(error) => Err(error),
-                };
-            }
+            Err(ApiError::NotFound(_)) => return self.make(server, me, asked).await,
             Err(error) => return Err(error),
         };
         let holder = text(&lease, "/spec/holderIdentity").unwrap_or_default();
         let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_u64).unwrap_or(0);
         let mine = holder == me.identity;
+        self.knows_of(transitions);
         if !mine && !holder.is_empty() && !self.expired(&lease) {
             let leader = lease.pointer("/metadata/annotations").and_then(|all| all.get(ADDRESS)).and_then(Value::as_str);
             return Ok(self.follows(leader.map(str::to_owned)));
@@ -119,6 +115,26 @@ impl Lead {
             Err(ApiError::Conflict(_)) => Ok(self.follows(None)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes the lease, which is not there yet, or was deleted: terms count on from all that is known, and who held it may not
+    /// know yet that it is gone.
+    async fn make(&self, server: &dyn Server, me: &Candidate, asked: Instant) -> Result<Standing, ApiError> {
+        let (held, another) = (self.term(), self.state().seen.is_some());
+        if held.is_none() && another && !self.expired(&Value::Null) {
+            return Ok(self.follows(None));
+        }
+        let term = held.map_or_else(|| self.state().newest + 1, |Term(term)| term);
+        match server.create(Kind::Lease, &me.namespace, &lease(me, None, term, me.now)).await {
+            Ok(_) => Ok(self.won(asked, term, &me.address)),
+            Err(ApiError::AlreadyExists(_)) => Ok(self.follows(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn knows_of(&self, term: u64) {
+        let mut state = self.state();
+        state.newest = state.newest.max(term);
     }
 
     /// Gives the lease up, so that the next leader need not wait.
@@ -149,6 +165,7 @@ impl Lead {
         let mut state = self.state();
         state.until = Some(asked + TRUSTED);
         state.term = Term(term);
+        state.newest = state.newest.max(term);
         state.leader = Some(address.to_owned());
         state.seen = None;
         Standing::Leads(Term(term))

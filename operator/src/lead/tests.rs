@@ -140,6 +140,34 @@ fn a_lease_is_trusted_for_a_time_that_begins_before_it_is_asked_for() {
 }
 
 #[test]
+fn a_lease_that_was_deleted_is_made_again_in_its_term() {
+    let server = Leases::new();
+    let (a, b) = (server.operator(), server.operator());
+    assert_eq!(ask(&server, &a, "a"), Standing::Leads(Term(1)));
+    a.lost();
+    server.advance(1);
+    assert_eq!(ask(&server, &a, "a"), Standing::Leads(Term(1)));
+    assert_eq!(ask(&server, &b, "b"), follows("a"));
+    server.advance(16_000);
+    assert_eq!(ask(&server, &b, "b"), Standing::Leads(Term(2)));
+    assert_eq!(ask(&server, &a, "a"), follows("b"));
+    // Its holder finds that first.
+    server.inner().lease = None;
+    assert_eq!(ask(&server, &b, "b"), Standing::Leads(Term(2)));
+    // Another does: whoever held it may not know.
+    server.inner().lease = None;
+    for _ in 0..5 {
+        assert_eq!(ask(&server, &a, "a"), Standing::Follows(None));
+        assert!(b.holds() || server.inner().now > 16_001 + 10_000);
+        server.advance(3000);
+    }
+    assert!(!b.holds());
+    server.advance(1001);
+    assert_eq!(ask(&server, &a, "a"), Standing::Leads(Term(3)));
+    assert_eq!(ask(&server, &b, "b"), follows("a"));
+}
+
+#[test]
 fn a_lease_that_is_renewed_goes_on_in_the_same_term() {
     let server = Leases::new();
     let (a, b) = (server.operator(), server.operator());

@@ -180,8 +180,8 @@ async fn tend_authority(process: Process) -> bool {
             tracing::warn!(namespace, "the authority's Secret or ConfigMap was deleted: it is made again, as it was");
         }
         let next = authority.tend(server, namespace, now()).await?;
-        // What is written names no owner.
-        if let Some(owner) = owner.as_ref().and_then(Option::as_ref).filter(|_| anew || next.is_some()) {
+        // What is written, by this task or by who keeps the lease, names no owner.
+        if let Some(owner) = owner.as_ref().and_then(Option::as_ref) {
             agents::adopt_all(server, namespace, owner).await?;
         }
         if let Some(authority) = next {
