@@ -117,8 +117,8 @@ impl Lead {
         }
     }
 
-    /// Makes the lease, which is not there yet, or was deleted: terms count on from all that is known, and who held it may not
-    /// know yet that it is gone.
+    /// Makes the lease, which is not there yet, or was deleted: terms count on from all that is known, and who held it may not have
+    /// noticed that it is gone.
     async fn make(&self, server: &dyn Server, me: &Candidate, asked: Instant) -> Result<Standing, ApiError> {
         let (held, another) = (self.term(), self.state().seen.is_some());
         if held.is_none() && another && !self.expired(&Value::Null) {
