@@ -1,4 +1,4 @@
-//! Every pod that there ever is in a namespace, as a watch sees it.
+//! Every pod that there ever is in a namespace, as a watch sees it; and all that its flows say about their executors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,11 +10,19 @@ use e2e::Cluster;
 const COLUMNS: &str = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase,\
     DELETED:.metadata.deletionTimestamp,NODE:.spec.nodeName,FLOW:.metadata.labels.gleamflow\\.io/flow";
 
+const REASONS: &str = "custom-columns=NAME:.metadata.name,REASON:.status.conditions[?(@.type==\"ExecutorsReady\")].reason";
+
 /// A watch that goes on.
-pub(crate) struct PodWatch {
+struct Watch {
     kubectl: Child,
     seen: tempfile::NamedTempFile,
 }
+
+/// A watch of pods.
+pub(crate) struct PodWatch(Watch);
+
+/// A watch of what flows say about their executors, which may last a moment only.
+pub(crate) struct ReasonWatch(Watch);
 
 /// What a pod looked like after one of its changes.
 #[derive(Debug)]
@@ -29,22 +37,43 @@ pub(crate) struct Sighting {
 
 impl PodWatch {
     pub(crate) fn start(cluster: &Cluster, namespace: &str) -> Result<PodWatch> {
-        let seen = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
-        let file = File::create(seen.path()).context("failed to open a temporary file")?;
-        let mut kubectl = cluster.kubectl_command();
-        kubectl.args(["get", "pods", "-n", namespace, "--watch", "--no-headers", "-o", COLUMNS]);
-        let kubectl = kubectl.stdin(Stdio::null()).stdout(file).spawn().context("failed to start kubectl")?;
-        Ok(PodWatch { kubectl, seen })
+        Watch::start(cluster, namespace, "pods", COLUMNS).map(PodWatch)
     }
 
     /// All that was seen so far, in order.
     pub(crate) fn seen(&self) -> Result<Vec<Sighting>> {
-        let text = fs::read_to_string(self.seen.path()).context("failed to read what kubectl saw")?;
-        Ok(text.lines().filter_map(Sighting::read).collect())
+        Ok(self.0.text()?.lines().filter_map(Sighting::read).collect())
     }
 }
 
-impl Drop for PodWatch {
+impl ReasonWatch {
+    pub(crate) fn start(cluster: &Cluster, namespace: &str) -> Result<ReasonWatch> {
+        Watch::start(cluster, namespace, "gleamflows", REASONS).map(ReasonWatch)
+    }
+
+    /// The flow and the reason that its condition `ExecutorsReady` had, whenever the flow changed.
+    pub(crate) fn seen(&self) -> Result<Vec<(String, String)>> {
+        let pair = |line: &str| line.split_once(' ').map(|(flow, reason)| (flow.to_owned(), reason.trim().to_owned()));
+        Ok(self.0.text()?.lines().filter_map(pair).collect())
+    }
+}
+
+impl Watch {
+    fn start(cluster: &Cluster, namespace: &str, kind: &str, columns: &str) -> Result<Watch> {
+        let seen = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
+        let file = File::create(seen.path()).context("failed to open a temporary file")?;
+        let mut kubectl = cluster.kubectl_command();
+        kubectl.args(["get", kind, "-n", namespace, "--watch", "--no-headers", "-o", columns]);
+        let kubectl = kubectl.stdin(Stdio::null()).stdout(file).spawn().context("failed to start kubectl")?;
+        Ok(Watch { kubectl, seen })
+    }
+
+    fn text(&self) -> Result<String> {
+        fs::read_to_string(self.seen.path()).context("failed to read what kubectl saw")
+    }
+}
+
+impl Drop for Watch {
     fn drop(&mut self) {
         // It has no end of its own.
         let _ = self.kubectl.kill().and_then(|()| self.kubectl.wait());

@@ -33,14 +33,26 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
     // Agents and operators live under the same rules as what runs users' code.
     cluster.kubectl(&["create", "namespace", HOME])?;
     cluster.kubectl(&["label", "namespace", HOME, "pod-security.kubernetes.io/enforce=restricted"])?;
+    helm_install(cluster)?;
+    *installed = true;
+    await_agents(cluster)
+}
+
+/// Removes all of it but the definition and the flows, and installs it anew.
+pub(crate) fn install_anew(cluster: &Cluster) -> Result<()> {
+    cluster.helm(&["uninstall", "gleamflow", "-n", HOME, "--wait", "--timeout", HELM_PATIENCE])?;
+    until(PATIENCE, "no pod of the release", || Ok(items(&cluster.get(HOME, &["pods"])?).next().is_none().then_some(())))?;
+    helm_install(cluster)?;
+    await_agents(cluster)
+}
+
+fn helm_install(cluster: &Cluster) -> Result<()> {
     let tags = [format!("image.tag={IMAGE_TAG}"), format!("executorImage.tag={IMAGE_TAG}"), "replicas=2".to_owned()];
     let chart = root().join(CHART).display().to_string();
     let mut arguments = vec!["install", "gleamflow", &chart, "-n", HOME, "--take-ownership"];
     arguments.extend(["--wait", "--timeout", HELM_PATIENCE]);
     arguments.extend(tags.iter().flat_map(|tag| ["--set", tag.as_str()]));
-    cluster.helm(&arguments)?;
-    *installed = true;
-    await_agents(cluster)
+    cluster.helm(&arguments).map(drop)
 }
 
 /// Waits until every node has an agent that is ready.

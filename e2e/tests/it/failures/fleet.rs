@@ -37,7 +37,7 @@ pub(crate) enum Moment {
 pub(crate) const ALL: [Moment; 5] = [Moment::Early, Moment::Shuffling, Moment::Late, Moment::Committing, Moment::Over];
 
 impl Moment {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Moment::Early => "early",
             Moment::Shuffling => "shuffling",

@@ -12,6 +12,7 @@ use super::hard::TASKS;
 use super::kill::{self, Target};
 use crate::ClusterTest;
 use crate::crd::small_flow;
+use crate::pods::ReasonWatch;
 use crate::product::{self, until};
 
 /// What each flow reads; `GLEAMFLOW_KILL_MEBIBYTES` asks for more, or less.
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
         ("failures::a_killed_leader_costs_nothing", leader),
         ("failures::a_killed_standby_costs_nothing", standby),
         ("failures::both_operators_killed_cost_nothing", both_operators),
+        ("failures::flows_go_on_where_all_is_installed_anew", installed_anew),
         ("failures::evicted_executors_finish_what_they_do", evicted),
         ("failures::a_killed_node_costs_what_was_on_it_and_comes_back_empty", node),
         ("failures::a_link_cut_for_30_s_costs_what_was_behind_it", link),
@@ -152,6 +154,38 @@ fn both_operators(cluster: &Cluster) -> Result<()> {
     operators.standby.kill(cluster)?;
     fleet.open()?;
     fleet.finish("both operators killed", since, nothing)
+}
+
+/// Authority, lease and agents go with the release, and all that agents held: executors know nobody any more.
+fn installed_anew(cluster: &Cluster) -> Result<()> {
+    let fleet = Fleet::begin(cluster, "anew", bytes()?, &ALL)?;
+    let stands = fleet.stand()?;
+    // It is said until the first of the new executors is there, which may be before helm says that it is done.
+    let said = ReasonWatch::start(cluster, fleet.namespace())?;
+    let since = Instant::now();
+    product::install_anew(cluster)?;
+    for moment in [Moment::Early, Moment::Shuffling, Moment::Late] {
+        let (flow, mut now, before) = (moment.name(), Vec::new(), &stands[moment.name()].executors);
+        let replaced = until(product::PATIENCE, &format!("other executors of {flow}"), || {
+            now = kill::executors(cluster, fleet.namespace(), flow)?;
+            let others = now.iter().all(|executor| !before.iter().any(|old| executor.is_same_life(old)));
+            Ok((others && now.len() == moment.executors()).then_some(()))
+        });
+        replaced.with_context(|| format!("{before:?}, now {now:?}"))?;
+        let mut last = Vec::new();
+        let told = until(product::PATIENCE, &format!("{flow} tells that all was installed anew"), || {
+            last = said.seen()?;
+            last.retain(|(of, _)| of == flow);
+            Ok(last.iter().any(|(_, reason)| reason == "OperatorReplaced").then_some(()))
+        });
+        told.with_context(|| format!("{last:?}"))?;
+    }
+    eprintln!("figure: installed anew: other executors after {:.0} s", since.elapsed().as_secs_f64());
+    fleet.open()?;
+    fleet.finish("installed anew", since, |member| {
+        let stood = &stands[member.name];
+        Again::AtMost([0, 1, 2].map(|gate| stood.came[gate].len()))
+    })
 }
 
 fn evicted(cluster: &Cluster) -> Result<()> {
