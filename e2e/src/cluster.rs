@@ -207,6 +207,14 @@ impl Cluster {
         }
     }
 
+    /// Has a shell outside of a container do something to each `$process` of it whose command line has this word.
+    pub fn outside_container(&self, node: &str, container: &str, word: &str, deed: &str) -> Result<()> {
+        match &self.machines {
+            Machines::Private(private) => held(private).node(node)?.outside_container(container, word, deed),
+            Machines::Kind(_) => kind::in_container(node, container, word, deed),
+        }
+    }
+
     /// Kills every process of a node at once.
     pub fn kill_node(&self, node: &str) -> Result<()> {
         match &self.machines {

@@ -114,6 +114,15 @@ impl Node {
         files.into_iter().try_for_each(|file| fs::write(&file, "1000").with_context(|| format!("failed to write {file}")))
     }
 
+    /// Has a shell do something to each `$process` of a container with this word.
+    pub(crate) fn outside_container(&self, container: &str, word: &str, deed: &str) -> Result<()> {
+        for process in self.processes_of(container, Some(word))? {
+            // What becomes of it is seen by who asked: the deed may cost the shell itself its life.
+            command::outcome(Command::new("sh").args(["-c", deed]).env("process", process), None)?;
+        }
+        Ok(())
+    }
+
     fn processes_of(&self, container: &str, word: Option<&str>) -> Result<Vec<String>> {
         let mut found = cgroup::container_processes(&self.run, &self.name, container);
         found.retain(|process| word.is_none_or(|word| command_line(process).iter().any(|part| part == word)));

@@ -10,7 +10,8 @@ use e2e::Cluster;
 const COLUMNS: &str = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase,\
     DELETED:.metadata.deletionTimestamp,NODE:.spec.nodeName,FLOW:.metadata.labels.gleamflow\\.io/flow";
 
-const REASONS: &str = "custom-columns=NAME:.metadata.name,REASON:.status.conditions[?(@.type==\"ExecutorsReady\")].reason";
+const SAID: &str = "custom-columns=NAME:.metadata.name,REASON:.status.conditions[?(@.type==\"ExecutorsReady\")].reason,\
+    MESSAGE:.status.conditions[?(@.type==\"ExecutorsReady\")].message,FAILURES:.status.failures[*].message";
 
 /// A watch that goes on.
 struct Watch {
@@ -22,7 +23,7 @@ struct Watch {
 pub(crate) struct PodWatch(Watch);
 
 /// A watch of what flows say about their executors, which may last a moment only.
-pub(crate) struct ReasonWatch(Watch);
+pub(crate) struct SaidWatch(Watch);
 
 /// What a pod looked like after one of its changes.
 #[derive(Debug)]
@@ -46,14 +47,14 @@ impl PodWatch {
     }
 }
 
-impl ReasonWatch {
-    pub(crate) fn start(cluster: &Cluster, namespace: &str) -> Result<ReasonWatch> {
-        Watch::start(cluster, namespace, "gleamflows", REASONS).map(ReasonWatch)
+impl SaidWatch {
+    pub(crate) fn start(cluster: &Cluster, namespace: &str) -> Result<SaidWatch> {
+        Watch::start(cluster, namespace, "gleamflows", SAID).map(SaidWatch)
     }
 
-    /// The flow and the reason that its condition `ExecutorsReady` had, whenever the flow changed.
+    /// Whenever the flow changed: its name; reason and message of its condition `ExecutorsReady`, and what its attempts failed of.
     pub(crate) fn seen(&self) -> Result<Vec<(String, String)>> {
-        let pair = |line: &str| line.split_once(' ').map(|(flow, reason)| (flow.to_owned(), reason.trim().to_owned()));
+        let pair = |line: &str| line.split_once(' ').map(|(flow, said)| (flow.to_owned(), said.trim().to_owned()));
         Ok(self.0.text()?.lines().filter_map(pair).collect())
     }
 }

@@ -6,6 +6,18 @@ use serde_json::{Value, json};
 
 use crate::product::{self, HOME, items, leader, text, until};
 
+/// The control group of `$process`, and the files in it for the memory that it has and may have.
+const GROUP: &str = "own=$(sed -n 's/^[0-9]*:memory://p' /proc/$process/cgroup); \
+    group=/sys/fs/cgroup/memory$own; used=memory.usage_in_bytes; limit=memory.limit_in_bytes; \
+    [ -n \"$own\" ] || { group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$process/cgroup); used=memory.current; limit=memory.max; }";
+/// Leaves a container 16 MiB more than it holds, and adds a process to it that wants nearly all that it may hold and may not be killed:
+/// however much of what is held is files that can be let go of, the kernel has to kill another, `$process` first, with which the
+/// container ends.
+const STARVE: &str = "for other in $(cat $group/cgroup.procs); do echo 0 > /proc/$other/oom_score_adj; done; \
+    echo 1000 > /proc/$process/oom_score_adj; \
+    held=$(cat $group/$used); wanted=$((held + 12582912)); echo $((held + 16777216)) > $group/$limit; \
+    (echo -1000 > /proc/self/oom_score_adj; echo 0 > $group/cgroup.procs; head -c $wanted /dev/zero | tail -c $wanted > /dev/null)";
+
 /// A pod whose only container runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -34,6 +46,11 @@ impl Target {
     /// SIGKILL for the processes of its slots, which are children of the executor.
     pub(crate) fn kill_slots(&self, cluster: &Cluster) -> Result<()> {
         cluster.kill_container(&self.node, &self.container, Some("slot"))
+    }
+
+    /// Takes the memory of an executor's container away, until the kernel kills the executor.
+    pub(crate) fn starve(&self, cluster: &Cluster) -> Result<()> {
+        cluster.outside_container(&self.node, &self.container, "executor", &format!("{GROUP}; {STARVE}"))
     }
 
     /// The kernel is to kill its executor first where the container's memory is short.

@@ -12,7 +12,7 @@ use super::hard::TASKS;
 use super::kill::{self, Target};
 use crate::ClusterTest;
 use crate::crd::small_flow;
-use crate::pods::ReasonWatch;
+use crate::pods::SaidWatch;
 use crate::product::{self, until};
 
 /// What each flow reads; `GLEAMFLOW_KILL_MEBIBYTES` asks for more, or less.
@@ -23,6 +23,7 @@ const CUT: Duration = Duration::from_secs(30);
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
     vec![
         ("failures::killed_executors_cost_the_tasks_they_ran", executors),
+        ("failures::executors_without_memory_cost_the_tasks_they_ran", starved),
         ("failures::killed_slots_cost_the_tasks_they_ran", slots),
         ("failures::a_killed_agent_costs_what_it_held", agent),
         ("failures::a_killed_leader_costs_nothing", leader),
@@ -86,6 +87,44 @@ fn executors(cluster: &Cluster) -> Result<()> {
     victims.values().try_for_each(|victim| victim.kill(cluster))?;
     fleet.open()?;
     fleet.finish("executor killed", since, |member| {
+        let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
+        Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
+    })
+}
+
+/// The kernel kills them, and Kubernetes knows why.
+fn starved(cluster: &Cluster) -> Result<()> {
+    let fleet = Fleet::begin(cluster, "starved", bytes()?, &ALL)?;
+    let stands = fleet.stand()?;
+    let mut victims = victims(&stands);
+    // Of what is over, an executor may be about to go.
+    victims.remove(Moment::Over.name());
+    // Where its attempts were given up for the broken connection before Kubernetes told why, only the condition has it, until another
+    // executor is there.
+    let said = SaidWatch::start(cluster, fleet.namespace())?;
+    let since = Instant::now();
+    victims.values().try_for_each(|victim| victim.starve(cluster))?;
+    for (flow, victim) in &victims {
+        // Its pod stays until the run is over.
+        until(product::PATIENCE, &format!("{} of {flow} is out of memory", victim.pod), || {
+            let pod = cluster.get(fleet.namespace(), &["pod", &victim.pod])?;
+            let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+            ensure!(ended.is_null() || ended["reason"] == "OOMKilled", "it ended otherwise: {ended}");
+            Ok((!ended.is_null()).then_some(()))
+        })?;
+        if !stands[flow].waiting.iter().flatten().any(|pod| *pod == victim.pod) {
+            continue;
+        }
+        let mut last = Vec::new();
+        let told = until(product::PATIENCE, &format!("{flow} tells that {} was out of memory", victim.pod), || {
+            last = said.seen()?;
+            last.retain(|(of, _)| of == flow);
+            Ok(last.iter().any(|(_, said)| said.contains("OutOfMemory")).then_some(()))
+        });
+        told.with_context(|| format!("{last:?}"))?;
+    }
+    fleet.open()?;
+    fleet.finish("executor without memory", since, |member| {
         let victim = victims.get(member.name).map(|victim| victim.pod.as_str());
         Again::Exactly(of(&stands[member.name].waiting, |pod| Some(pod) == victim))
     })
@@ -161,7 +200,7 @@ fn installed_anew(cluster: &Cluster) -> Result<()> {
     let fleet = Fleet::begin(cluster, "anew", bytes()?, &ALL)?;
     let stands = fleet.stand()?;
     // It is said until the first of the new executors is there, which may be before helm says that it is done.
-    let said = ReasonWatch::start(cluster, fleet.namespace())?;
+    let said = SaidWatch::start(cluster, fleet.namespace())?;
     let since = Instant::now();
     product::install_anew(cluster)?;
     for moment in [Moment::Early, Moment::Shuffling, Moment::Late] {
@@ -176,7 +215,7 @@ fn installed_anew(cluster: &Cluster) -> Result<()> {
         let told = until(product::PATIENCE, &format!("{flow} tells that all was installed anew"), || {
             last = said.seen()?;
             last.retain(|(of, _)| of == flow);
-            Ok(last.iter().any(|(_, reason)| reason == "OperatorReplaced").then_some(()))
+            Ok(last.iter().any(|(_, said)| said.starts_with("OperatorReplaced")).then_some(()))
         });
         told.with_context(|| format!("{last:?}"))?;
     }
