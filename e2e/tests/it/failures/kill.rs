@@ -17,6 +17,12 @@ const STARVE: &str = "for other in $(cat $group/cgroup.procs); do echo 0 > /proc
     echo 1000 > /proc/$process/oom_score_adj; \
     held=$(cat $group/$used); wanted=$((held + 12582912)); echo $((held + 16777216)) > $group/$limit; \
     (echo -1000 > /proc/self/oom_score_adj; echo 0 > $group/cgroup.procs; head -c $wanted /dev/zero | tail -c $wanted > /dev/null)";
+/// A disk for an agent alone, which counts as its memory: it and its pod may have more of that.
+const DISK: &str = "for at in $(dirname $group) $group; do echo 2147483648 > $at/$limit; done; \
+    mount -N $process -t tmpfs -o size=1g,mode=1777 tmpfs /spill";
+
+/// The whole command line of an agent.
+const AGENT: &str = "/usr/bin/gleamflow-agent";
 
 /// A pod whose only container runs.
 #[derive(Clone, Debug)]
@@ -51,6 +57,16 @@ impl Target {
     /// Takes the memory of an executor's container away, until the kernel kills the executor.
     pub(crate) fn starve(&self, cluster: &Cluster) -> Result<()> {
         cluster.outside_container(&self.node, &self.container, "executor", &format!("{GROUP}; {STARVE}"))
+    }
+
+    /// Gives an agent that is still empty a disk of its own, so that nobody else's gets full.
+    pub(crate) fn isolate_disk(&self, cluster: &Cluster) -> Result<()> {
+        self.outside_agent(cluster, &format!("{GROUP}; {DISK}"))
+    }
+
+    /// Has a shell outside do something to the agent, which is `$process`.
+    pub(crate) fn outside_agent(&self, cluster: &Cluster, deed: &str) -> Result<()> {
+        cluster.outside_container(&self.node, &self.container, AGENT, deed)
     }
 
     /// The kernel is to kill its executor first where the container's memory is short.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::{Cluster, root};
 use serde_json::{Value, json};
 
+use super::fleet::{ALL, Again, Fleet, Moment};
 use super::hard::{self, CLAIM, Input};
 use super::{kill, leftovers};
 use crate::ClusterTest;
@@ -18,12 +19,19 @@ use crate::product::{self, HOME, PATIENCE, Shared, await_complete, await_conditi
 const SMALL: [&str; 2] = ["agent.memory=48Mi", "agent.disk=10Mi"];
 /// What is there before and after: the chart's own values.
 const USUAL: [&str; 2] = ["agent.memory=256Mi", "agent.disk=8Gi"];
+/// An agent that holds 20 MiB in memory, and may hold all that its disk does.
+const FORGETFUL: [&str; 2] = ["agent.memory=48Mi", "agent.disk=8Gi"];
+/// What the flows read that are to fill their agents' memory.
+const BYTES: u64 = 50 << 20;
 /// More than one agent holds; and less, but not twice.
 const TOO_MUCH: u64 = 44 << 20;
 const MOST: u64 = 18 << 20;
 
 pub(crate) fn all() -> Vec<(&'static str, ClusterTest)> {
-    vec![("failures::full_agents_are_said_and_waited_for_or_fail_the_flow", full)]
+    vec![
+        ("failures::full_agents_are_said_and_waited_for_or_fail_the_flow", full),
+        ("failures::full_disks_of_agents_cost_nothing_but_time", full_disks),
+    ]
 }
 
 fn full(cluster: &Cluster) -> Result<()> {
@@ -32,6 +40,44 @@ fn full(cluster: &Cluster) -> Result<()> {
     let tested = too_much_fails(cluster).and_then(|()| room_is_waited_for(cluster));
     resize(cluster, &USUAL)?;
     tested
+}
+
+/// The disks of all agents are full, of what is not theirs, while five flows stand at five moments of theirs.
+fn full_disks(cluster: &Cluster) -> Result<()> {
+    product::install(cluster)?;
+    resize(cluster, &FORGETFUL)?;
+    let tested = full_disks_of_agents(cluster);
+    resize(cluster, &USUAL)?;
+    tested
+}
+
+fn full_disks_of_agents(cluster: &Cluster) -> Result<()> {
+    // What is worn is made anew before, not after it has got its disk.
+    kill::await_fresh(cluster)?;
+    let agents = kill::running(cluster, HOME, "gleamflow.io/role=agent")?;
+    ensure!(agents.len() == cluster.nodes().len(), "these run: {agents:?}");
+    agents.iter().try_for_each(|agent| agent.isolate_disk(cluster))?;
+    let fleet = Fleet::begin(cluster, "disks", BYTES, &ALL)?;
+    fleet.stand()?;
+    agents
+        .iter()
+        .try_for_each(|agent| agent.outside_agent(cluster, "cd /proc/$process/root && cat /dev/zero > spill/foreign"))?;
+    fleet.open()?;
+    // What has yet to shuffle most waits; what commits or is over needs no room.
+    for flow in [Moment::Early, Moment::Shuffling] {
+        let status = await_condition(cluster, fleet.namespace(), flow.name(), "Ready", "False", "ShuffleSpace")?;
+        let message = text(&condition(&status, "Ready")["message"]);
+        eprintln!("figure: disks of agents full: {}: {message}", flow.name());
+        ensure!(cluster.nodes().iter().any(|node| message.contains(node)), "it does not say where there is no room: {message:?}");
+    }
+    await_complete(cluster, fleet.namespace(), Moment::Committing.name())?;
+    let since = Instant::now();
+    agents.iter().try_for_each(|agent| agent.outside_agent(cluster, "cd /proc/$process/root && rm spill/foreign"))?;
+    fleet.finish("disks of agents full, then not", since, |_| Again::Exactly([0; 3]))?;
+    let now = kill::running(cluster, HOME, "gleamflow.io/role=agent")?;
+    let lives = |agent: &kill::Target| now.iter().any(|other| agent.is_same_life(other));
+    ensure!(agents.iter().all(lives), "an agent was started again: {agents:?}, then {now:?}");
+    Ok(())
 }
 
 /// Agents of another size.
