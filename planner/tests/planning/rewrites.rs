@@ -121,7 +121,7 @@ fn a_filter_stays_behind_a_shuffle_that_it_looks_into() {
             "a key that the join drops",
         ),
         (
-            format!("{ROWS}; q=read; m=map M r as:keeps:_,0; s=join S m q; f=fi F s as:reads:0!; write W f"),
+            format!("{ROWS}; q=read; m=pd M r as:keeps:_,0; s=join S m q; f=fi F s as:reads:0!; write W f"),
             "a key that the join drops",
         ),
     ];
