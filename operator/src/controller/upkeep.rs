@@ -23,19 +23,18 @@ impl Controller {
     /// Looks whether a run's NetworkPolicy and Secret are there; says when it is to be looked next.
     pub(super) async fn keep_up(&self, view: &FlowView, tracked: &mut Tracked) -> Option<Duration> {
         // Without a file the run is not taken up, or over.
-        let (run, file) = match (&tracked.run, &tracked.file) {
-            (Some(run), Some(file)) => (run.clone(), file.clone()),
-            _ => return None,
-        };
+        tracked.file.as_ref()?;
+        let run = tracked.run.clone()?;
         let now = (self.clock)() / 1000;
-        let due = tracked.memory.taken_up.max(tracked.kept_up) + EVERY;
+        let mut due = tracked.memory.taken_up.max(tracked.kept_up) + EVERY;
         if due <= now {
-            tracked.kept_up = now;
+            (tracked.kept_up, due) = (now, now + EVERY);
+            let file = tracked.file.clone()?;
             if let Err(error) = self.make_again(view, tracked, &run, &file).await {
                 tracing::warn!(%run, %error, "whether the run's NetworkPolicy and Secret are there cannot be known");
             }
         }
-        Some(Duration::from_secs((due.max(now + 1) - now).unsigned_abs()))
+        Some(Duration::from_secs((due - now).unsigned_abs()))
     }
 
     async fn make_again(&self, view: &FlowView, tracked: &mut Tracked, run: &RunId, file: &RunFile) -> Result<(), ApiError> {
